@@ -1,0 +1,21 @@
+"""The training side: one member plan in, weights and validation probabilities out.
+
+The path, a line a file:
+
+    plan            what one member trains; the contract with `orchestrator`
+    decoding        image files -> square uint8 arrays, and the cache that keeps them
+    images          a folder of photos -> labelled arrays, decoded once per size
+    drawn_monkeys   the embedded data set, drawn by code into such a folder, with the help of
+                    drawn_species, drawn_anatomy, drawn_scene and drawn_brush
+    split           which training images are validation images, and which a team gets
+    augment         a batch of images -> the same batch, changed with random parameters per image
+    monkeynet       the network
+    train           the training function: plan + images -> weights, reporting every epoch
+    ensemble        members' probabilities combined into one model
+    metrics         accuracy, recalls, confusion matrix, confidence interval
+    atomic          files written whole or not at all
+    errors          everything that this package raises on purpose
+
+This package knows nothing of prices, teams, queues, the store, MLflow or Ray, and never imports
+`orchestrator`; the import linter holds it to that.
+"""

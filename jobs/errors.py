@@ -1,0 +1,56 @@
+"""The training side's errors, one tree.
+
+    JobsError
+    ├── DataError    the data folder cannot be used; lists every problem at once
+    ├── Stopped      somebody asked a running member to stop; not a failure of the member
+    └── Diverged     the training loss is no longer a finite number
+
+Members train in other processes, so each error keeps its constructor's arguments in `args`, which
+is what pickle hands to the constructor on the other side.
+"""
+
+from collections.abc import Sequence
+
+MAX_LISTED = 20
+
+
+class JobsError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class DataError(JobsError):
+    """The data cannot be used: a summary, and every problem that was found."""
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(summary, tuple(problems))
+        self.summary = summary
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return self.summary
+        lines = [f"  {problem}" for problem in self.problems[:MAX_LISTED]]
+        if len(self.problems) > MAX_LISTED:
+            lines.append(f"  and {len(self.problems) - MAX_LISTED} more")
+        return "\n".join([f"{self.summary}:", *lines])
+
+
+class Stopped(JobsError):
+    """Raised inside a running member (by its `report`, or between batches) to end it."""
+
+
+class Diverged(JobsError):
+    """The training loss became infinite or not-a-number. Epochs and steps count from 1."""
+
+    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
+        super().__init__(epoch, step, learning_rate)
+        self.epoch = epoch
+        self.step = step
+        self.learning_rate = learning_rate
+
+    def __str__(self) -> str:
+        return (
+            f"the training loss is not a finite number from epoch {self.epoch}, step {self.step} "
+            f"on; the learning rate of {self.learning_rate:g} is probably too large: try a "
+            f"smaller one, such as {self.learning_rate / 10:g}"
+        )

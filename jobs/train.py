@@ -1,0 +1,243 @@
+"""The training function: one member plan and its images in, weights and predictions out.
+
+In: a `MemberPlan` and the training part of the data as `LabelledImages`; `report` is called after
+every epoch. Out: a `MemberResult`, whose bits depend on plan and data alone (on one instruction
+set). Next on the path: `jobs.ensemble` combines the members' weights.
+
+Alone, for profiling: `python -m jobs.train PLAN.json DATA_FOLDER` prints one JSON line an epoch.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn import functional
+
+from jobs.augment import augment
+from jobs.errors import DataError, Diverged, JobsError, Stopped
+from jobs.images import LabelledImages, decode
+from jobs.monkeynet import build_model
+from jobs.plan import EpochReport, MemberPlan
+from jobs.split import split_images
+
+# Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
+# larger blocks back to the system after every use, and fetching them anew costs more than the work.
+EVAL_BATCH = 16
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """A trained member, as it is after its last epoch."""
+
+    weights: bytes  # the model's state dict, safetensors
+    val_probs: np.ndarray  # (N_val, C) float32, in the order of Split.validation
+
+
+def train_member(
+    plan: MemberPlan,
+    data: LabelledImages,
+    report: Callable[[EpochReport], None],
+    should_stop: Callable[[], bool] | None = None,
+) -> MemberResult:
+    """Train one member. One call at a time in a process: it fixes process-wide settings.
+
+    Args:
+        plan: what to train.
+        data: the training part of the data at the plan's image size; may be memory-mapped.
+        report: called after every epoch; what it raises (`Stopped`, say) ends the training.
+        should_stop: looked at before every batch.
+
+    Raises:
+        DataError: the images cannot be divided as the plan says.
+        Diverged: a training or validation loss is not finite.
+        Stopped: `should_stop` said so.
+        ValueError: images of another size than the plan's.
+    """
+    size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
+    if data.images.shape[1:] != (3, size_px, size_px):
+        raise ValueError(
+            f"images of shape {data.images.shape[1:]}; the plan needs (3, {size_px}, {size_px})"
+        )
+    split = split_images(data.labels, data.groups, plan.data)
+    val_images = data.images[split.validation]
+    val_labels = torch.from_numpy(data.labels[split.validation])
+
+    # 1. Model, optimizer, and a random stream for each purpose.
+    init_seed, shuffle_seed, augment_seed = _seeds(plan.seed)
+    with _reproducible(plan, init_seed):
+        shuffling = torch.Generator().manual_seed(shuffle_seed)
+        augmenting = torch.Generator().manual_seed(augment_seed)
+        model = build_model(plan.model, num_classes, size_px).to(plan.device)
+        optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=plan.optimizer.learning_rate,
+            momentum=plan.optimizer.momentum,
+            weight_decay=plan.optimizer.weight_decay,
+        )
+
+        for epoch in range(1, plan.epochs + 1):
+            # 2. One pass over the training images in a new order.
+            started_s = time.perf_counter()
+            model.train()
+            order = split.train[torch.randperm(len(split.train), generator=shuffling).numpy()]
+            losses: list[Tensor] = []  # per batch, summed over its images; on the device
+            num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
+            for start in range(0, len(order), plan.batch_size):
+                if should_stop is not None and should_stop():
+                    raise Stopped(f"stopped in epoch {epoch}")
+                batch = order[start : start + plan.batch_size]
+                images = augment(
+                    _to_float(data.images[batch], plan.device), plan.augment, augmenting
+                )
+                labels = torch.from_numpy(data.labels[batch]).to(plan.device)
+                with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
+                    logits = model(images)
+                    loss = functional.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.detach() * len(batch))
+                num_correct += (logits.detach().argmax(dim=1) == labels).sum()
+
+            # 3. The epoch's only wait for the device.
+            epoch_losses = torch.stack(losses).cpu()
+            elapsed_s = time.perf_counter() - started_s
+
+            # 4. Validate in full precision, as the combined model is evaluated later.
+            val_logits = torch.from_numpy(predict(model, val_images, plan.device))
+            val_loss = functional.cross_entropy(val_logits, val_labels)
+            _check_finite(epoch_losses, val_loss, epoch, plan.optimizer.learning_rate)
+            report(
+                EpochReport(
+                    epoch=epoch,
+                    train_loss=epoch_losses.sum().item() / len(order),
+                    train_accuracy=num_correct.item() / len(order),
+                    val_loss=val_loss.item(),
+                    val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
+                    learning_rate=optimizer.param_groups[0]["lr"],
+                    images_per_second=len(order) / elapsed_s,
+                )
+            )
+
+        weights = {name: value.cpu() for name, value in model.state_dict().items()}
+        return MemberResult(
+            weights=safetensors.torch.save(weights),
+            val_probs=functional.softmax(val_logits, dim=1).numpy(),
+        )
+
+
+def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """Return a model's outputs (N, C) for images (N, 3, S, S) uint8, in evaluation mode."""
+    # An exported program keeps the mode that it was exported in and refuses to be asked.
+    if not isinstance(model, GraphModule):
+        model.eval()
+    with torch.no_grad():
+        outputs = [
+            model(_to_float(images[start : start + EVAL_BATCH], device))
+            for start in range(0, len(images), EVAL_BATCH)
+        ]
+    return np.asarray(torch.cat(outputs).cpu())
+
+
+def _to_float(images: np.ndarray, device: str) -> Tensor:
+    """(B, 3, S, S) uint8, in any memory layout -> float32 in [0, 1] on the device.
+
+    The copy makes read-only maps safe to hand to torch, and puts the batch in C order: a
+    convolution gives other bits for another layout of the same pixels.
+    """
+    return torch.from_numpy(np.array(images, order="C")).to(device).float().div_(255)
+
+
+def _seeds(seed: int) -> list[int]:
+    """Derive three unrelated seeds. torch's CPU generator would keep only 32 bits of `seed`."""
+    return [int(state) for state in np.random.SeedSequence(seed).generate_state(3, np.uint64)]
+
+
+def _check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:
+    """Raise Diverged for an epoch's first infinite or undefined loss.
+
+    The validation loss tells of the last step: no later training loss does.
+    """
+    broken = torch.nonzero(~torch.isfinite(torch.cat([losses, val_loss[None]])))
+    if len(broken):
+        raise Diverged(epoch, min(int(broken[0]) + 1, len(losses)), learning_rate)
+
+
+@contextmanager
+def _reproducible(plan: MemberPlan, seed: int) -> Iterator[None]:
+    """Fix everything outside the plan that can change a bit; put it back afterwards.
+
+    The global random state decides initial weights; the other settings decide which kernels run,
+    with what precision, and in which order they take floating-point sums.
+    """
+    on_cuda = plan.device == "cuda"
+    if on_cuda:  # cuBLAS is deterministic only with a workspace of fixed size
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    matmul = torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    debugging: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
+    fill = debugging.fill_uninitialized_memory
+    cudnn = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with cudnn, torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_cuda else []):
+        try:
+            torch.set_num_threads(plan.threads)
+            torch.set_default_dtype(torch.float32)
+            torch.set_float32_matmul_precision("highest")
+            torch.use_deterministic_algorithms(True)
+            # A debugging aid that costs a sixth of the time; nothing here reads unwritten memory.
+            debugging.fill_uninitialized_memory = False
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch all devices
+            if on_cuda:
+                torch.cuda.manual_seed(seed)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(matmul)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            debugging.fill_uninitialized_memory = fill
+
+
+def main(arguments: list[str]) -> int:
+    """Train the plan in a file on the data in a folder; print every epoch as a line of JSON."""
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python -m jobs.train PLAN.json DATA_FOLDER\n")
+        return 2
+    try:
+        plan = MemberPlan.model_validate_json(Path(arguments[0]).read_bytes())
+        with tempfile.TemporaryDirectory() as cache:
+            size_px = plan.data.image_size_px
+            decoded = decode(Path(arguments[1]), [size_px], Path(cache))
+            if decoded.folder.fingerprint != plan.data.fingerprint:
+                raise DataError(
+                    f"{arguments[1]} has the fingerprint {decoded.folder.fingerprint}, the plan "
+                    f"names {plan.data.fingerprint}; use the plan's data or change the plan"
+                )
+            train_member(
+                plan,
+                decoded.training(size_px),
+                report=lambda epoch: print(epoch.model_dump_json(), flush=True),  # noqa: T201
+            )
+    except (JobsError, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Members' weights and validation probabilities as files, written whole or not at all.
+
+In: the bytes that a slot returned. Out: names relative to the artifact folder, which the store
+keeps. Next on the path: `finish` and `scoring`, which read them back.
+
+    COHORT/TEAM/rREVISION/mINDEX.safetensors     the weights
+    COHORT/TEAM/rREVISION/mINDEX-val.npy         (validation images, classes) float32
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.atomic import atomic_file
+from orchestrator.errors import NotFound
+from orchestrator.state import Job
+from orchestrator.store import TrainedWeights
+
+
+class Artifacts:
+    """The artifact folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def save(
+        self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
+    ) -> TrainedWeights:
+        """Writes a member's results; writing the same member again replaces them."""
+        stem = f"{job.cohort}/{job.team}/r{job.revision}/m{index}"
+        with atomic_file(self.path(f"{stem}.safetensors")) as file:
+            file.write(weights)
+        with atomic_file(self.path(f"{stem}-val.npy")) as file:
+            np.save(file, val_probs)
+        return TrainedWeights(
+            weights=f"{stem}.safetensors",
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            val_probs=f"{stem}-val.npy",
+        )
+
+    def weights(self, trained: TrainedWeights) -> bytes:
+        """A member's weights; raises `NotFound` where the file is gone or was changed."""
+        content = self._read(trained.weights)
+        if hashlib.sha256(content).hexdigest() != trained.weights_sha256:
+            raise NotFound(
+                f"{self._root / trained.weights} is not the file that training wrote: "
+                "its SHA-256 differs"
+            )
+        return content
+
+    def val_probs(self, trained: TrainedWeights) -> NDArray[np.float32]:
+        """A member's probabilities on the validation images, (N, C) float32."""
+        array: NDArray[np.float32] = np.load(
+            io.BytesIO(self._read(trained.val_probs)), allow_pickle=False
+        )
+        return array
+
+    def path(self, name: str) -> Path:
+        """Where the file of that name lies."""
+        return self._root / name
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self._root / name).read_bytes()
+        except OSError as error:
+            raise NotFound(f"cannot read {self._root / name}: {error.strerror}") from error

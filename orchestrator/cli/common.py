@@ -1,0 +1,52 @@
+"""What several commands share: their options, and the store and cohort that these name.
+
+In: option values and the environment. Out: settings, an open store, a cohort. Used by the commands
+that look at a cohort.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from orchestrator import console
+from orchestrator.errors import NotFound
+from orchestrator.settings import Settings
+from orchestrator.state import CohortRecord
+from orchestrator.store import Store
+
+cohort_option = click.option(
+    "--cohort", "cohort", metavar="NAME", help="Which cohort; the one submitted last by default."
+)
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """The store of these settings, closed at the end of the block."""
+    store = Store(settings.store_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def pick_cohort(store: Store, name: str | None) -> CohortRecord:
+    """The named cohort, or the one submitted last, which is then said on stderr where it matters.
+
+    Raises `NotFound` where there is none.
+    """
+    if name is not None:
+        return store.cohort(name)
+    cohorts = store.cohorts()
+    if not cohorts:
+        raise NotFound("nothing was submitted yet; `gamectl submit PATH` submits a cohort")
+    if len(cohorts) > 1:
+        console.print_note(f"cohort {cohorts[0].name} (submitted last; --cohort names another)")
+    return cohorts[0]

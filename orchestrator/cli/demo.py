@@ -1,0 +1,54 @@
+"""`gamectl demo`: a whole game with the embedded data set, from loadouts to leaderboard.
+
+In: the loadouts in `loadouts/demo` of the checkout. Out: a trained, scored and published cohort.
+"""
+
+from pathlib import Path
+
+import click
+
+import orchestrator
+from orchestrator import console
+from orchestrator.errors import NotFound
+from orchestrator.files import read_paths
+from orchestrator.settings import Settings
+
+LOADOUTS = Path(orchestrator.__file__).parent.parent / "loadouts" / "demo"
+
+
+@click.command(
+    "demo",
+    epilog="""\b
+    Example:
+      gamectl demo""",
+)
+def command() -> None:
+    """Play a whole game with the embedded data set.
+
+    Draws the data, submits loadouts/demo, trains, scores, publishes, and prints the leaderboard.
+    """
+    if not LOADOUTS.is_dir():
+        raise NotFound(f"no folder {LOADOUTS}; run `gamectl demo` from a checkout")
+
+    from orchestrator.cli.common import open_store
+    from orchestrator.cli.leaderboard import print_leaderboard
+    from orchestrator.cli.score import score_cohort
+    from orchestrator.cli.submit import run_cohort
+    from orchestrator.leaderboard import leaderboard
+    from orchestrator.scorebook import read_scores
+
+    settings = Settings()
+    name = run_cohort(read_paths([LOADOUTS]), None, False, None, settings)
+    score_cohort(name, True, None, settings)
+    book = read_scores(settings.scores, name)
+    assert book is not None, "score_cohort has just written it"
+    with open_store(settings) as store:
+        board = leaderboard(store.jobs(name), book)
+    console.print_text("")
+    print_leaderboard(board)
+    console.print_note(
+        "\nWhat next:\n"
+        "  gamectl ui                     curves, receipts and confusion matrices, in MLflow\n"
+        "  gamectl shop                   what there is to buy\n"
+        "  gamectl validate FILE          check a loadout of your own"
+    )

@@ -1,0 +1,63 @@
+"""`gamectl leaderboard`: who won.
+
+In: jobs and scores. Out: a ranking as a table or JSON.
+"""
+
+import click
+
+from orchestrator import console
+from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
+from orchestrator.errors import NotFound
+from orchestrator.leaderboard import Leaderboard, Row, leaderboard
+from orchestrator.scorebook import read_scores
+from orchestrator.settings import Settings
+
+
+@click.command(
+    "leaderboard",
+    epilog="""\b
+    Example:
+      gamectl leaderboard --cohort demo
+      gamectl leaderboard --cohort demo -o json""",
+)
+@cohort_option
+@output_option
+def command(cohort: str | None, output: str) -> None:
+    """Rank a cohort's scored teams by accuracy on the test set.
+
+    Ties go to the team that spent less, then to the earlier submission. The interval is Wilson's,
+    at 95 %.
+    """
+    settings = Settings()
+    with open_store(settings) as store:
+        name = pick_cohort(store, cohort).name
+        book = read_scores(settings.scores, name)
+        if book is None:
+            raise NotFound(
+                f"cohort {name!r} has no scores yet; `gamectl score --cohort {name}` makes them"
+            )
+        board = leaderboard(store.jobs(name), book)
+    if output == "json":
+        console.print_json(board.to_dict())
+    else:
+        print_leaderboard(board)
+
+
+def print_leaderboard(board: Leaderboard) -> None:
+    """Prints the ranking as a table."""
+    console.print_table(
+        ["rank", "team", "accuracy", "95 % interval", "recall", "spent", "members"],
+        [_cells(row) for row in board.rows],
+        right=["rank", "accuracy", "recall", "spent", "members"],
+    )
+    state = "published" if board.published else "not published: only you see this"
+    console.print_note(f"\ncohort {board.cohort}, {board.test_images} test images, {state}")
+
+
+def _cells(row: Row) -> list[object]:
+    bought = [f"{row.spent_bnn:g}", row.num_members]
+    if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None:
+        return ["-", row.team, "-", row.phase, "-", *bought]
+    interval = f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}"
+    recall = f"{row.macro_recall:.1%}"
+    return [row.rank, row.team, f"{row.accuracy:.1%}", interval, recall, *bought]

@@ -1,0 +1,141 @@
+"""`gamectl submit`: from loadout files to a cohort that has run to its end.
+
+In: paths of loadouts and their cohort file. Out: jobs in the store, trained, tracked in MLflow.
+Next: `gamectl score`.
+"""
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from orchestrator import console
+from orchestrator.errors import Refused
+from orchestrator.files import Reading, read_paths
+from orchestrator.settings import Settings
+from orchestrator.store import Store, Submitted
+
+
+@click.command(
+    "submit",
+    epilog="""\b
+    Example:
+      gamectl submit loadouts/demo
+      gamectl submit loadouts/demo --data photos/monkeys""",
+)
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+)
+@click.option(
+    "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."
+)
+@click.option(
+    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
+)
+def command(
+    paths: tuple[Path, ...], data: Path | None, skip_refused: bool, cpus: int | None
+) -> None:
+    """Run a cohort of loadouts, and watch it until every job has ended.
+
+    If any loadout is refused nothing is submitted. Submitting again runs only what is new or was
+    interrupted.
+    """
+    run_cohort(read_paths(paths), data, skip_refused, cpus, Settings())
+
+
+def run_cohort(
+    reading: Reading, data: Path | None, skip_refused: bool, cpus: int | None, settings: Settings
+) -> str:
+    """Admits, stores and runs a cohort in the foreground; returns its name.
+
+    Raises a `GameError` where it can't start or was overtaken; jobs that fail are no error.
+    """
+    reading = _admitted(reading, skip_refused)
+
+    # Imported here: reading and refusing files needs none of them.
+    from orchestrator import submission
+    from orchestrator.live import progress
+    from orchestrator.run import run
+
+    store = Store(settings.store_url)
+    source = submission.source_of(reading, data)
+    prepared = submission.prepare(reading, source, settings, progress)
+    for broken in prepared.decoded.broken:
+        console.print_note(f"left out: {broken.path}: {broken.reason}")
+    submitted = submission.submit(prepared, store, time.time())
+    name = prepared.cohort.name
+    num_waiting = sum(not job.phase.terminal for job in store.jobs(name))
+    _say_what_is_new(name, submitted, num_waiting)
+
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        tracking_error = run(prepared, store, settings, cpus)
+    except KeyboardInterrupt:
+        console.print_note(
+            "\nstopped; what was running is queued again. The same command goes on from here."
+        )
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    jobs = store.jobs(name)
+    store.close()
+    by_phase: dict[str, int] = {}
+    for job in jobs:
+        by_phase[job.phase] = by_phase.get(job.phase, 0) + 1
+    counts = ", ".join(f"{count} {phase}" for phase, count in by_phase.items())
+    console.print_note(f"cohort {name}: {counts}")
+    if tracking_error is not None:
+        console.print_note(
+            f"warning: {tracking_error}\nNothing is lost: submit again once MLflow answers, and "
+            "what it lacks is written; nothing is trained twice."
+        )
+    console.print_note(f"next: gamectl score --cohort {name}")
+    return name
+
+
+def _admitted(reading: Reading, skip_refused: bool) -> Reading:
+    refused = [file for file in reading.files if not file.ok]
+    for file in refused:
+        for p in file.problems:
+            console.print_note(f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}")
+    good = tuple(file for file in reading.files if file.ok and file.loadout is not None)
+    if reading.cohort_path is None:
+        raise Refused(
+            "no file of kind Cohort among the paths; name the folder that holds cohort.yaml "
+            "(`gamectl schema cohort` says what it may hold)"
+        )
+    cohort_refused = any(Path(file.path) == reading.cohort_path for file in refused)
+    if refused and (cohort_refused or not skip_refused):
+        hint = "" if cohort_refused else ", or pass --skip-refused to submit the others"
+        raise Refused(f"{len(refused)} refused, so nothing was submitted; correct them{hint}")
+    if not good:
+        raise Refused("no loadout is left to submit")
+    return replace(reading, files=good)
+
+
+def _say_what_is_new(name: str, submitted: list[Submitted], num_waiting: int) -> None:
+    new = [s for s in submitted if s.created]
+    unchanged = len(submitted) - len(new)
+    revised = [s.team for s in new if s.revision > 1]
+    if new:
+        same = f", {unchanged} unchanged" if unchanged else ""
+        console.print_note(f"cohort {name}: {len(new)} jobs submitted{same}")
+    elif num_waiting:
+        console.print_note(f"cohort {name}: unchanged; {num_waiting} jobs go on where they were")
+    else:
+        console.print_note(f"cohort {name}: unchanged, nothing is run twice")
+    if revised:
+        console.print_note(f"new revisions of: {', '.join(revised)}")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

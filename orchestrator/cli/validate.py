@@ -1,0 +1,77 @@
+"""`gamectl validate`: check files and folders, and report every problem of every file.
+
+In: paths; out: a line for each good file and for each problem, or JSON. Next: `gamectl submit`,
+which reads the same files in the same way.
+"""
+
+from pathlib import Path
+
+import click
+
+from orchestrator import console
+from orchestrator.files import LoadoutFile, Reading, read_paths
+
+
+@click.command(
+    "validate",
+    epilog="""\b
+    Example:
+      gamectl validate loadouts/demo
+      gamectl validate my-loadout.yaml -o json""",
+)
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+@click.pass_context
+def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
+    """Check loadouts and cohorts, and report every problem of every file.
+
+    A PATH is a file, or a folder of YAML files. A problem is printed as `file:line:column  code
+    message`. The exit code is 0 if all is well and 1 if there is a problem.
+    """
+    reading = read_paths(paths)
+    if output == "json":
+        console.print_json({"files": [_as_json(file) for file in reading.files]})
+    else:
+        _print(reading)
+    ctx.exit(0 if reading.ok else 1)
+
+
+def _as_json(file: LoadoutFile) -> dict[str, object]:
+    return {
+        "path": file.path,
+        "team": file.team,
+        "ok": file.ok,
+        "receipt": file.receipt.to_dict() if file.receipt else None,
+        "problems": [
+            {
+                "line": problem.line,
+                "column": problem.column,
+                "code": problem.code,
+                "message": problem.message,
+            }
+            for problem in file.problems
+        ],
+    }
+
+
+def _print(reading: Reading) -> None:
+    for file in sorted(reading.files, key=lambda file: file.path):
+        path = console.printable(file.path)
+        for problem in file.problems:
+            where = f"{path}:{problem.line}:{problem.column}"
+            console.print_line(f"{where}  {problem.code}  {problem.message}")
+        if file.ok:
+            console.print_line(f"{path}  ok  {_summary(file)}")
+    num_refused = sum(not file.ok for file in reading.files)
+    num_problems = sum(len(file.problems) for file in reading.files)
+    num_ok = len(reading.files) - num_refused
+    note = f"files: {len(reading.files)}, ok: {num_ok}, refused: {num_refused}"
+    console.print_note(f"{note}, problems: {num_problems}" if num_problems else note)
+
+
+def _summary(file: LoadoutFile) -> str:
+    if file.receipt is None:
+        return "cohort" if file.team is None else f"{file.team}  not priced: the cohort is broken"
+    return f"{file.team}  {file.receipt.total_bnn} of {file.receipt.budget_bnn} B NN"

@@ -1,0 +1,138 @@
+"""The format of a cohort: the organizer's rules for the loadouts that are submitted together.
+
+In: the values of a YAML file with `kind: Cohort`; out: a `Cohort`, of which every section may be
+left out. `admission` holds loadouts against it; the controller takes queue and retries from it.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from jobs.plan import Precision
+from orchestrator.manifest import ApiVersion, Label, Listed, Model
+from orchestrator.shop import ItemKey
+
+SHARE_TOLERANCE = 0.05  # so that 0.33 and 0.17 pass for a third and a sixth
+
+
+def _whole_or_share(gpus: float) -> float:
+    """Allow what Ray can share out: whole GPUs, or one k-th of one."""
+    parts = gpus if gpus >= 1 or gpus == 0 else 1 / gpus
+    if abs(parts - round(parts)) > SHARE_TOLERANCE:
+        raise PydanticCustomError(
+            "not-allowed",
+            "gpus is {gpus}; allowed is a whole number, or one k-th of a GPU (0.5, 0.33, 0.25)",
+            {"gpus": f"{gpus:g}"},
+        )
+    return gpus
+
+
+class Limits(Model):
+    """The most that a loadout may ask for."""
+
+    epochs: int = Field(default=40, ge=1, le=10_000, description="of any member")
+    image_size_px: int = Field(default=224, ge=8, le=1024, description="side of the images")
+    members: int = Field(default=5, ge=1, le=100, description="of an ensemble")
+    batch_size: int = Field(default=256, ge=1, le=8192, description="of any member")
+
+
+class Data(Model):
+    """Which images, and who gets which part of them."""
+
+    source: str = Field(
+        default="drawn",
+        description="`drawn` (the embedded set), or a folder, relative to the cohort's file",
+    )
+    skip_broken_images: bool = Field(
+        default=False, description="leave out images that cannot be read, instead of stopping"
+    )
+    validation_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="of the training folder; the same for every team"
+    )
+    train_fraction: float = Field(
+        default=0.7, gt=0, le=1, description="of the rest; what a team gets without info-infusion"
+    )
+    split_seed: int = Field(default=0, ge=0, lt=2**53, description="seed of both splits")
+
+
+class Resources(Model):
+    """What one member gets of the cluster."""
+
+    cpus: float = Field(default=1, gt=0, le=1024, description="CPUs reserved for a member")
+    gpus: Annotated[float, AfterValidator(_whole_or_share)] = Field(
+        default=0, ge=0, le=64, description="GPUs: a whole number, or one k-th of a GPU"
+    )
+    threads: int = Field(
+        default=1, ge=1, le=1024, description="torch's threads; part of what decides the bits"
+    )
+    precision: Precision = Field(default="fp32", description="number format of the training")
+    trainer: Literal["local", "workers"] = Field(
+        default="local", description="in the warm slot itself, or in a Ray Train worker group"
+    )
+
+    @model_validator(mode="after")
+    def _threads_fit(self) -> Self:
+        if self.threads > max(1, self.cpus):
+            raise PydanticCustomError(
+                "over-limit",
+                "{threads} threads on {cpus} CPUs; allowed is one thread a CPU",
+                {"threads": self.threads, "cpus": f"{self.cpus:g}"},
+            )
+        return self
+
+
+class Queue(Model):
+    """In which order jobs start."""
+
+    policy: Literal["fair", "longest-first"] = Field(
+        default="fair", description="by turns, or the jobs with the most work first"
+    )
+
+
+class Retry(Model):
+    """How often a member that failed is tried again."""
+
+    backoff_limit: int = Field(
+        default=0, ge=0, le=100, description="retries of a member that failed by the team's fault"
+    )
+    cluster_retries: int = Field(
+        default=3, ge=0, le=100, description="retries of attempts that the cluster lost"
+    )
+
+
+class CohortMetadata(Model):
+    """What the cohort is called."""
+
+    name: Label = Field(default="default", description="the cohort's name: a DNS-1123 label")
+
+
+class CohortSpec(Model):
+    """The rules."""
+
+    budget: int = Field(default=100, ge=0, le=1_000_000, description="of a team, in B NN")
+    prices: dict[ItemKey, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
+        default={}, description="prices in B NN that differ from the catalog's, by item"
+    )
+    off_the_shelf: Listed[ItemKey] = Field(default=(), description="items that nobody can buy")
+    limits: Limits = Limits()
+    data: Data = Data()
+    resources: Resources = Resources()
+    queue: Queue = Queue()
+    retry: Retry = Retry()
+
+
+class Cohort(Model):
+    """The organizer's rules for the loadouts that are submitted together."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["apiVersion", "kind"]})
+
+    api_version: ApiVersion = "game/v1"
+    kind: Literal["Cohort"] = "Cohort"
+    metadata: CohortMetadata = CohortMetadata()
+    spec: CohortSpec = CohortSpec()
+
+    @property
+    def name(self) -> str:
+        """The cohort's name."""
+        return self.metadata.name

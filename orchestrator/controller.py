@@ -1,0 +1,163 @@
+"""The reconcile loop: observe, decide, act, until nothing is left to do.
+
+In: a cohort's jobs in the store and a pool of slots. Out: every job in a terminal phase, every step
+on the way in the store. The decision is `schedule.decide`, a pure function; this module has the
+effects. Next on the path: `tracking` and `scoring`, which read what it wrote.
+
+A cohort has one controller at a time, held together by a lease in the store. Slots die with the
+controller that started them; a new one queues again what the old one left open.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from jobs.plan import DataPlan, MemberPlan
+from orchestrator.artifacts import Artifacts
+from orchestrator.cohort import Cohort
+from orchestrator.finish import ValidationLabels, job_result
+from orchestrator.news import Failed, Halted, News, Progress, Trained
+from orchestrator.phases import Phase
+from orchestrator.schedule import SlotState, Start, decide, retries
+from orchestrator.state import Job, Member, MemberKey
+from orchestrator.store import JobResult, Ledger, Store
+
+LEASE_TTL_S = 30.0
+RENEW_EVERY_S = 5.0
+POLL_S = 0.25
+
+Clock = Callable[[], float]
+
+
+class SlotPool(Protocol):
+    """What the controller needs of slots; `slots.RaySlots` is the real one."""
+
+    def states(self) -> list[SlotState]:
+        """The slots that can train, and what they are busy with."""
+
+    def node(self, slot: str) -> str:
+        """The node that a slot is on."""
+
+    def start(self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan) -> None:
+        """Starts an attempt on a free slot."""
+
+    def stop(self, slot: str) -> None:
+        """Asks a slot to stop what it trains."""
+
+    def poll(self, timeout_s: float) -> list[News]:
+        """What happened since the last call; waits up to `timeout_s` for something to."""
+
+
+def holder_name() -> str:
+    """Names this process as a lease's holder: host and process number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_gone(holder: str) -> bool:
+    """Whether a lease's holder was a process of this machine that has ended."""
+    host, _, pid = holder.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@dataclass
+class Controller:
+    """Runs one cohort to its end.
+
+    `on_change` is called with the state of all jobs after every round, for people to watch.
+    """
+
+    cohort: Cohort
+    store: Store
+    ledger: Ledger
+    pool: SlotPool
+    artifacts: Artifacts
+    labels: ValidationLabels
+    clock: Clock
+    on_change: Callable[[Sequence[Job]], None] = lambda _: None
+
+    def run(self) -> None:
+        """Reconciles until every job is in a terminal phase and every slot is idle.
+
+        Raises `LeaseLost` where another controller takes over. However it ends, what is still on a
+        slot is queued again; the caller ends the slots.
+        """
+        self.ledger.recover(self.clock())
+        renewed_at = self.clock()
+        try:
+            while True:
+                # 1. Observe: what slots have to tell goes into the store, then read it whole.
+                for news in self.pool.poll(POLL_S):
+                    self._record(news)
+                jobs = self.store.jobs(self.cohort.name)
+                slots = self.pool.states()
+                # 2. Decide.
+                actions = decide(jobs, slots, self.cohort.spec.queue.policy)
+                # 3. Act.
+                for action in actions:
+                    if isinstance(action, Start):
+                        self._start(action)
+                    else:
+                        self.pool.stop(action.slot)
+                # 4. Say that we live, and what we see.
+                if self.clock() - renewed_at > RENEW_EVERY_S:
+                    self.ledger.renew(self.clock())
+                    renewed_at = self.clock()
+                self.on_change(jobs)
+                # 5. End where nothing is left to do.
+                if all(j.phase.terminal for j in jobs) and not any(s.busy_with for s in slots):
+                    return
+        finally:
+            self.ledger.recover(self.clock())
+
+    def _start(self, action: Start) -> None:
+        plan = self.store.plans(action.key.job_id)[action.key.index]
+        node = self.pool.node(action.slot)
+        attempt = self.ledger.start(action.key, action.slot, node, self.clock())
+        self.pool.start(action.slot, action.key, attempt, plan)
+
+    def _record(self, news: News) -> None:
+        now = self.clock()
+        if isinstance(news, Progress):
+            self.ledger.record_epochs([(news.key, news.attempt, r, at) for r, at in news.reports])
+        elif isinstance(news, Halted):
+            self.ledger.stop(news.key, news.attempt, now)
+        elif isinstance(news, Trained):
+            job, member = self._find(news.key)
+            trained = self.artifacts.save(job, member.index, news.weights, news.val_probs)
+            result = self._job_result(job, news)
+            self.ledger.succeed(news.key, news.attempt, trained, now, result)
+        elif isinstance(news, Failed):
+            job, member = self._find(news.key)
+            failure = (news.key, news.attempt, news.reason, news.message, news.blame, now)
+            again = retries(member, news.blame, self.cohort.spec.retry)
+            if again and not job.phase.terminal:
+                self.ledger.requeue(*failure)
+            else:
+                self.ledger.fail(*failure)
+
+    def _job_result(self, job: Job, news: Trained) -> JobResult | None:
+        others = [m for m in job.members if m.key != news.key]
+        if job.phase.terminal or any(m.phase is not Phase.SUCCEEDED for m in others):
+            return None
+        probs = {
+            trained_index: self.artifacts.val_probs(trained)
+            for trained_index, trained in self.store.weights(job.id).items()
+        }
+        probs[news.key.index] = news.val_probs
+        data: DataPlan = self.store.plans(job.id)[0].data
+        return job_result([probs[i] for i in sorted(probs)], job.combine, self.labels(data))
+
+    def _find(self, key: MemberKey) -> tuple[Job, Member]:
+        jobs = self.store.jobs(self.cohort.name)
+        job = next(job for job in jobs if job.id == key.job_id)
+        return job, job.members[key.index]

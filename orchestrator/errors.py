@@ -1,0 +1,48 @@
+"""Every error that a user can cause, in one tree.
+
+    GameError                 the message is for people; the exit code is 1
+    ├── Refused               a manifest was not admitted: its problems were found before any work
+    ├── NotFound              no cohort, team or file of that name; says which there are
+    ├── StoreError            the store cannot be used
+    │   ├── CohortBusy        another controller holds the cohort's lease
+    │   └── LeaseLost         this controller's lease was taken over; it must stop writing
+    ├── TrackingError         MLflow cannot be reached or refuses what is written
+    └── ClusterError          Ray cannot be reached, or has no room for what was asked
+
+What is wrong with images is a `jobs.errors.DataError`, of the training side's own tree.
+
+Raised where the bad value is known; caught once, in `orchestrator.cli`, which prints the message to
+stderr. Each has a single argument, its message, so that it can be pickled between processes.
+"""
+
+
+class GameError(Exception):
+    """A mistake or an obstacle that its message explains; never shown with a traceback."""
+
+
+class Refused(GameError):
+    """A loadout or a cohort that cannot be admitted as it is written."""
+
+
+class NotFound(GameError):
+    """Something was named that is not there."""
+
+
+class StoreError(GameError):
+    """The store cannot be reached, or is not one."""
+
+
+class CohortBusy(StoreError):
+    """Another controller is at work on the cohort."""
+
+
+class LeaseLost(StoreError):
+    """Another controller has taken the cohort over."""
+
+
+class TrackingError(GameError):
+    """MLflow cannot be reached or does not take what is written."""
+
+
+class ClusterError(GameError):
+    """A Ray cluster that cannot be reached or cannot ever run what was asked."""

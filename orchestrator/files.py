@@ -1,0 +1,170 @@
+"""Files and folders -> a cohort and its loadouts, with every problem at its line.
+
+In: the paths that a user names; out: a `Reading`. Each file becomes a `draft` by itself; here the
+cohort is found, every loadout is held against it by `admission`, and the files are held against
+each other. Nothing here raises for what a file holds. Next: `gamectl validate` prints the problems;
+`gamectl submit` writes what is admitted to the store.
+"""
+
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.admission import LocatedProblem, Receipt, admit, purchase_problems
+from orchestrator.cohort import Cohort
+from orchestrator.console import printable, shortened
+from orchestrator.draft import Draft, Problem, read_draft
+from orchestrator.loadout import Loadout
+
+__all__ = ["LoadoutFile", "Problem", "Reading", "read_paths"]
+
+SUFFIXES = (".yaml", ".yml")
+COHORT_FILE = "cohort.yaml"
+
+
+@dataclass(frozen=True)
+class LoadoutFile:
+    """One file (or a path with nothing to read) and all that is wrong with it.
+
+    `team`, `receipt` and `loadout` are None for a cohort's file, and as far as a loadout could not
+    be read; the receipt also where the cohort's own file is broken.
+    """
+
+    path: str
+    team: str | None
+    receipt: Receipt | None
+    problems: tuple[Problem, ...]
+    loadout: Loadout | None
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong with the file."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that was read; the cohort is the default one where no file gives it."""
+
+    cohort: Cohort
+    cohort_path: Path | None
+    files: tuple[LoadoutFile, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong with any file."""
+        return all(file.ok for file in self.files)
+
+
+def read_paths(paths: Sequence[Path]) -> Reading:
+    """Read files and folders, and report every problem of every file.
+
+    A folder stands for the YAML files in it (its subfolders, hidden files and other files are left
+    alone). The file of kind Cohort gives the rules, wherever it stands among the paths. Where only
+    files are named and none is a cohort, the `cohort.yaml` beside the first gives them; without
+    one, a cohort's defaults do.
+    """
+    drafts: dict[str, Draft] = {}
+    folders: list[tuple[Path, list[Draft]]] = []
+    for path in paths:
+        if _is(stat.S_ISDIR, path):
+            found = [_draft_once(file, drafts) for file in _files_in(path, drafts)]
+            folders.append((path, found))
+        else:
+            _draft_once(path, drafts)
+    beside = paths[0].parent / COHORT_FILE if paths else Path(COHORT_FILE)
+    if not folders and _is(stat.S_ISREG, beside) and not any(map(_is_cohort, drafts.values())):
+        _draft_once(beside, drafts)
+    for folder, found in folders:
+        if str(folder) not in drafts and all(map(_is_cohort, found)):
+            empty = Draft(folder)
+            empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
+            drafts[str(folder)] = empty
+    return _reading(list(drafts.values()))
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    """Whether a path is of a kind; False, too, where that cannot be found out."""
+    try:
+        return kind(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _files_in(folder: Path, drafts: dict[str, Draft]) -> list[Path]:
+    """List a folder's YAML files; what keeps it from being listed becomes a problem of its own."""
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        unlisted = Draft(folder)
+        unlisted.add("unreadable", f"cannot be listed: {error.strerror or error}")
+        drafts[str(folder)] = unlisted
+        return []
+    return [file for file in files if file.suffix in SUFFIXES and not file.name.startswith(".")]
+
+
+def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
+    """Read a file unless another of the paths has named it already."""
+    key = str(path.absolute())
+    if key not in drafts:
+        drafts[key] = read_draft(path)
+    return drafts[key]
+
+
+def _is_cohort(draft: Draft) -> bool:
+    """Whether a file is a cohort's; one that cannot be read is known by its name."""
+    return draft.kind == "Cohort" or (draft.kind is None and draft.path.name == COHORT_FILE)
+
+
+def _reading(drafts: list[Draft]) -> Reading:
+    """Hold the files against the cohort and against each other."""
+    cohorts = [draft for draft in drafts if _is_cohort(draft)]
+    for another in cohorts[1:]:
+        message = f"a second cohort; {printable(str(cohorts[0].path))} is one already: name one"
+        another.add_located([LocatedProblem(("kind",), "second-cohort", message)])
+    rules: Cohort | None = Cohort()
+    if cohorts:
+        rules = cohorts[0].model if isinstance(cohorts[0].model, Cohort) else None
+    receipts = {id(draft): _admit(draft, rules) for draft in drafts}
+    _compare_teams(drafts)
+    files = tuple(_finished(draft, receipts[id(draft)]) for draft in drafts)
+    return Reading(rules or Cohort(), cohorts[0].path if cohorts else None, files)
+
+
+def _admit(draft: Draft, rules: Cohort | None) -> Receipt | None:
+    """Add what the cohort has against a loadout; without rules, what is wrong under any."""
+    if not isinstance(draft.model, Loadout):
+        return None
+    if rules is None:
+        draft.add_located(purchase_problems(draft.model))
+        return None
+    admission = admit(draft.model, rules)
+    draft.add_located(admission.problems)
+    return admission.receipt
+
+
+def _compare_teams(drafts: list[Draft]) -> None:
+    first_of: dict[str, Draft] = {}
+    for draft in drafts:
+        if draft.team is None:
+            continue
+        first = first_of.setdefault(draft.team, draft)
+        if first is not draft:
+            message = (
+                f"team is '{shortened(draft.team)}', as in {printable(str(first.path))}; "
+                "a team has one loadout"
+            )
+            draft.add_located([LocatedProblem(("metadata", "team"), "team-taken", message)])
+
+
+def _finished(draft: Draft, receipt: Receipt | None) -> LoadoutFile:
+    return LoadoutFile(
+        path=str(draft.path),
+        team=draft.team,
+        receipt=receipt,
+        problems=tuple(sorted(draft.problems, key=lambda problem: (problem.line, problem.column))),
+        loadout=draft.model if isinstance(draft.model, Loadout) else None,
+        text=draft.text,
+    )

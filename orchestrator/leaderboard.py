@@ -1,0 +1,71 @@
+"""Who won: jobs and scores in one ranking.
+
+In: the jobs of a cohort and its score book. Out: rows in order, ready for a table or for JSON.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.phases import Phase
+from orchestrator.scorebook import ScoreBook, newest_revisions
+from orchestrator.state import Job
+
+
+@dataclass(frozen=True)
+class Row:
+    """A team's place. Without a score (its job did not succeed) it has no rank."""
+
+    rank: int | None
+    team: str
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+    macro_recall: float | None
+    spent_bnn: float
+    num_members: int
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The ranking of a cohort."""
+
+    cohort: str
+    test_images: int
+    published: bool
+    rows: tuple[Row, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form of `-o json`."""
+        return asdict(self)
+
+
+def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
+    """Ranks by test accuracy, then by fewer nuggets spent, then by earlier submission.
+
+    Teams whose newest job has no score stand below, by name.
+    """
+    newest = newest_revisions(jobs)
+    scored = [(job, found) for job in newest if (found := book.find(job)) is not None]
+    scored.sort(key=lambda pair: (-pair[1].accuracy, pair[0].spent_bnn, pair[0].submitted_at))
+    rows = [
+        Row(
+            rank,
+            job.team,
+            found.accuracy,
+            found.accuracy_low,
+            found.accuracy_high,
+            found.macro_recall,
+            job.spent_bnn,
+            len(job.members),
+            job.phase,
+        )
+        for rank, (job, found) in enumerate(scored, start=1)
+    ]
+    others = sorted((job for job in newest if book.find(job) is None), key=lambda job: job.team)
+    rows += [
+        Row(None, job.team, None, None, None, None, job.spent_bnn, len(job.members), job.phase)
+        for job in others
+    ]
+    return Leaderboard(book.cohort, book.test_images, book.published, tuple(rows))

@@ -1,0 +1,161 @@
+"""What pydantic finds wrong with a file's values -> problems in plain words.
+
+In: the errors of `Model.from_file` and the `Document` whose values were checked; out: one
+`LocatedProblem` for each, with a code, the value as it was written, what is allowed and, for a
+misspelt key or item, the nearest right one. Next: `files` puts them at their lines.
+"""
+
+import re
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, cast, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.admission import LocatedProblem
+from orchestrator.console import shortened
+from orchestrator.enchanter import MemberItems
+from orchestrator.manifest import Model
+from orchestrator.shop import CATALOG, nearest, unknown_item
+from orchestrator.yaml_nodes import Document, Loc
+
+# pydantic's type of an error -> our code and what is wanted
+_WANTED = {
+    "int_type": ("not-a-number", "a whole number is wanted"),
+    "float_type": ("not-a-number", "a number is wanted"),
+    "finite_number": ("not-a-number", "a finite number is wanted"),
+    "bool_type": ("wrong-type", "true or false is wanted"),
+    "model_type": ("wrong-type", "a mapping (lines of `key: value`) is wanted"),
+    "dict_type": ("wrong-type", "a mapping (lines of `key: value`) is wanted"),
+    "model_attributes_type": ("wrong-type", "a mapping such as `item: flip-trick` is wanted"),
+    "tuple_type": ("wrong-type", "a list (lines of `- ...`) is wanted"),
+}
+_BOUNDS = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+}
+_LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
+_MAX_LABEL = 63
+
+
+def explain(error: ValidationError, model: type[Model], document: Document) -> list[LocatedProblem]:
+    """Put every error into plain words; `model` is what the document was read as."""
+    return [
+        _explained(details, model, document)
+        for details in error.errors(include_url=False)
+        if not _is_echo(details)
+    ]
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """Whether a list is called too short only because an entry of it, reported too, is wrong."""
+    if details["type"] != "too_short":
+        return False
+    return len(details["input"]) >= int(details["ctx"]["min_length"])
+
+
+def _explained(details: ErrorDetails, model: type[Model], document: Document) -> LocatedProblem:
+    loc = _loc_in_file(details["loc"], document.root)
+    kind, given, ctx = details["type"], details["input"], details.get("ctx", {})
+    name = loc[-1] if loc and isinstance(loc[-1], str) else "the entry"
+    is_given = f"{name} is {written(document, loc, given)}"
+    code, message = kind, details["msg"]  # as our own validators say it
+    if kind == "extra_forbidden":
+        code, message = _unknown_key(details["loc"], model)
+    elif kind == "missing":
+        code, message = "missing-key", f"the key {name!r} is missing"
+    elif kind == "union_tag_not_found":
+        code, message = "missing-key", _no_item(given)
+    elif kind == "union_tag_invalid":
+        loc = (*loc, "item")
+        code, message = "unknown-item", unknown_item(written(document, loc, given["item"]))
+    elif kind in _LABELS:
+        code, message = "not-a-label", f"{is_given}; {_label_rule(str(given))}"
+    elif kind == "string_type":
+        code, message = "wrong-type", f'{is_given}; text is wanted (in quotes: "...")'
+    elif kind == "literal_error":
+        options = tuple(re.findall(r"'([^']*)'", ctx["expected"]))
+        hint = nearest(str(given), options)
+        code, message = "not-allowed", f"{is_given}; allowed is {' or '.join(options)}{hint}"
+    elif kind == "too_short":
+        counts = f"{ctx['actual_length']}; at least {ctx['min_length']} are wanted"
+        code, message = "out-of-range", f"the number of {name} is {counts}"
+    elif kind in _BOUNDS:
+        bound = {key: f"{x:g}" if isinstance(x, float) else x for key, x in ctx.items()}
+        code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
+    elif kind in _WANTED:
+        code, wanted = _WANTED[kind]
+        message = f"{is_given}; {wanted}"
+    return LocatedProblem(loc, code, message)
+
+
+def written(document: Document, loc: Loc, value: object) -> str:
+    """Return a value as its file has it, quoted if it is text; mappings and lists by their kind."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    place = document.values.get(loc)
+    text = shortened(str(value) if place is None or place.text is None else place.text)
+    return f"'{text}'" if isinstance(value, str) else text
+
+
+def _loc_in_file(loc: Loc, root: object) -> Loc:
+    """Leave out of pydantic's path what is not in the file: the tag of a union, `[key]`."""
+    path: list[str | int] = []
+    value: Any = root
+    for step in loc:
+        is_mapping = isinstance(value, Mapping)
+        if step == "[key]" or (is_mapping and step not in value and value.get("item") == step):
+            continue
+        path.append(step)
+        if is_mapping:
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            value = None
+    return tuple(path)
+
+
+def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
+    """Say what could stand in place of an unknown key. `loc` is pydantic's own path to it."""
+    key = str(loc[-1])
+    holder = model_at(model, loc[:-1])
+    if holder is MemberItems and key in CATALOG:
+        return "not-tunable", f"members cannot differ in {key}: what is bought is the same for all"
+    known = tuple(field.alias or name for name, field in holder.model_fields.items())
+    hint = nearest(key, known) or f"; allowed is {', '.join(known) or 'none'}"
+    return "unknown-key", f"unknown key '{shortened(key)}'{hint}"
+
+
+def model_at(model: type[Model], loc: Loc) -> type[Model]:
+    """Return the model that reads the mapping at pydantic's path `loc`, below `model`."""
+    here: Any = model
+    for step in loc:
+        if isinstance(step, int):
+            here = get_args(here)[0]  # the type of a list's entries
+        elif isinstance(here, type) and issubclass(here, Model):
+            fields = {field.alias or name: field for name, field in here.model_fields.items()}
+            here = fields[step].annotation
+        else:
+            here = CATALOG[step]  # the union of items, and the tag that picks one
+        if NoneType in get_args(here):
+            here = next(kind for kind in get_args(here) if kind is not NoneType)
+    return cast(type[Model], here)
+
+
+def _no_item(purchase: Mapping[str, object]) -> str:
+    near = [key for key in purchase if nearest(key, ("item",))]
+    hint = f"; did you mean item where it says '{shortened(near[0])}'?" if near else ""
+    return f"the key 'item' is missing{hint or ': it says what is bought'}"
+
+
+def _label_rule(text: str) -> str:
+    """Say what a label is and, where one can be made of the text, which."""
+    rule = f"allowed are a-z, 0-9 and -, at most {_MAX_LABEL} characters, no - at either end"
+    label = re.sub(r"[^a-z0-9]+", "-", text.lower())[:_MAX_LABEL].strip("-")
+    return f"{rule}; try {label}" if label else rule

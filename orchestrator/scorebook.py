@@ -1,0 +1,86 @@
+"""The organizer's scores: one JSON file a cohort, in the home folder, readable by its owner only.
+
+In: what `scoring` measured. Out: a `ScoreBook`, for `leaderboard` and, once it is published, for
+`tracking.publish`. Kept apart from scoring so that reading a score needs no torch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jobs.atomic import atomic_file
+from orchestrator.errors import NotFound
+from orchestrator.state import Job
+
+
+class TeamScore(BaseModel):
+    """One job on the test set. The interval is Wilson's, at 95 %."""
+
+    model_config = ConfigDict(frozen=True)
+
+    team: str
+    revision: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    macro_recall: float
+    recall_per_class: tuple[float, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Rows are true classes, columns predicted ones; counts."""
+
+
+class ScoreBook(BaseModel):
+    """All scores of a cohort."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cohort: str
+    test_fingerprint: str
+    test_images: int
+    classes: tuple[str, ...]
+    published: bool = False
+    scores: tuple[TeamScore, ...] = ()
+
+    def find(self, job: Job) -> TeamScore | None:
+        """The score of this very revision of a team's job, or None."""
+        same = (s for s in self.scores if (s.team, s.revision) == (job.team, job.revision))
+        return next(same, None)
+
+
+def newest_revisions(jobs: Sequence[Job]) -> list[Job]:
+    """The job that counts for each team: its newest."""
+    newest: dict[str, Job] = {}
+    for job in jobs:
+        if job.team not in newest or job.revision > newest[job.team].revision:
+            newest[job.team] = job
+    return list(newest.values())
+
+
+def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
+    """The cohort's scores, or None before the first scoring.
+
+    Raises `NotFound` for a file that holds none.
+    """
+    path = _path(folder, cohort)
+    try:
+        return ScoreBook.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise NotFound(
+            f"cannot read {path}: it is no score file; delete it and run "
+            f"`gamectl score --cohort {cohort}` again"
+        ) from error
+
+
+def write_scores(folder: Path, book: ScoreBook) -> Path:
+    """Keeps the scores, readable by their owner only; returns the file."""
+    path = _path(folder, book.cohort)
+    with atomic_file(path) as file:
+        file.write(book.model_dump_json(indent=1).encode())
+    return path
+
+
+def _path(folder: Path, cohort: str) -> Path:
+    return folder / f"{cohort}.json"

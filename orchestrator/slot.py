@@ -1,0 +1,120 @@
+"""A slot: the warm Ray actor that trains one member after another through Ray Train.
+
+In: a member plan, as JSON, and a reference to the images. Out: the member's result, its epochs on
+demand while it trains. Next on the path: `slots`, which keeps a pool of these.
+
+A slot keeps its process, and with it torch and Ray Train, between members: `TorchTrainer` in local
+mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s. With
+`trainer: workers` the slot drives a real worker group of one, which then holds the resources.
+Slots hold no credentials of the store or of MLflow.
+"""
+
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from jobs.errors import Stopped
+from jobs.plan import EpochReport, MemberPlan
+from jobs.train import MemberResult, train_member
+from orchestrator.news import TimedReport
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception of the training function, in words: not every exception can be pickled."""
+
+    kind: str
+    message: str
+    trace: str
+
+
+class Slot:
+    """The actor. One thread trains; another one answers `drain` and `stop` meanwhile."""
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._stopping = False
+        self._reports: list[TimedReport] = []
+
+    def ready(self) -> str:
+        """Loads what training needs; returns the node's id."""
+        import ray.train.torch
+
+        return str(ray.get_runtime_context().get_node_id())[:12]
+
+    def train(
+        self, run: str, plan_json: str, data: list[Any], workers: dict[str, float] | None
+    ) -> tuple[MemberResult | Raised | None, list[TimedReport]]:
+        """Trains one member; returns its result and the reports that were not drained yet.
+
+        `data` holds one reference to `LabelledImages`. `workers` are the resources of a worker
+        group, or None for local mode. None instead of a result: the member was stopped.
+        """
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        self._run, self._stopping, self._reports = run, False, []
+        if workers is None:
+            loop = _train_loop(self.progress, lambda: self._stopping)
+            scaling = ScalingConfig(num_workers=0)
+        else:
+            me = ray.get_runtime_context().current_actor
+            loop = _train_loop(lambda report: bool(ray.get(me.progress.remote(report))), None)
+            scaling = ScalingConfig(
+                num_workers=1, use_gpu=workers.get("GPU", 0) > 0, resources_per_worker=workers
+            )
+        with tempfile.TemporaryDirectory(prefix="gamectl-train-") as storage:
+            outcome = (
+                TorchTrainer(
+                    loop,
+                    train_loop_config={"plan": plan_json, "data": data},
+                    scaling_config=scaling,
+                    run_config=RunConfig(name=run.replace("/", "-"), storage_path=storage),
+                )
+                .fit()
+                .return_value
+            )
+        return outcome, self.drain()
+
+    def progress(self, report: EpochReport) -> bool:
+        """Takes an epoch's report; returns whether the member should stop."""
+        self._reports.append((report, time.time()))
+        return self._stopping
+
+    def drain(self) -> list[TimedReport]:
+        """The reports since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def stop(self, run: str) -> None:
+        """Stops that run, if it is still the one on the slot."""
+        self._stopping = self._stopping or run == self._run
+
+
+def _train_loop(
+    progress: Callable[[EpochReport], bool], should_stop: Callable[[], bool] | None
+) -> Callable[[dict[str, Any]], MemberResult | Raised | None]:
+    """The function that Ray Train runs; errors are returned, alike in both trainer modes."""
+
+    def loop(config: dict[str, Any]) -> MemberResult | Raised | None:
+        import ray.train
+
+        def report(epoch: EpochReport) -> None:
+            ray.train.report(epoch.model_dump())
+            if progress(epoch):
+                raise Stopped
+
+        try:
+            plan = MemberPlan.model_validate_json(config["plan"])
+            return train_member(plan, ray.get(config["data"][0]), report, should_stop)
+        except Stopped:
+            return None
+        except Exception as error:
+            return Raised(type(error).__name__, str(error), traceback.format_exc())
+
+    return loop

@@ -1,0 +1,116 @@
+"""The database under the store: SQLite and PostgreSQL opened alike, the schema up to date.
+
+In: an SQLAlchemy URL. Out: a `Database` with reading and writing transactions that mean the same on
+both. Next on the path: `store` and `ledger`.
+
+SQLite runs in write-ahead mode with full synchronisation, so that what a transaction wrote survives
+a power cut. A transaction that will write must say so before it reads: with a deferred BEGIN two
+writers that have both read deadlock, and one fails with "database is locked" without waiting.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from orchestrator.errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+
+
+class Database:
+    """An open database. Safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _open_engine(url)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment's state; raises `StoreError` where there is none."""
+        with _as_store_error(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end, or undone on any error."""
+        engine = self._engine.execution_options(writes=True)
+        with _as_store_error(), engine.begin() as connection:
+            yield connection
+
+
+def _open_engine(url: str) -> Engine:
+    """An engine on an up-to-date schema; the database's folder is made where it is missing.
+
+    Raises `StoreError` where the URL is no database or the database can't be reached.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _configure_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        _migrate(engine)
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        raise StoreError(
+            f"cannot open the store {_without_password(url)}: {_first_line(error)}. "
+            "Check GAME_HOME and GAME_STORE (an SQLAlchemy URL)."
+        ) from error
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    """Brings the schema to the newest revision, in one transaction; harmless when it is there."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
+
+
+def _configure_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions by itself: _begin_sqlite says how.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _without_password(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return repr(url)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextmanager
+def _as_store_error() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = _first_line(getattr(error, "orig", None) or error)
+        raise StoreError(f"the store did not answer: {cause}") from error

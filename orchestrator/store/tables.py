@@ -1,0 +1,142 @@
+"""The store's tables. What is not in them did not happen.
+
+In: nothing. Out: SQLAlchemy Core tables for `orchestrator.store.store`. A change here needs a
+migration in `migrations/versions`; a test compares the two.
+
+Times are seconds since 1970 as doubles; documents are JSON text.
+"""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+PHASES = "phase IN ('Pending','Running','Succeeded','Failed','Cancelled','Superseded')"
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("cohort", String(63), ForeignKey("cohorts.name"), nullable=False),
+    Column("team", String(63), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("loadout", Text, nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("spent_bnn", Double, nullable=False),
+    Column("combine", String(16), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("blame", String(8)),
+    Column("submitted_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("val_accuracy", Double),
+    UniqueConstraint("cohort", "team", "revision"),
+    CheckConstraint(PHASES, name="phase"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("job_id", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("work", Double, nullable=False),
+    Column("epochs", Integer, nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("blame", String(8)),
+    CheckConstraint(PHASES, name="phase"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Integer, primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("slot", String(128), nullable=False),
+    Column("node", String(128), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("reason", String(32), nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("blame", String(8)),
+    Column("weights", Text),
+    Column("weights_sha256", String(64)),
+    Column("val_probs", Text),
+    ForeignKeyConstraint(["job_id", "idx"], ["members.job_id", "members.idx"]),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("job_id", Integer, primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("train_loss", Double, nullable=False),
+    Column("train_accuracy", Double, nullable=False),
+    Column("val_loss", Double, nullable=False),
+    Column("val_accuracy", Double, nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("images_per_second", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["job_id", "idx", "attempt"], ["attempts.job_id", "attempts.idx", "attempts.number"]
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("job_id", Integer, ForeignKey("jobs.id"), nullable=False),
+    Column("member", Integer),
+    Column("kind", String(8), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("message", Text, nullable=False),
+    Index(None, "job_id"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("cohort", String(63), ForeignKey("cohorts.name"), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)

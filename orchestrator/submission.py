@@ -1,0 +1,129 @@
+"""From files and data to jobs in the store: everything that happens once, before the first slot.
+
+In: what `files` read and where the data lies. Out: decoded images, and the cohort with its jobs in
+the store, in one transaction. Next on the path: `controller`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.drawn_monkeys import ensure_drawn
+from jobs.images import DecodedFolder, decode
+from orchestrator.admission import combine_of, member_plans
+from orchestrator.cohort import Cohort
+from orchestrator.files import LoadoutFile, Reading
+from orchestrator.schedule import expected_work
+from orchestrator.settings import Settings
+from orchestrator.state import DataRecord
+from orchestrator.store import NewJob, Store, Submitted
+
+DRAWN = "drawn"
+
+ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""From a label to a block in which (done, total) is shown."""
+
+
+@contextmanager
+def silent(_label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that shows nothing."""
+    yield lambda _done, _total: None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cohort that is ready to be stored."""
+
+    cohort: Cohort
+    data: DataRecord
+    decoded: DecodedFolder
+    sizes_px: tuple[int, ...]
+    jobs: tuple[NewJob, ...]
+
+
+def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -> Path:
+    """The folder of a data source; the embedded set is drawn where it is not there yet."""
+    if source == DRAWN:
+        with progress("drawing the monkeys") as show:
+            return ensure_drawn(settings.data, progress=show)
+    return Path(source).expanduser()
+
+
+def source_of(reading: Reading, override: Path | None) -> str:
+    """Where a cohort's data lies: `drawn` or an absolute path."""
+    if override is not None:
+        return str(override.expanduser().absolute())
+    source = reading.cohort.spec.data.source
+    if source == DRAWN:
+        return source
+    beside = reading.cohort_path.parent if reading.cohort_path else Path()
+    return str((beside / Path(source).expanduser()).absolute())
+
+
+def decode_source(
+    source: str,
+    sizes_px: Sequence[int],
+    skip_broken: bool,
+    settings: Settings,
+    progress: ProgressBar = silent,
+) -> DecodedFolder:
+    """A source's images, decoded at these sizes; raises `jobs.errors.DataError` if it can't be."""
+    root = data_root(source, settings, progress)
+    with progress("decoding the images") as show:
+        return decode(root, sizes_px, settings.image_cache, skip_broken, show)
+
+
+def prepare(
+    reading: Reading, source: str, settings: Settings, progress: ProgressBar = silent
+) -> Prepared:
+    """Decodes the data at every size that is asked for, and resolves the members' plans.
+
+    Raises `jobs.errors.DataError` where the data can't be used.
+    """
+    cohort = reading.cohort
+    admitted = [file for file in reading.files if file.ok and file.loadout is not None]
+    sizes_px = sorted({size for file in admitted for size in _sizes_px(file, cohort)})
+    skip_broken = cohort.spec.data.skip_broken_images
+    decoded = decode_source(source, sizes_px, skip_broken, settings, progress)
+    folder = decoded.folder
+    return Prepared(
+        cohort=cohort,
+        data=DataRecord(source, folder.fingerprint, folder.test_fingerprint, folder.classes),
+        decoded=decoded,
+        sizes_px=tuple(sizes_px),
+        jobs=tuple(_new_job(file, cohort, decoded) for file in admitted),
+    )
+
+
+def submit(prepared: Prepared, store: Store, at: float) -> list[Submitted]:
+    """Writes the cohort and its jobs, all or nothing; says what that meant for each team."""
+    return store.submit(
+        prepared.cohort.name,
+        prepared.cohort.model_dump(mode="json", by_alias=True),
+        prepared.data,
+        prepared.jobs,
+        at,
+    )
+
+
+def _sizes_px(file: LoadoutFile, cohort: Cohort) -> Sequence[int]:
+    assert file.loadout is not None
+    # Sizes do not depend on the data, which is not decoded yet.
+    plans = member_plans(file.loadout, cohort, ("a", "b"), "")
+    return [plan.data.image_size_px for plan in plans]
+
+
+def _new_job(file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder) -> NewJob:
+    assert file.loadout is not None
+    assert file.receipt is not None
+    folder = decoded.folder
+    plans = member_plans(file.loadout, cohort, folder.classes, folder.fingerprint)
+    return NewJob(
+        team=file.loadout.team,
+        loadout=file.text,
+        receipt=file.receipt.to_dict(),
+        combine=combine_of(file.loadout),
+        plans=plans,
+        work=tuple(expected_work(plan, len(folder.training)) for plan in plans),
+    )

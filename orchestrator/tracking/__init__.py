@@ -1,0 +1,12 @@
+"""MLflow, for people to review: a projection of the store, made again where it is missing.
+
+    client       connecting; the cohort's experiment
+    projection   the store's news -> runs, params, metrics, tags, artifacts
+    model        a job's combined network as a `pt2` model
+    background   the projection kept up to date while a controller runs
+    publish      scores and confusion matrices, once the organizer says so
+
+The only package that imports MLflow, and one process a cohort writes at a time: ghost runs and
+locks come from many writers. Nothing waits for it; where it fails or falls behind, the store has
+everything, and the next sync brings it up to date.
+"""

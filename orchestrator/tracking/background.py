@@ -1,0 +1,61 @@
+"""The projection kept up to date by a thread, beside a controller.
+
+In: a way to connect. Out: MLflow follows the store; a failure is remembered and the next round
+tries again, so that a server that is away for a minute costs nothing. Next on the path: the
+command that shows `error` to the organizer.
+"""
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from orchestrator.errors import GameError
+from orchestrator.tracking.projection import Projection
+
+EVERY_S = 1.0
+SLOWEST_RETRY_S = 15.0
+
+
+class Tracker:
+    """A context: syncs while it lasts, and a last time at its end."""
+
+    def __init__(self, connect: Callable[[], Projection]) -> None:
+        self._connect = connect
+        self._projection: Projection | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
+        self.error: GameError | None = None
+        """Why the last round failed; None where MLflow is up to date."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        wait_s = EVERY_S
+        while not self._ending.wait(wait_s):
+            self._sync()
+            wait_s = EVERY_S if self.error is None else min(2 * wait_s, SLOWEST_RETRY_S)
+        self._sync()
+
+    def _sync(self) -> None:
+        try:
+            if self._projection is None:
+                self._projection = self._connect()
+            self._projection.sync()
+        except GameError as error:
+            self.error = error
+            # Runs may have been deleted behind our back: look again at what is there.
+            self._projection = None
+        else:
+            self.error = None

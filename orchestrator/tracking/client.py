@@ -1,0 +1,98 @@
+"""Connecting to MLflow, and the experiment that holds a cohort's runs.
+
+In: the tracking URI of the settings. Out: an `Experiment`, which `projection`, `model` and
+`publish` write through. Next on the path: `projection`.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import NotFound, TrackingError
+
+# Read by MLflow when it is imported. Sending usage figures home is not ours to decide, and a
+# server that is away is better found out by the next sync than waited for in this one.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+KEY_TAG = "game.key"
+"""Says which job or member a run shows; how runs are found again after a restart."""
+
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it the UI opens on pages for language models."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment and the client to write it with."""
+
+    client: Any
+    id: str
+    tracking_uri: str
+
+    def runs_by_key(self) -> dict[str, Any]:
+        """All runs that this project wrote, by the job or member they show."""
+        runs: dict[str, Any] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.id], filter_string=f"tags.`{KEY_TAG}` != ''", page_token=token
+            )
+            for run in page:
+                runs.setdefault(run.data.tags[KEY_TAG], run)
+            token = page.token
+            if not token:
+                return runs
+
+
+@contextmanager
+def mlflow_errors() -> Iterator[None]:
+    """Turns MLflow's exceptions, and those of what lies under it, into `TrackingError`."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException, OSError) as error:
+        text = str(error) or type(error).__name__
+        raise TrackingError(f"MLflow: {text.splitlines()[0][:300]}") from error
+
+
+def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) -> Experiment:
+    """The experiment of that name.
+
+    `artifacts` is the folder for its files, or None where a tracking server decides that. Raises
+    `TrackingError` where MLflow can't be reached and `NotFound` where there is no such experiment
+    and `create` is False.
+    """
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with mlflow_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Logging models has no other way to be told where; one process has one tracking URI.
+        mlflow.set_tracking_uri(tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            if not create:
+                raise NotFound(f"MLflow at {tracking_uri} has no experiment {name!r}")
+            location = (artifacts / name).as_uri() if artifacts is not None else None
+            experiment_id = client.create_experiment(
+                name, artifact_location=location, tags=EXPERIMENT_TAGS
+            )
+        elif experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
+            experiment_id = experiment.experiment_id
+        else:
+            experiment_id = experiment.experiment_id
+    return Experiment(client, str(experiment_id), tracking_uri)

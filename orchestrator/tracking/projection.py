@@ -1,0 +1,241 @@
+"""The store's state written to MLflow: one run a job, nested runs for its members.
+
+In: the store. Out: runs with params, metrics, tags and artifacts. `sync` may be called as often as
+one likes, by a new process as well: runs are found again by the tag `game.key`, and MLflow keeps a
+metric that is logged twice with the same step and time only once. Next on the path: `model`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+
+from jobs.plan import EpochReport, MemberPlan
+from orchestrator.artifacts import Artifacts
+from orchestrator.phases import Phase
+from orchestrator.state import Job, Member
+from orchestrator.store import Store
+from orchestrator.tracking.client import KEY_TAG, Experiment, mlflow_errors
+from orchestrator.tracking.model import log_model
+
+DONE_TAG = "game.done"
+STATUS = {
+    Phase.PENDING: "SCHEDULED",
+    Phase.RUNNING: "RUNNING",
+    Phase.SUCCEEDED: "FINISHED",
+    Phase.FAILED: "FAILED",
+    Phase.CANCELLED: "KILLED",
+    Phase.SUPERSEDED: "KILLED",
+}
+METRICS_A_CALL = 1000
+LONGEST_PARAM = 500
+
+
+@dataclass
+class _Run:
+    """What this process knows of a run in MLflow."""
+
+    id: str
+    done: bool
+    epoch: int = 0
+    said: tuple[str, ...] = ()
+
+
+class Projection:
+    """Keeps one cohort's experiment up to date. Not shared between threads."""
+
+    def __init__(
+        self, experiment: Experiment, store: Store, artifacts: Artifacts, cohort: str
+    ) -> None:
+        self._experiment = experiment
+        self._client = experiment.client
+        self._store = store
+        self._artifacts = artifacts
+        self._cohort = cohort
+        with mlflow_errors():
+            self._runs = {
+                key: _Run(run.info.run_id, DONE_TAG in run.data.tags)
+                for key, run in experiment.runs_by_key().items()
+            }
+
+    def sync(self) -> None:
+        """Writes what MLflow does not show yet; raises `TrackingError` where it can't."""
+        for job in self._store.jobs(self._cohort):
+            run = self._runs.get(job_key(job))
+            if run is None or not run.done:
+                with mlflow_errors():
+                    self._sync_job(job)
+
+    def _sync_job(self, job: Job) -> None:
+        plans = self._store.plans(job.id)
+        run = self._runs.get(job_key(job)) or self._create_job_run(job, plans)
+        for member in job.members:
+            if member.attempt > 0:
+                self._sync_member(job, member, plans[member.index], run.id)
+        self._say(
+            run,
+            phase=job.phase,
+            reason=job.reason,
+            message=job.message,
+            blame=job.blame or "",
+        )
+        if not job.phase.terminal or any(m.phase is Phase.RUNNING for m in job.members):
+            return
+        ended_at = job.ended_at or job.submitted_at
+        figures: dict[str, float] = {
+            "num_members": len(job.members),
+            "spent_bnn": job.spent_bnn,
+            "slot_seconds": job.slot_seconds,
+        }
+        if job.val_accuracy is not None:
+            figures["val_accuracy"] = job.val_accuracy
+        metrics = [Metric(key, value, _ms(ended_at), 0) for key, value in figures.items()]
+        self._client.log_batch(run.id, metrics=metrics)
+        if job.phase is Phase.SUCCEEDED:
+            trained = self._store.weights(job.id)
+            weights = [self._artifacts.weights(trained[i]) for i in sorted(trained)]
+            log_model(self._experiment, run.id, plans, weights, job.combine)
+        self._end(run, job.phase, ended_at)
+
+    def _create_job_run(self, job: Job, plans: Sequence[MemberPlan]) -> _Run:
+        loadout, receipt = self._store.document(job.id)
+        name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
+        run = self._create(
+            job_key(job),
+            name,
+            job.submitted_at,
+            {"team": job.team, "revision": str(job.revision), "cohort": job.cohort},
+            {
+                **_common(plans),
+                "num_members": str(len(plans)),
+                "combine": job.combine,
+                "purchases": ", ".join(line["item"] for line in receipt["lines"]) or "none",
+                "spent_bnn": f"{job.spent_bnn:g}",
+            },
+            note=_note(job, receipt),
+        )
+        self._client.log_text(run.id, loadout, "loadout.yaml")
+        self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
+        return run
+
+    def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
+        key = f"{job_key(job)}/m{member.index}"
+        run = self._runs.get(key)
+        if run is None:
+            run = self._create(
+                key,
+                f"{job.team}/{member.index}",
+                member.started_at or job.submitted_at,
+                {"team": job.team, "member": str(member.index), "mlflow.parentRunId": parent_id},
+                _flat(plan),
+            )
+        if run.done:
+            return
+        # A further attempt starts over and comes to the same figures: its epochs go on from where
+        # the run stands, so that the curves have each step once.
+        epochs = self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
+        metrics = [metric for at, report in epochs for metric in _metrics(report, at)]
+        for start in range(0, len(metrics), METRICS_A_CALL):
+            self._client.log_batch(run.id, metrics=metrics[start : start + METRICS_A_CALL])
+        run.epoch = epochs[-1][1].epoch if epochs else run.epoch
+        self._say(
+            run,
+            phase=member.phase,
+            reason=member.reason,
+            message=member.message,
+            blame=member.blame or "",
+            attempt=str(member.attempt),
+            slot=member.slot or "",
+            node=member.node or "",
+            started_at=f"{member.started_at or 0:.3f}",
+            ended_at=f"{member.ended_at:.3f}" if member.ended_at else "",
+        )
+        if member.phase.terminal:
+            trained = self._store.weights(job.id).get(member.index)
+            if trained is not None:
+                path = self._artifacts.path(trained.weights)
+                self._client.log_artifact(run.id, str(path), "weights")
+            self._end(run, member.phase, member.ended_at or job.submitted_at)
+
+    def _create(
+        self,
+        key: str,
+        name: str,
+        at: float,
+        tags: dict[str, str],
+        params: dict[str, str],
+        note: str = "",
+    ) -> _Run:
+        tags = {KEY_TAG: key, "mlflow.source.name": "gamectl", **tags}
+        if note:
+            tags["mlflow.note.content"] = note
+        run = self._client.create_run(
+            self._experiment.id, start_time=_ms(at), tags=tags, run_name=name
+        )
+        self._client.log_batch(
+            run.info.run_id, params=[Param(k, v[:LONGEST_PARAM]) for k, v in params.items()]
+        )
+        self._runs[key] = _Run(run.info.run_id, done=False)
+        return self._runs[key]
+
+    def _say(self, run: _Run, phase: Phase, **tags: str) -> None:
+        said = (phase, *tags.values())
+        if said == run.said:
+            return
+        batch = [RunTag(key, value) for key, value in {"phase": str(phase), **tags}.items()]
+        self._client.log_batch(run.id, tags=batch)
+        if not phase.terminal:
+            self._client.update_run(run.id, status=STATUS[phase])
+        run.said = said
+
+    def _end(self, run: _Run, phase: Phase, at: float) -> None:
+        self._client.set_terminated(run.id, STATUS[phase], end_time=_ms(at))
+        self._client.set_tag(run.id, DONE_TAG, "1")
+        run.done = True
+
+
+def job_key(job: Job) -> str:
+    """Names a job in the tag `game.key`."""
+    return f"{job.cohort}/{job.team}/r{job.revision}"
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _metrics(report: EpochReport, at: float) -> list[Metric]:
+    values = report.model_dump(exclude={"epoch"})
+    return [Metric(name, value, _ms(at), report.epoch) for name, value in values.items()]
+
+
+def _flat(plan: MemberPlan) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in plan.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": _text(v) for key, v in value.items()}
+        else:
+            flat[name] = _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _common(plans: Sequence[MemberPlan]) -> dict[str, str]:
+    """Each setting once where the members agree, their values in order where they differ."""
+    flats = [_flat(plan) for plan in plans]
+    return {
+        name: value if all(f[name] == value for f in flats) else " | ".join(f[name] for f in flats)
+        for name, value in flats[0].items()
+    }
+
+
+def _note(job: Job, receipt: dict[str, Any]) -> str:
+    lines = [f"**{job.team}** spent {job.spent_bnn:g} of {receipt['budget_bnn']:g} B NN.", ""]
+    if receipt["lines"]:
+        lines += ["| item | B NN |", "|---|---|"]
+        lines += [f"| {line['title']} | {line['total_bnn']:g} |" for line in receipt["lines"]]
+    return "\n".join(lines)

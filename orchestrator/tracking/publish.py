@@ -1,0 +1,83 @@
+"""Scores written to MLflow, once the organizer publishes them.
+
+In: a score book and the cohort's experiment. Out: on each scored job's run the test metrics, and
+the confusion matrix as JSON and as a picture. Publishing again writes the same again. Next on the
+path: whoever reviews.
+"""
+
+import io
+import json
+import time
+
+from mlflow.entities import Metric, RunTag
+from PIL import Image
+
+from orchestrator.errors import NotFound
+from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.tracking.client import Experiment, mlflow_errors
+
+
+def publish(book: ScoreBook, experiment: Experiment) -> None:
+    """Writes all scores; raises `TrackingError`, or `NotFound` where a job has no run in MLflow."""
+    with mlflow_errors():
+        runs = experiment.runs_by_key()
+        keys = {f"{book.cohort}/{s.team}/r{s.revision}": s for s in book.scores}
+        if missing := sorted(set(keys) - set(runs)):
+            raise NotFound(
+                f"MLflow has no run for {', '.join(missing)}; `gamectl submit` with the cohort's "
+                "folder writes what is missing, and trains nothing twice"
+            )
+        for key, score in keys.items():
+            _publish(experiment, runs[key].info.run_id, score, book)
+
+
+def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreBook) -> None:
+    figures = {
+        "test_accuracy": score.accuracy,
+        "test_accuracy_low": score.accuracy_low,
+        "test_accuracy_high": score.accuracy_high,
+        "test_macro_recall": score.macro_recall,
+    }
+    figures |= {
+        f"test_recall.{name}": recall
+        for name, recall in zip(book.classes, score.recall_per_class, strict=True)
+    }
+    now_ms = round(time.time() * 1000)
+    metrics = [Metric(name, value, now_ms, 0) for name, value in figures.items()]
+    tags = [RunTag("test_fingerprint", book.test_fingerprint)]
+    client = experiment.client
+    client.log_batch(run_id, metrics=metrics, tags=tags)
+    document = {"classes": book.classes, "confusion": score.confusion}
+    client.log_text(run_id, json.dumps(document), "confusion_matrix.json")
+    with Image.open(io.BytesIO(confusion_png(score, book.classes))) as picture:
+        client.log_image(run_id, picture, artifact_file="confusion_matrix.png")
+
+
+def confusion_png(score: TeamScore, classes: tuple[str, ...]) -> bytes:
+    """A picture of the confusion matrix: counts, shaded by the share of the true class."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    counts = np.array(score.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = max(5.0, 0.55 * len(classes) + 2)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true class")
+    axes.set_title(f"{score.team}: {score.accuracy:.1%} of {counts.sum()} test images")
+    for row, column in zip(*counts.nonzero(), strict=True):
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""What all tests share: one Ray cluster for the session, small photos, a home folder of its own."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Read by libraries when they are imported; the command line sets the same.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+NUM_CPUS = 2
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray cluster of two CPUs for the whole session: starting one takes seconds."""
+    from orchestrator.cluster import ray_cluster as connect
+
+    with connect(num_cpus=NUM_CPUS):
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A GAME_HOME that nothing else uses; other settings as a new user has them."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GAME_HOME", str(folder))
+    monkeypatch.delenv("GAME_STORE", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def write_photos(root: Path, num_training: int = 20, num_test: int = 6, side_px: int = 32) -> Path:
+    """Three classes of coloured noise, told apart by which channel is bright."""
+    generator = np.random.default_rng(7)
+    for part, count in (("training", num_training), ("validation", num_test)):
+        for label in range(3):
+            folder = root / part / f"n{label}"
+            folder.mkdir(parents=True)
+            for index in range(count):
+                photo = generator.integers(0, 160, (side_px, side_px, 3), dtype=np.uint8)
+                photo[..., label] += 60
+                Image.fromarray(photo).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of three classes, 60 training and 18 test images of 32 px."""
+    return write_photos(tmp_path_factory.mktemp("photos") / "data")
+
+
+@pytest.fixture
+def write_cohort(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a cohort's folder: `spec` lines of the cohort, a text a team."""
+
+    def write(loadouts: dict[str, str], spec: str = "  budget: 100\n", name: str = "small") -> Path:
+        folder = tmp_path / "cohort"
+        folder.mkdir(exist_ok=True)
+        (folder / "cohort.yaml").write_text(
+            f"apiVersion: game/v1\nkind: Cohort\nmetadata: {{name: {name}}}\nspec:\n{spec}"
+        )
+        for team, text in loadouts.items():
+            body = "\n".join(f"  {line}" for line in text.strip().splitlines())
+            (folder / f"{team}.yaml").write_text(
+                f"apiVersion: game/v1\nkind: Loadout\nmetadata: {{team: {team}}}\nspec:\n{body}\n"
+            )
+        return folder
+
+    return write

@@ -1,0 +1,279 @@
+"""Reading files: every problem at its line, and nothing that a file holds ever raises."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator import yaml_nodes
+from orchestrator.files import LoadoutFile, Reading, read_paths
+
+LOADOUTS = Path(__file__).parents[2] / "loadouts"
+REFUSED = LOADOUTS / "refused"
+DEMO = LOADOUTS / "demo"
+MARK = b"# <- refused here"
+
+
+def loadout(team: str = "a", spec: str = "{}") -> str:
+    return f"apiVersion: game/v1\nkind: Loadout\nmetadata:\n  team: {team}\nspec: {spec}\n"
+
+
+def cohort(spec: str = "{}") -> str:
+    return f"apiVersion: game/v1\nkind: Cohort\nspec: {spec}\n"
+
+
+def write(folder: Path, **texts: str | bytes) -> Path:
+    for name, text in texts.items():
+        content = text if isinstance(text, bytes) else text.encode()
+        (folder / f"{name}.yaml").write_bytes(content)
+    return folder
+
+
+def codes(reading: Reading) -> dict[str, list[str]]:
+    return {
+        Path(file.path).name: [problem.code for problem in file.problems] for file in reading.files
+    }
+
+
+def only(tmp_path: Path, text: str | bytes) -> LoadoutFile:
+    (file,) = read_paths([write(tmp_path, x=text) / "x.yaml"]).files
+    return file
+
+
+def places(file: LoadoutFile) -> list[tuple[int, int, str]]:
+    return [(problem.line, problem.column, problem.code) for problem in file.problems]
+
+
+def test_the_demo_is_in_order() -> None:
+    reading = read_paths([DEMO])
+    assert reading.ok
+    assert reading.cohort.name == "demo"
+    assert reading.cohort_path == DEMO / "cohort.yaml"
+    loadouts = [file.loadout for file in reading.files if file.loadout]
+    assert len(loadouts) >= 6
+    assert 3 in {loadout.num_members for loadout in loadouts}
+    bought = {item.item for loadout in loadouts for item in loadout.spec.purchases}
+    assert len(bought) == 8
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(REFUSED.iterdir()) - {REFUSED / "cohort.yaml"}), ids=lambda path: path.stem
+)
+def test_a_refused_file_shows_the_problem_it_is_named_after(path: Path) -> None:
+    (file,) = (file for file in read_paths([REFUSED]).files if file.path == str(path))
+    (problem,) = file.problems
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    marked = [number for number, line in enumerate(lines, start=1) if MARK in line]
+    assert problem.code == path.stem
+    assert [problem.line] == (marked or [1])
+
+
+def test_a_good_file_has_its_receipt_and_its_text(tmp_path: Path) -> None:
+    text = loadout(spec="{purchases: [{item: flip-trick}]}")
+    file = only(tmp_path, text)
+    assert file.ok
+    assert (file.team, file.text) == ("a", text)
+    assert file.receipt is not None
+    assert file.receipt.total_bnn == 10
+    assert file.loadout is not None
+
+
+def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
+    text = """\
+apiVersion: game/v2
+kind: Loadout
+metadata:
+  team: Howling Pixels
+spec:
+  learningrate: 0.1
+  epochs: 2.5
+  seed:
+  purchases:
+    - flip-trick
+    - item: flp-trick
+    - Item: speed-boost
+    - item: neural-turbo-boost
+      blocks: 0
+      blocks: 3
+    - item: ensemble-enchanter
+      combine: men
+      members:
+        - {}
+        - epochs: no
+        - items: {neural-turbo-boost: {}, whirl-and-swirl: {degres: 1}}
+"""
+    assert places(only(tmp_path, text)) == [
+        (1, 13, "wrong-api-version"),
+        (4, 9, "not-a-label"),
+        (6, 3, "unknown-key"),
+        (7, 11, "not-a-number"),
+        (8, 8, "no-value"),
+        (10, 7, "wrong-type"),
+        (11, 13, "unknown-item"),
+        (12, 7, "missing-key"),
+        (14, 15, "out-of-range"),
+        (15, 7, "duplicate-key"),
+        (17, 16, "not-allowed"),
+        (20, 19, "not-a-number"),
+        (21, 19, "not-tunable"),
+        (21, 61, "unknown-key"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (loadout(spec="{learning_rate: 1}"), "did you mean learningRate?"),
+        (loadout(spec="{purchases: [{item: Flip Trick}]}"), "did you mean flip-trick?"),
+        (loadout(spec="{purchases: [{item: flip-trick, x: 1}]}"), "item, horizontal, vertical"),
+        (loadout(team="Howling Pixels"), "try howling-pixels"),
+        (loadout(team="42"), "team is 42; text is wanted"),
+        (loadout(spec="{learningRate: 1e999}"), "learningRate is 1e999; a finite number"),
+        (loadout(spec="{learningRate: -1}"), "learningRate is -1; allowed is more than 0"),
+        (loadout(spec="{seed: 9007199254740992}"), "allowed is less than 9007199254740992"),
+        (loadout(spec="{seed: 0x1F, epochs: 0o17, batchSize: 012a}"), "batchSize is '012a'"),
+        (loadout(spec="{batchSize: " + "9" * 5000 + "}"), "batchSize is 9999"),
+        (loadout(spec='{epochs: "' + "x" * 500 + '"}'), "xxx...'; a whole number"),
+        (loadout(spec='{epochs: "\\e[31m"}'), r"epochs is '\x1b[31m'"),
+        (loadout(spec="{<<: {epochs: 1}}"), "unknown key '<<'"),
+        (loadout(spec="{purchases: [{item: [a]}]}"), "the shop has no item a list"),
+        (cohort(spec="{prices: {speed-bost: 1}}"), "did you mean speed-boost?"),
+        (cohort(spec="{queue: {policy: fare}}"), "fair or longest-first; did you mean fair?"),
+        (cohort(spec="{resources: {gpus: 0.3}}"), "gpus is 0.3; allowed is a whole number"),
+        ("kind: Cohrt\napiVersion: game/v1\n", "did you mean Cohort?"),
+        ("apiVersion: game/v1\n", "write kind: Loadout or Cohort"),
+        ("- 1\n", "the file is a list; a mapping is wanted"),
+        ("a: 'b\n", "not YAML while scanning a quoted scalar"),
+        ("{[a]: 1}\n", "a mapping or list as a key"),
+        ("a: *b\n", "alias *b"),
+    ],
+)
+def test_messages_say_the_value_and_what_is_allowed(tmp_path: Path, text: str, said: str) -> None:
+    file = only(tmp_path, text)
+    assert any(said in problem.message for problem in file.problems), file.problems
+    assert all(problem.message.isprintable() for problem in file.problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"\xff\xfea\x00", (1, 1, "not-utf8")),
+        (b"a: 1\nb: \xe9", (2, 4, "not-utf8")),
+        (b"a: \x00", (1, 4, "control-character")),
+        (b"a: 1\r\nb: \x1b", (2, 4, "control-character")),
+        ("a: \u2028b".encode(), (1, 4, "control-character")),
+        (b"", (1, 1, "empty-file")),
+        (b"---\n", (1, 1, "empty-file")),
+        (b"\ta: 1", (1, 1, "tab")),
+        (b"# " + b"x" * 65_536, (1, 1, "too-large")),
+    ],
+)
+def test_what_is_no_yaml_text(tmp_path: Path, content: bytes, place: tuple[int, int, str]) -> None:
+    assert places(only(tmp_path, content)) == [place]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) -> None:
+    text = loadout(spec="{epochs: x}").replace("\n", "\r\n")
+    assert places(only(tmp_path, b"\xef\xbb\xbf" + text.encode())) == [(5, 16, "not-a-number")]
+
+
+def test_the_slow_yaml_reader_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML without libyaml: same values, same places, same codes."""
+    fast = read_paths([DEMO, REFUSED])
+    monkeypatch.setattr(yaml_nodes, "_Loader", yaml.SafeLoader)
+    slow = read_paths([DEMO, REFUSED])
+    assert [places(file) for file in slow.files] == [places(file) for file in fast.files]
+    assert [file.loadout for file in slow.files] == [file.loadout for file in fast.files]
+
+
+def test_a_folder_is_its_yaml_files(tmp_path: Path) -> None:
+    write(tmp_path, b=loadout("b"), a=loadout("a"))
+    (tmp_path / "c.yml").write_text(loadout("c"))
+    (tmp_path / "README.md").write_text("not a loadout")
+    (tmp_path / ".hidden.yaml").write_text("not a loadout")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "d.yaml").write_text("not a loadout")
+    reading = read_paths([tmp_path])
+    assert reading.ok
+    assert [file.team for file in reading.files] == ["a", "b", "c"]
+    assert reading.cohort_path is None
+
+
+@pytest.mark.parametrize("with_cohort", [True, False])
+def test_a_folder_without_loadouts_is_empty(tmp_path: Path, with_cohort: bool) -> None:
+    (tmp_path / "README.md").write_text("nothing here")
+    if with_cohort:
+        write(tmp_path, cohort=cohort())
+    assert codes(read_paths([tmp_path]))[tmp_path.name] == ["empty-folder"]
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    found = codes(read_paths([tmp_path, tmp_path / "missing.yaml", Path("x" * 5000)]))
+    assert len(found) == 6
+    assert all(each == ["unreadable"] for each in found.values())
+
+
+def test_what_may_not_be_read(tmp_path: Path) -> None:
+    write(tmp_path, x=loadout())
+    (tmp_path / "x.yaml").chmod(0)
+    if os.access(tmp_path / "x.yaml", os.R_OK):
+        pytest.skip("this user (root) may read every file")
+    assert codes(read_paths([tmp_path])) == {"x.yaml": ["unreadable"]}
+    tmp_path.chmod(0)
+    try:
+        for path in (tmp_path, tmp_path / "x.yaml"):
+            assert [file.problems[0].code for file in read_paths([path]).files] == ["unreadable"]
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_team_has_one_file_even_where_it_has_other_problems(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout("same", "{x: 1}"), b=loadout("same"), c=loadout("other"))
+    reading = read_paths([tmp_path])
+    assert codes(reading) == {"a.yaml": ["unknown-key"], "b.yaml": ["team-taken"], "c.yaml": []}
+    assert str(tmp_path / "a.yaml") in reading.files[1].problems[0].message
+
+
+def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout())
+    assert codes(read_paths([tmp_path, tmp_path / "a.yaml"])) == {"a.yaml": []}
+
+
+def test_the_cohort_prices_wherever_it_stands(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout(spec="{purchases: [{item: flip-trick}]}"))
+    write(tmp_path, rules=cohort("{budget: 5}"))
+    assert codes(read_paths([tmp_path]))["a.yaml"] == ["over-budget"]
+    assert codes(read_paths([tmp_path / "a.yaml"])) == {"a.yaml": []}
+    named = read_paths([tmp_path / "a.yaml", tmp_path / "rules.yaml"])
+    assert codes(named) == {"a.yaml": ["over-budget"], "rules.yaml": []}
+
+
+def test_a_single_file_is_priced_by_the_cohort_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout(spec="{purchases: [{item: flip-trick}]}"))
+    write(tmp_path, cohort=cohort("{prices: {flip-trick: 33}}"))
+    reading = read_paths([tmp_path / "a.yaml"])
+    assert reading.cohort_path == tmp_path / "cohort.yaml"
+    assert reading.files[0].receipt is not None
+    assert reading.files[0].receipt.total_bnn == 33
+
+
+def test_a_second_cohort_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout(), cohort=cohort(), rules=cohort("{budget: 5}"))
+    reading = read_paths([tmp_path])
+    assert codes(reading) == {"a.yaml": [], "cohort.yaml": [], "rules.yaml": ["second-cohort"]}
+    assert reading.cohort.spec.budget == 100
+
+
+@pytest.mark.parametrize("broken", [cohort("{budget: x}"), "a: b: c\n"])
+def test_nothing_is_priced_under_a_broken_cohort(tmp_path: Path, broken: str) -> None:
+    twice = "{epochs: 999, purchases: [{item: flip-trick}, {item: flip-trick}]}"
+    write(tmp_path, a=loadout(spec=twice), cohort=broken)
+    reading = read_paths([tmp_path])
+    assert codes(reading)["a.yaml"] == ["bought-twice"]
+    assert reading.files[0].receipt is None
+    assert not reading.ok

@@ -1,0 +1,272 @@
+"""The whole path through the commands: loadouts in, leaderboard out, on real Ray and MLflow."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from orchestrator.cli import main
+from orchestrator.phases import Phase
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from tests.conftest import write_photos
+
+pytestmark = pytest.mark.usefixtures("home")
+
+BASE = "epochs: 3\nlearningRate: 0.05\n"
+ENSEMBLE = """
+epochs: 4
+purchases:
+  - item: ensemble-enchanter
+    combine: vote
+    members: [{}, {learningRate: 0.03}, {seed: 9, items: {flip-trick: {horizontal: 0.5}}}]
+  - item: flip-trick
+"""
+# Each step multiplies every weight by 1 - 10 * 1.
+DIVERGES = (
+    "epochs: 6\nbatchSize: 2\nlearningRate: 10\npurchases: [{item: weight-decay, penalty: 1}]\n"
+)
+REFUSED = "epochs: 41\n"
+
+WriteCohort = Callable[..., Path]
+
+
+def gamectl(*words: object) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    # A SystemExit is how a command ends; anything else is a traceback in somebody's face.
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+def read_json(*words: object) -> Any:
+    result = gamectl(*words, "-o", "json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def phases(name: str = "small") -> dict[str, str]:
+    return {job["team"]: job["phase"] for job in read_json("get", "jobs", "--cohort", name)["jobs"]}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
+    write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "trio": ENSEMBLE, "wild": DIVERGES})
+    done = gamectl("submit", folder, "--data", photos)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert "gamectl score --cohort small" in done.stderr
+
+    jobs = {job["team"]: job for job in read_json("get", "jobs")["jobs"]}
+    assert {team: job["phase"] for team, job in jobs.items()} == {
+        "apes": "Succeeded",
+        "trio": "Succeeded",
+        "wild": "Failed",
+    }
+    assert jobs["wild"]["blame"] == "team"
+    assert "not a finite number from epoch" in jobs["wild"]["message"]
+    members = jobs["trio"]["members"]
+    assert [m["index"] for m in members] == [0, 1, 2]
+    assert [m["epoch"] for m in members] == [4, 4, 4]
+    assert all(m["started_at"] < m["ended_at"] for m in members)
+
+    # Two slots: at some moment two members of the ensemble were on different ones.
+    assert any(
+        a["slot"] != b["slot"]
+        and max(a["started_at"], b["started_at"]) < min(a["ended_at"], b["ended_at"])
+        for a in members
+        for b in members
+    )
+
+    # Scores are the organizer's until they are published.
+    assert gamectl("leaderboard").exit_code == 1
+    assert gamectl("score").exit_code == 0
+    board = read_json("leaderboard", "--cohort", "small")
+    assert board["published"] is False
+    assert board["test_images"] == 18
+    assert [row["rank"] for row in board["rows"]] == [1, 2, None]
+    assert board["rows"][2]["team"] == "wild"
+    for row in board["rows"][:2]:
+        assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+    assert "test_accuracy" not in job_metrics("apes", home)
+
+    assert gamectl("score", "--cohort", "small", "--publish").exit_code == 0
+    published = read_json("leaderboard")
+    assert published == {**board, "published": True}
+    accuracy = next(row["accuracy"] for row in board["rows"] if row["team"] == "apes")
+    assert job_metrics("apes", home)["test_accuracy"] == accuracy
+
+    described = gamectl("describe", "job", "trio")
+    for expected in ("Ensemble Enchanter", "60 B NN", "members: [{}", "Completed"):
+        assert expected in described.stdout
+    assert "not a finite number" in gamectl("describe", "job", "wild").stdout
+    assert "did you mean 'trio'" in gamectl("describe", "job", "tri").stderr
+
+    # The same again runs nothing; a team's changed loadout runs that team only.
+    before = read_json("get", "jobs")
+    again = gamectl("submit", folder, "--data", photos)
+    assert "nothing is run twice" in again.stderr
+    assert read_json("get", "jobs") == before
+    write_cohort({"apes": BASE.replace("0.05", "0.02")})
+    changed = gamectl("submit", folder, "--data", photos)
+    assert "1 jobs submitted, 2 unchanged" in changed.stderr
+    after = read_json("get", "jobs")["jobs"]
+    assert after[:3] == before["jobs"]
+    assert (after[3]["team"], after[3]["revision"], after[3]["phase"]) == ("apes", 2, "Succeeded")
+
+
+def job_metrics(team: str, home: Path) -> dict[str, float]:
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    (run,) = client.search_runs(
+        [experiment.experiment_id], filter_string=f"tags.`game.key` = 'small/{team}/r1'"
+    )
+    return dict(run.data.metrics)
+
+
+def test_one_refused_loadout_keeps_all_out(write_cohort: WriteCohort, photos: Path) -> None:
+    folder = write_cohort({"apes": BASE, "greedy": REFUSED})
+    done = gamectl("submit", folder, "--data", photos)
+    assert done.exit_code == 1
+    assert "greedy.yaml:5:11  over-limit" in done.stderr
+    assert "--skip-refused" in done.stderr
+    assert gamectl("get", "jobs").exit_code == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_refused_loadouts_can_be_skipped(write_cohort: WriteCohort, photos: Path) -> None:
+    folder = write_cohort({"apes": BASE, "greedy": REFUSED})
+    done = gamectl("submit", folder, "--data", photos, "--skip-refused")
+    assert done.exit_code == 0, done.output
+    assert phases() == {"apes": "Succeeded"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_member_that_asks_for_too_much_is_refused_and_not_left_pending(
+    write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE}, spec="  resources: {cpus: 64}\n")
+    done = gamectl("submit", folder, "--data", photos)
+    assert done.exit_code == 1
+    assert "asks for 64 CPUs" in done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_same_plan_gives_the_same_bits_whatever_runs_beside_it(
+    write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort({"apes": BASE})
+    assert gamectl("submit", folder, "--data", photos).exit_code == 0
+    crowd = {f"team-{seed}": f"epochs: {1 + seed}\nseed: {seed}\n" for seed in range(3)}
+    folder = write_cohort({"apes": BASE, **crowd}, name="crowd")
+    assert gamectl("submit", folder, "--data", photos).exit_code == 0
+    alone, beside = (
+        (home / "artifacts" / name / "apes" / "r1" / "m0.safetensors").read_bytes()
+        for name in ("small", "crowd")
+    )
+    assert alone == beside
+
+
+def test_no_cohort_file_is_said(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    folder = write_cohort({"apes": BASE})
+    (folder / "cohort.yaml").unlink()
+    done = gamectl("submit", folder)
+    assert done.exit_code == 1
+    assert "no file of kind Cohort" in done.stderr
+
+
+def test_data_that_cannot_be_used_stops_before_anything_is_stored(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
+    folder = write_cohort({"apes": BASE})
+    for data, expected in [
+        (tmp_path / "nowhere", "no such folder"),
+        (write_photos(tmp_path / "empty", num_test=0), "n0"),
+    ]:
+        done = gamectl("submit", folder, "--data", data)
+        assert done.exit_code == 1
+        assert expected in done.stderr
+    assert gamectl("get", "jobs").exit_code == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_broken_images_are_named_and_skipped_only_on_demand(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
+    data = write_photos(tmp_path / "data")
+    (data / "training" / "n1" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    folder = write_cohort({"apes": BASE})
+    done = gamectl("submit", folder, "--data", data)
+    assert done.exit_code == 1
+    assert "torn.png" in done.stderr
+    folder = write_cohort({"apes": BASE}, spec="  data: {skipBrokenImages: true}\n")
+    done = gamectl("submit", folder, "--data", data)
+    assert done.exit_code == 0, done.output
+    assert "left out: " in done.stderr
+    assert "torn.png" in done.stderr
+    assert gamectl("score").exit_code == 0
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_other_test_images_are_not_scored_by_accident(
+    write_cohort: WriteCohort, tmp_path: Path
+) -> None:
+    data = write_photos(tmp_path / "data")
+    folder = write_cohort({"apes": BASE})
+    assert gamectl("submit", folder, "--data", data).exit_code == 0
+    photo = np.zeros((8, 8, 3), np.uint8)
+    Image.fromarray(photo).save(data / "validation" / "n0" / "new.png")
+    refused = gamectl("score")
+    assert refused.exit_code == 1
+    assert f"--data {data}" in refused.stderr
+    assert gamectl("score", "--data", data).exit_code == 0
+
+
+def test_a_running_controller_is_not_disturbed(write_cohort: WriteCohort, photos: Path) -> None:
+    from orchestrator import submission
+    from orchestrator.files import read_paths
+
+    settings = Settings()
+    folder = write_cohort({"apes": BASE})
+    prepared = submission.prepare(read_paths([folder]), str(photos), settings)
+    store = Store(settings.store_url)
+    submission.submit(prepared, store, 100.0)
+    ledger = store.acquire("small", "elsewhere:1", 1e12, ttl_s=30)
+    done = gamectl("submit", folder, "--data", photos)
+    assert done.exit_code == 1
+    assert "another controller (elsewhere:1) is at work" in done.stderr
+    ledger.release()
+    assert store.jobs("small")[0].phase is Phase.PENDING
+    store.close()
+
+
+def test_commands_that_need_a_cohort_say_what_to_run_first() -> None:
+    for words in (["get", "jobs"], ["score"], ["leaderboard"], ["describe", "job", "apes"]):
+        done = gamectl(*words)
+        assert done.exit_code == 1
+        assert done.stderr.startswith("error: nothing was submitted yet; `gamectl submit PATH`")
+    assert "gamectl demo" in gamectl("ui").stderr
+    assert "there is nothing" not in gamectl("get", "cohorts").stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["submit", "get", "get jobs", "describe", "describe job", "score", "leaderboard", "ui", "demo"],
+)
+def test_help_shows_an_example(command: str) -> None:
+    done = gamectl(*command.split(), "--help")
+    assert done.exit_code == 0
+    assert f"gamectl {command.split()[0]}" in done.stdout.partition("Example:")[2]

@@ -1,0 +1,110 @@
+"""Ranking, and the file that keeps the scores."""
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import NotFound
+from orchestrator.leaderboard import leaderboard
+from orchestrator.phases import Phase
+from orchestrator.scorebook import ScoreBook, TeamScore, newest_revisions, read_scores, write_scores
+from orchestrator.state import Job
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job, submit
+
+
+def score(team: str, accuracy: float, revision: int = 1) -> TeamScore:
+    return TeamScore(
+        team=team,
+        revision=revision,
+        accuracy=accuracy,
+        accuracy_low=accuracy - 0.1,
+        accuracy_high=accuracy + 0.1,
+        macro_recall=accuracy,
+        recall_per_class=(accuracy,) * 3,
+        confusion=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    )
+
+
+def book(*scores: TeamScore, published: bool = False) -> ScoreBook:
+    return ScoreBook(
+        cohort="small",
+        test_fingerprint="t",
+        test_images=3,
+        classes=("n0", "n1", "n2"),
+        published=published,
+        scores=scores,
+    )
+
+
+@pytest.fixture
+def jobs(store: Store) -> dict[str, Job]:
+    """Four jobs that have succeeded, without spending anything, at the same time."""
+    submit(store, *(new_job(team) for team in "abcd"))
+    return {j.team: replace(j, phase=Phase.SUCCEEDED) for j in store.jobs("small")}
+
+
+def test_accuracy_then_fewer_nuggets_then_earlier_submission(jobs: dict[str, Job]) -> None:
+    ranked = [
+        replace(jobs["a"], spent_bnn=30, submitted_at=1.0),
+        replace(jobs["b"], spent_bnn=20, submitted_at=3.0),
+        replace(jobs["c"], spent_bnn=20, submitted_at=2.0),
+        replace(jobs["d"], spent_bnn=99, submitted_at=9.0),
+    ]
+    scores = book(score("a", 0.5), score("b", 0.5), score("c", 0.5), score("d", 0.6))
+    rows = leaderboard(ranked, scores).rows
+    assert [(row.rank, row.team) for row in rows] == [(1, "d"), (2, "c"), (3, "b"), (4, "a")]
+
+
+def test_jobs_without_a_score_stand_below_without_a_rank(jobs: dict[str, Job]) -> None:
+    failed = replace(jobs["a"], phase=Phase.FAILED)
+    rows = leaderboard([failed, jobs["b"]], book(score("b", 0.1))).rows
+    assert [(row.rank, row.team, row.phase) for row in rows] == [
+        (1, "b", Phase.SUCCEEDED),
+        (None, "a", Phase.FAILED),
+    ]
+    assert rows[1].accuracy is None
+
+
+def test_the_newest_revision_counts_and_an_older_score_does_not(jobs: dict[str, Job]) -> None:
+    revised = replace(jobs["a"], id=9, revision=2)
+    both = [jobs["a"], revised]
+    assert newest_revisions(both) == newest_revisions(both[::-1]) == [revised]
+    (row,) = leaderboard(both, book(score("a", 0.9))).rows
+    assert row.rank is None
+    (row,) = leaderboard(both, book(score("a", 0.9), score("a", 0.4, revision=2))).rows
+    assert row.accuracy == 0.4
+
+
+def test_the_json_form(jobs: dict[str, Job]) -> None:
+    document = json.loads(json.dumps(leaderboard([jobs["a"]], book(score("a", 0.5))).to_dict()))
+    assert set(document) == {"cohort", "test_images", "published", "rows"}
+    assert set(document["rows"][0]) == {
+        "rank",
+        "team",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "macro_recall",
+        "spent_bnn",
+        "num_members",
+        "phase",
+    }
+
+
+def test_scores_are_kept_for_their_owner_only(tmp_path: Path) -> None:
+    kept = book(score("a", 0.5), published=True)
+    path = write_scores(tmp_path / "scores", kept)
+    assert read_scores(tmp_path / "scores", "small") == kept
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["small.json"]
+
+
+def test_no_scores_yet_and_a_broken_file_are_told_apart(tmp_path: Path) -> None:
+    assert read_scores(tmp_path, "small") is None
+    (tmp_path / "small.json").write_text('{"cohort": "small"')
+    with pytest.raises(NotFound, match="gamectl score --cohort small"):
+        read_scores(tmp_path, "small")

@@ -1,0 +1,282 @@
+"""MLflow as a projection of the store: a real SQLite tracking store, real models, real files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow.pytorch
+import numpy as np
+import pytest
+import torch
+
+from jobs.images import LabelledImages
+from jobs.metrics import accuracy
+from jobs.plan import DataPlan, MemberPlan
+from jobs.split import split_images
+from jobs.train import EVAL_BATCH, train_member
+from orchestrator.artifacts import Artifacts
+from orchestrator.errors import NotFound, TrackingError
+from orchestrator.finish import job_result
+from orchestrator.phases import Blame, Reason
+from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.state import MemberKey
+from orchestrator.store import NewJob, Store
+from orchestrator.tracking.background import Tracker
+from orchestrator.tracking.client import Experiment, connect
+from orchestrator.tracking.projection import Projection
+from orchestrator.tracking.publish import publish
+from tests.orchestrator.cohorts import CLASSES, epoch, new_job, submit
+
+SIDE = 16
+DATA = DataPlan(fingerprint="f", classes=CLASSES, image_size_px=SIDE, train_fraction=1)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return connect(uri, tmp_path / "mlartifacts", "small", create=True)
+
+
+@pytest.fixture
+def images() -> LabelledImages:
+    """60 images in three classes that can be learnt."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 20)
+    pixels = generator.integers(0, 160, (60, 3, SIDE, SIDE), dtype=np.uint8)
+    pixels[np.arange(60), labels] += 60
+    return LabelledImages(pixels, labels, np.arange(60))
+
+
+TrainJob = Callable[..., None]
+
+
+@pytest.fixture
+def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> TrainJob:
+    """A function that puts a job into the store and really trains it."""
+
+    def train(team: str, num_members: int, how: str) -> None:
+        plans = tuple(MemberPlan(data=DATA, epochs=2, seed=seed) for seed in range(num_members))
+        receipt = {
+            "lines": [{"item": "flip-trick", "title": "Flip Trick", "total_bnn": 10}],
+            "total_bnn": 10,
+            "budget_bnn": 100,
+        }
+        submit(store, NewJob(team, f"team: {team}\n", receipt, how, plans, (1.0,) * num_members))
+        job = store.jobs("small")[-1]
+        ledger = store.acquire("small", "test", 100.0, 1e9)
+        labels = images.labels[split_images(images.labels, images.groups, DATA).validation]
+        probs = []
+        for index, plan in enumerate(plans):
+            key = MemberKey(job.id, index)
+            number = ledger.start(key, "slot-0", "node", 101.0)
+            reports = []
+            result = train_member(plan, images, reports.append)
+            ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
+            trained = artifacts.save(job, index, result.weights, result.val_probs)
+            probs.append(result.val_probs)
+            last = job_result(probs, how, labels) if index == num_members - 1 else None
+            ledger.succeed(key, number, trained, 110.0, last)
+        ledger.release()
+
+    return train
+
+
+def project(experiment: Experiment, store: Store, artifacts: Artifacts) -> None:
+    """What a new process does."""
+    Projection(experiment, store, artifacts, "small").sync()
+
+
+def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 2, "mean")
+    project(experiment, store, artifacts)
+    runs = experiment.runs_by_key()
+    assert set(runs) == {"small/apes/r1", "small/apes/r1/m0", "small/apes/r1/m1"}
+    job = runs["small/apes/r1"]
+    assert (job.info.run_name, job.info.status) == ("apes", "FINISHED")
+    assert job.data.params["seed"] == "0 | 1"
+    assert job.data.params["purchases"] == "flip-trick"
+    assert job.data.tags["phase"] == "Succeeded"
+    assert job.data.metrics["val_accuracy"] == store.jobs("small")[0].val_accuracy
+    files = {f.path for f in experiment.client.list_artifacts(job.info.run_id)}
+    assert {"loadout.yaml", "receipt.json"} <= files
+
+    member = runs["small/apes/r1/m1"]
+    assert member.data.tags["mlflow.parentRunId"] == job.info.run_id
+    assert member.data.tags["slot"] == "slot-0"
+    assert (member.info.start_time, member.info.end_time) == (101_000, 110_000)
+    for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate",
+                 "images_per_second"):  # fmt: skip
+        history = experiment.client.get_metric_history(member.info.run_id, name)
+        assert [metric.step for metric in history] == [1, 2], name
+    (weights,) = experiment.client.list_artifacts(member.info.run_id, "weights")
+    assert weights.path == "weights/m1.safetensors"
+
+
+@pytest.mark.parametrize(("num_members", "how"), [(1, "mean"), (3, "mean"), (3, "vote")])
+def test_the_logged_model_reproduces_the_validation_accuracy(
+    store: Store,
+    artifacts: Artifacts,
+    experiment: Experiment,
+    train_job: TrainJob,
+    images: LabelledImages,
+    num_members: int,
+    how: str,
+) -> None:
+    train_job("apes", num_members, how)
+    project(experiment, store, artifacts)
+    run_id = experiment.runs_by_key()["small/apes/r1"].info.run_id
+    model = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
+    validation = split_images(images.labels, images.groups, DATA).validation
+    inputs = torch.from_numpy(images.images[validation]).float() / 255
+    for batch in (EVAL_BATCH, len(validation), 1):
+        with torch.no_grad():
+            probs = torch.cat([model(chunk) for chunk in inputs.split(batch)])
+        got = accuracy(images.labels[validation], probs.argmax(dim=1).numpy())
+        assert got == store.jobs("small")[0].val_accuracy
+
+
+def test_syncing_again_from_a_new_process_changes_nothing(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 1, "mean")
+    project(experiment, store, artifacts)
+    before = {k: r.to_dictionary() for k, r in experiment.runs_by_key().items()}
+    project(experiment, store, artifacts)
+    assert {k: r.to_dictionary() for k, r in experiment.runs_by_key().items()} == before
+
+
+def test_a_member_is_followed_while_it_runs(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes", epochs=3))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    projection = Projection(experiment, store, artifacts, "small")
+    projection.sync()
+    assert experiment.runs_by_key()["small/apes/r1"].info.status == "SCHEDULED"
+    ledger.start(key, "slot-0", "node", 101.0)
+    for number in (1, 2):
+        ledger.record_epochs([(key, 1, epoch(number), 101.0 + number)])
+        # The second round is by a process that knows nothing of the first.
+        Projection(experiment, store, artifacts, "small").sync()
+    member = experiment.runs_by_key()["small/apes/r1/m0"]
+    assert member.info.status == "RUNNING"
+    history = experiment.client.get_metric_history(member.info.run_id, "train_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_further_attempt_adds_to_the_curve_and_does_not_repeat_it(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes", epochs=3))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    projection = Projection(experiment, store, artifacts, "small")
+    ledger.start(key, "slot-0", "node", 101.0)
+    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
+    projection.sync()
+    ledger.requeue(key, 1, Reason.SLOT_LOST, "gone", Blame.CLUSTER, 105.0)
+    ledger.start(key, "slot-1", "node", 106.0)
+    ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
+    projection.sync()
+    member = experiment.runs_by_key()["small/apes/r1/m0"]
+    history = experiment.client.get_metric_history(member.info.run_id, "train_loss")
+    assert [m.step for m in history] == [1, 2, 3]
+    assert (member.data.tags["attempt"], member.data.tags["slot"]) == ("2", "slot-1")
+
+
+def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: Experiment) -> None:
+    submit(store, new_job("apes"))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    ledger.start(key, "slot-0", "node", 101.0)
+    ledger.fail(key, 1, Reason.DIVERGED, "loss is nan", Blame.TEAM, 105.0)
+    project(experiment, store, artifacts)
+    run = experiment.runs_by_key()["small/apes/r1"]
+    assert run.info.status == "FAILED"
+    tags = {name: run.data.tags[name] for name in ("phase", "reason", "blame", "message")}
+    assert tags == {
+        "phase": "Failed",
+        "reason": "MemberFailed",
+        "blame": "team",
+        "message": "member 0: loss is nan",
+    }
+
+
+def test_a_run_that_somebody_deleted_is_made_again(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 1, "mean")
+    project(experiment, store, artifacts)
+    for run in experiment.runs_by_key().values():
+        experiment.client.delete_run(run.info.run_id)
+    assert experiment.runs_by_key() == {}
+    project(experiment, store, artifacts)
+    assert len(experiment.runs_by_key()) == 2
+
+
+def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 1, "mean")
+    project(experiment, store, artifacts)
+    run = experiment.runs_by_key()["small/apes/r1"]
+    assert not [name for name in run.data.metrics if name.startswith("test")]
+    score = TeamScore(
+        team="apes",
+        revision=1,
+        accuracy=0.75,
+        accuracy_low=0.4,
+        accuracy_high=0.9,
+        macro_recall=0.7,
+        recall_per_class=(1.0, 0.5, 0.6),
+        confusion=((2, 0, 0), (1, 1, 0), (0, 2, 3)),
+    )
+    book = ScoreBook(
+        cohort="small", test_fingerprint="t", test_images=9, classes=CLASSES, scores=(score,)
+    )
+    for _ in range(2):
+        publish(book, experiment)
+    run = experiment.runs_by_key()["small/apes/r1"]
+    assert run.data.metrics["test_accuracy"] == 0.75
+    assert run.data.metrics["test_recall.n1"] == 0.5
+    files = {f.path for f in experiment.client.list_artifacts(run.info.run_id)}
+    assert {"confusion_matrix.json", "confusion_matrix.png"} <= files
+
+
+def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None:
+    score = TeamScore(
+        team="apes", revision=1, accuracy=0, accuracy_low=0, accuracy_high=0, macro_recall=0,
+        recall_per_class=(), confusion=(),
+    )  # fmt: skip
+    book = ScoreBook(
+        cohort="small", test_fingerprint="t", test_images=9, classes=(), scores=(score,)
+    )
+    with pytest.raises(NotFound, match="gamectl submit"):
+        publish(book, experiment)
+
+
+def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
+    tmp_path: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, new_job("apes"))
+    # Nothing listens on port 9 of this machine.
+    down = "http://127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def projection() -> Projection:
+        return Projection(connect(down, None, "small", create=True), store, artifacts, "small")
+
+    with Tracker(projection) as tracker:
+        pass
+    assert isinstance(tracker.error, TrackingError)
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    experiment = connect(uri, tmp_path / "mlartifacts", "small", create=True)
+    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+        pass
+    assert tracker.error is None
+    assert set(experiment.runs_by_key()) == {"small/apes/r1"}

@@ -1,0 +1,154 @@
+"""`gamectl` itself: what it prints where, exit codes, and what it does not import."""
+
+import ast
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator import errors
+from orchestrator.cli import COMMANDS, main
+
+LOADOUTS = Path(__file__).parents[2] / "loadouts"
+DEMO, REFUSED = str(LOADOUTS / "demo"), str(LOADOUTS / "refused")
+HEAVY = {"torch", "torchvision", "ray", "mlflow", "sqlalchemy", "numpy"}
+
+
+def gamectl(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+def test_good_files_get_a_line_each_and_exit_code_0() -> None:
+    result = gamectl("validate", DEMO)
+    assert result.exit_code == 0
+    wise = f"{DEMO}/three-wise-monkeys.yaml  ok  three-wise-monkeys  100 of 100 B NN"
+    assert wise in result.stdout.splitlines()
+    assert result.stderr == "files: 8, ok: 8, refused: 0\n"
+
+
+def test_problems_are_sorted_lines_that_grep_finds() -> None:
+    result = gamectl("validate", f"{REFUSED}/unknown-key.yaml", f"{REFUSED}/over-budget.yaml")
+    assert result.exit_code == 1
+    budget = "ensemble-enchanter 60 + weight-decay 20 = 80 B NN; the budget is 60, 20 less"
+    assert result.stdout.splitlines() == [
+        f"{REFUSED}/cohort.yaml  ok  cohort",
+        f"{REFUSED}/over-budget.yaml:7:3  over-budget  {budget}",
+        f"{REFUSED}/unknown-key.yaml:7:3  unknown-key  "
+        "unknown key 'leraningRate'; did you mean learningRate?",
+    ]
+    assert result.stderr == "files: 3, ok: 1, refused: 2, problems: 2\n"
+
+
+def test_json_says_the_same_and_nothing_else() -> None:
+    result = gamectl("validate", DEMO, "-o", "json")
+    files = {file["team"]: file for file in json.loads(result.stdout)["files"]}
+    assert result.stderr == ""
+    assert files[None]["path"] == f"{DEMO}/cohort.yaml"
+    assert files["dizzy-macaques"] == {
+        "path": f"{DEMO}/dizzy-macaques.yaml",
+        "team": "dizzy-macaques",
+        "ok": True,
+        "receipt": {
+            "lines": [
+                {"item": "whirl-and-swirl", "title": "Whirl and Swirl", "quantity": 1,
+                 "price_bnn": 10, "total_bnn": 10},
+                {"item": "tokyo-data-drift", "title": "Need for Shift: Tokyo Data Drift",
+                 "quantity": 1, "price_bnn": 5, "total_bnn": 5},
+            ],
+            "total_bnn": 15,
+            "budget_bnn": 100,
+        },
+        "problems": [],
+    }  # fmt: skip
+
+
+def test_json_of_a_refused_file() -> None:
+    result = gamectl("validate", f"{REFUSED}/unknown-item.yaml", "-o", "json")
+    (cohort, file) = sorted(json.loads(result.stdout)["files"], key=lambda file: file["path"])
+    assert result.exit_code == 1
+    assert cohort["ok"]
+    assert (file["ok"], file["receipt"], file["team"]) == (False, None, "unknown-item")
+    message = "the shop has no item 'flop-trick'; did you mean flip-trick?"
+    problem = {"line": 8, "column": 13, "code": "unknown-item", "message": message}
+    assert file["problems"] == [problem]
+
+
+def test_a_file_name_cannot_act_on_the_terminal(tmp_path) -> None:
+    (tmp_path / "a\x1b[31m\n.yaml").write_text("")
+    result = gamectl("validate", str(tmp_path))
+    assert result.stdout.startswith(f"{tmp_path}/a\\x1b[31m\\n.yaml:1:1  empty-file")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["validate"], "Missing argument 'PATH...'"),
+        (["validate", DEMO, "-o", "xml"], "'xml' is not one of"),
+        (["schema", "lodout"], "'lodout' is not one of"),
+        (["valdate", DEMO], "Did you mean 'validate'?"),
+        (["--nope"], "No such option"),
+        (["qqqq"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(words: list[str], said: str) -> None:
+    result = gamectl(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["loadout", "cohort"])
+def test_schema_prints_the_committed_schema(name: str) -> None:
+    assert gamectl("schema", name).stdout == (LOADOUTS / "schema" / f"{name}.json").read_text()
+
+
+def test_help_lists_every_command_with_a_line() -> None:
+    lines = gamectl("--help").stdout.splitlines()
+    for name, (_, help_line) in COMMANDS.items():
+        assert any(line.split() == [name, *help_line.split()] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["validate", "schema", "shop"])
+def test_the_help_of_a_command_shows_an_example(name: str) -> None:
+    lines = gamectl(name, "--help").stdout.splitlines()
+    assert any(line.startswith(f"    gamectl {name}") for line in lines)
+
+
+def test_a_domain_error_is_one_message_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command("fail")
+    def fail() -> None:
+        raise errors.Refused("no bananas")
+
+    monkeypatch.setattr("orchestrator.cli.COMMANDS", {"fail": (f"{__name__}:_fail", "")})
+    monkeypatch.setattr(sys.modules[__name__], "_fail", fail, raising=False)
+    result = gamectl("fail")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "error: no bananas\n")
+
+
+@pytest.mark.parametrize(
+    "error", [each for each in vars(errors).values() if isinstance(each, type)]
+)
+def test_errors_travel_between_processes(error: type[errors.GameError]) -> None:
+    assert str(pickle.loads(pickle.dumps(error("why")))) == "why"  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["validate", DEMO], ["shop"], ["schema", "loadout"]],
+)
+def test_nothing_heavy_is_imported_before_admission(words: list[str]) -> None:
+    program = (
+        "import sys\nfrom orchestrator.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    imported = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "click" in imported
+    assert not imported & HEAVY
+    assert ("pydantic" in imported) == (words != ["--help"])
