@@ -41,5 +41,5 @@ constraints: $(VENV)/.installed-dev  ## write down the versions that .venv has
 	@echo '# Exact versions, so that an install is repeatable. Made by `make constraints`.' > constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable >> constraints.txt
 
-clean:  ## remove .venv, caches and everything that games have kept
-	rm -rf $(VENV) .game .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean:  ## remove .venv and caches; what games have kept in .game stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

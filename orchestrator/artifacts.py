@@ -3,8 +3,8 @@
 In: the bytes that a slot returned. Out: names relative to the artifact folder, which the store
 keeps. Next on the path: `finish` and `scoring`, which read them back.
 
-    COHORT/TEAM/rREVISION/mINDEX.safetensors     the weights
-    COHORT/TEAM/rREVISION/mINDEX-val.npy         (validation images, classes) float32
+    COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
+    COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.atomic import atomic_file
-from orchestrator.errors import NotFound
+from orchestrator.errors import Damaged
 from orchestrator.state import Job
 from orchestrator.store import TrainedWeights
 
@@ -30,7 +30,7 @@ class Artifacts:
         self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
     ) -> TrainedWeights:
         """Writes a member's results; writing the same member again replaces them."""
-        stem = f"{job.cohort}/{job.team}/r{job.revision}/m{index}"
+        stem = f"{job.cohort}/{job.team}/r{job.revision}-{job.uid[:8]}/m{index}"
         with atomic_file(self.path(f"{stem}.safetensors")) as file:
             file.write(weights)
         with atomic_file(self.path(f"{stem}-val.npy")) as file:
@@ -42,10 +42,10 @@ class Artifacts:
         )
 
     def weights(self, trained: TrainedWeights) -> bytes:
-        """A member's weights; raises `NotFound` where the file is gone or was changed."""
+        """A member's weights, safetensors; raises `Damaged` where they are gone or changed."""
         content = self._read(trained.weights)
         if hashlib.sha256(content).hexdigest() != trained.weights_sha256:
-            raise NotFound(
+            raise Damaged(
                 f"{self._root / trained.weights} is not the file that training wrote: "
                 "its SHA-256 differs"
             )
@@ -53,9 +53,11 @@ class Artifacts:
 
     def val_probs(self, trained: TrainedWeights) -> NDArray[np.float32]:
         """A member's probabilities on the validation images, (N, C) float32."""
-        array: NDArray[np.float32] = np.load(
-            io.BytesIO(self._read(trained.val_probs)), allow_pickle=False
-        )
+        content = self._read(trained.val_probs)
+        try:
+            array: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+        except ValueError as error:
+            raise Damaged(f"{self.path(trained.val_probs)} is no array: {error}") from error
         return array
 
     def path(self, name: str) -> Path:
@@ -66,4 +68,4 @@ class Artifacts:
         try:
             return (self._root / name).read_bytes()
         except OSError as error:
-            raise NotFound(f"cannot read {self._root / name}: {error.strerror}") from error
+            raise Damaged(f"cannot read {self._root / name}: {error.strerror}") from error

@@ -6,6 +6,8 @@ slots that fit. Next on the path: `slots`.
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,6 +35,7 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
         yield
         return
     local = {} if address else {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -44,6 +47,9 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = f"at {address}" if address else "on this machine"
         raise ClusterError(f"cannot reach or start Ray {where}: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler ends the process with a stack trace, before anything is put in order.
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     finally:

@@ -8,8 +8,6 @@ A cohort has one controller at a time, held together by a lease in the store. Sl
 controller that started them; a new one queues again what the old one left open.
 """
 
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,15 +15,14 @@ from typing import Protocol
 from jobs.plan import DataPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
+from orchestrator.errors import Damaged
 from orchestrator.finish import ValidationLabels, job_result
 from orchestrator.news import Failed, Halted, News, Progress, Trained
-from orchestrator.phases import Phase
+from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState, Start, decide, retries
 from orchestrator.state import Job, Member, MemberKey
 from orchestrator.store import JobResult, Ledger, Store
 
-LEASE_TTL_S = 30.0
-RENEW_EVERY_S = 5.0
 POLL_S = 0.25
 
 Clock = Callable[[], float]
@@ -48,25 +45,6 @@ class SlotPool(Protocol):
 
     def poll(self, timeout_s: float) -> list[News]:
         """What happened since the last call; waits up to `timeout_s` for something to."""
-
-
-def holder_name() -> str:
-    """Names this process as a lease's holder: host and process number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def is_gone(holder: str) -> bool:
-    """Whether a lease's holder was a process of this machine that has ended."""
-    host, _, pid = holder.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 @dataclass
@@ -92,7 +70,6 @@ class Controller:
         slot is queued again; the caller ends the slots.
         """
         self.ledger.recover(self.clock())
-        renewed_at = self.clock()
         try:
             while True:
                 # 1. Observe: what slots have to tell goes into the store, then read it whole.
@@ -108,10 +85,7 @@ class Controller:
                         self._start(action)
                     else:
                         self.pool.stop(action.slot)
-                # 4. Say that we live, and what we see.
-                if self.clock() - renewed_at > RENEW_EVERY_S:
-                    self.ledger.renew(self.clock())
-                    renewed_at = self.clock()
+                # 4. Say what we see.
                 self.on_change(jobs)
                 # 5. End where nothing is left to do.
                 if all(j.phase.terminal for j in jobs) and not any(s.busy_with for s in slots):
@@ -132,18 +106,30 @@ class Controller:
         elif isinstance(news, Halted):
             self.ledger.stop(news.key, news.attempt, now)
         elif isinstance(news, Trained):
-            job, member = self._find(news.key)
-            trained = self.artifacts.save(job, member.index, news.weights, news.val_probs)
-            result = self._job_result(job, news)
-            self.ledger.succeed(news.key, news.attempt, trained, now, result)
+            try:
+                self._succeed(news, now)
+            except (OSError, Damaged) as error:
+                message = f"its results cannot be kept: {error}"
+                self._fail(
+                    Failed(news.key, news.attempt, Reason.STORAGE, message, Blame.CLUSTER), now
+                )
         elif isinstance(news, Failed):
-            job, member = self._find(news.key)
-            failure = (news.key, news.attempt, news.reason, news.message, news.blame, now)
-            again = retries(member, news.blame, self.cohort.spec.retry)
-            if again and not job.phase.terminal:
-                self.ledger.requeue(*failure)
-            else:
-                self.ledger.fail(*failure)
+            self._fail(news, now)
+
+    def _succeed(self, news: Trained, now: float) -> None:
+        job, member = self._find(news.key)
+        trained = self.artifacts.save(job, member.index, news.weights, news.val_probs)
+        result = self._job_result(job, news)
+        self.ledger.succeed(news.key, news.attempt, trained, now, result)
+
+    def _fail(self, news: Failed, now: float) -> None:
+        job, member = self._find(news.key)
+        failure = (news.key, news.attempt, news.reason, news.message, news.blame, now)
+        again = retries(member, news.blame, self.cohort.spec.retry)
+        if again and not job.phase.terminal:
+            self.ledger.requeue(*failure)
+        else:
+            self.ledger.fail(*failure)
 
     def _job_result(self, job: Job, news: Trained) -> JobResult | None:
         others = [m for m in job.members if m.key != news.key]

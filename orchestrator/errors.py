@@ -3,6 +3,7 @@
     GameError                 the message is for people; the exit code is 1
     ├── Refused               a manifest was not admitted: its problems were found before any work
     ├── NotFound              no cohort, team or file of that name; says which there are
+    ├── Damaged               a file that this project wrote is gone or was changed
     ├── StoreError            the store cannot be used
     │   ├── CohortBusy        another controller holds the cohort's lease
     │   └── LeaseLost         this controller's lease was taken over; it must stop writing
@@ -26,6 +27,10 @@ class Refused(GameError):
 
 class NotFound(GameError):
     """Something was named that is not there."""
+
+
+class Damaged(GameError):
+    """A file that this project wrote cannot be read, or is not what was written."""
 
 
 class StoreError(GameError):

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook, newest_revisions
-from orchestrator.state import Job
+from orchestrator.scorebook import ScoreBook
+from orchestrator.state import Job, newest_revisions
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from orchestrator.console import printable
 from orchestrator.phases import Phase
-from orchestrator.state import Job, Member
+from orchestrator.state import Job, Member, newest_revisions
 
 STYLES = {
     Phase.PENDING: "dim",
@@ -68,7 +68,8 @@ class LiveView:
             self._live.stop()
 
     def show(self, jobs: Sequence[Job]) -> None:
-        """Draws the jobs: all of them in a terminal, what is new anywhere else."""
+        """Draws each team's newest job in a terminal, and what is new anywhere else."""
+        jobs = newest_revisions(jobs)
         if self._work_at_start is None:
             self._work_at_start = _work_done(jobs)
         if self._console.is_terminal:

@@ -1,32 +1,41 @@
-"""One cohort, from stored jobs to its end: Ray, slots, controller, tracking and view put together.
+"""One cohort, from admitted files to its end: store, Ray, slots, tracking and view put together.
 
-In: a prepared cohort that is in the store. Out: jobs in terminal phases. The parts know each other
-only by their interfaces; this is the one place that names the real ones.
+In: a prepared cohort. Out: jobs in terminal phases. The parts know each other only by their
+interfaces; this is the one place that names the real ones.
 """
 
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from orchestrator import submission
 from orchestrator.artifacts import Artifacts
 from orchestrator.cluster import num_slots_that_fit, ray_cluster
-from orchestrator.controller import LEASE_TTL_S, Controller, holder_name, is_gone
+from orchestrator.controller import Controller
 from orchestrator.errors import GameError
 from orchestrator.finish import validation_labels
+from orchestrator.lease import hold_lease
 from orchestrator.live import LiveView
 from orchestrator.settings import Settings
 from orchestrator.state import Job
-from orchestrator.store import Ledger, Store
+from orchestrator.store import Ledger, Store, Submitted
 from orchestrator.submission import Prepared
 from orchestrator.tracking.background import Tracker
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
 
 
-def run(prepared: Prepared, store: Store, settings: Settings, cpus: int | None) -> GameError | None:
-    """Runs what is left to do; returns why MLflow is not up to date, or None where it is.
+def run(
+    prepared: Prepared,
+    store: Store,
+    settings: Settings,
+    cpus: int | None,
+    on_submitted: Callable[[list[Submitted], int], None],
+) -> GameError | None:
+    """Submits the cohort and runs what is left to do.
 
-    Raises `CohortBusy` and `ClusterError` before anything starts.
+    Returns why MLflow is not up to date, or None where it is. `on_submitted` is told what the
+    submission meant and how many jobs wait. Raises `CohortBusy` before anything is written, and
+    `ClusterError` before anything starts.
     """
     cohort = prepared.cohort
     artifacts = Artifacts(settings.artifacts)
@@ -37,24 +46,21 @@ def run(prepared: Prepared, store: Store, settings: Settings, cpus: int | None) 
         )
         return Projection(experiment, store, artifacts, cohort.name)
 
-    tracker = Tracker(projection)
-    waiting = [j for j in store.jobs(cohort.name) if not j.phase.terminal]
-    if not waiting:
-        with tracker:
-            pass
-        return tracker.error
-
-    ledger = store.acquire(cohort.name, holder_name(), time.time(), LEASE_TTL_S, is_gone)
-    try:
-        with ray_cluster(os.environ.get("RAY_ADDRESS"), cpus), tracker:
-            _control(prepared, store, ledger, artifacts, waiting)
-    finally:
-        ledger.release()
+    with hold_lease(store, cohort.name, time.time) as ledger:
+        submitted = submission.submit(prepared, ledger, time.time())
+        waiting = [job for job in store.jobs(cohort.name) if not job.phase.terminal]
+        on_submitted(submitted, len(waiting))
+        tracker = Tracker(projection)
+        if waiting:
+            with ray_cluster(settings.ray_address, cpus), tracker:
+                _control(prepared, store, ledger, settings, waiting)
+        else:
+            tracker.sync()
     return tracker.error
 
 
 def _control(
-    prepared: Prepared, store: Store, ledger: Ledger, artifacts: Artifacts, waiting: Sequence[Job]
+    prepared: Prepared, store: Store, ledger: Ledger, settings: Settings, waiting: Sequence[Job]
 ) -> None:
     # Imported once Ray's settings stand.
     from orchestrator.slots import RaySlots
@@ -62,7 +68,9 @@ def _control(
     resources = prepared.cohort.spec.resources
     num_members = sum(not m.phase.terminal for job in waiting for m in job.members)
     num_slots = min(num_slots_that_fit(resources), num_members)
-    data = {size: prepared.decoded.training(size) for size in prepared.sizes_px}
+    # Jobs of an earlier submission wait as well, perhaps for images of another size.
+    sizes_px = {plan.data.image_size_px for job in waiting for plan in store.plans(job.id)}
+    data = submission.training_images(prepared, sizes_px, settings)
     pool = RaySlots(num_slots, resources, data)
     try:
         with LiveView(num_slots) as view:
@@ -71,7 +79,7 @@ def _control(
                 store=store,
                 ledger=ledger,
                 pool=pool,
-                artifacts=artifacts,
+                artifacts=Artifacts(settings.artifacts),
                 labels=validation_labels(data),
                 clock=time.time,
                 on_change=view.show,

@@ -4,13 +4,12 @@ In: what `scoring` measured. Out: a `ScoreBook`, for `leaderboard` and, once it 
 `tracking.publish`. Kept apart from scoring so that reading a score needs no torch.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs.atomic import atomic_file
-from orchestrator.errors import NotFound
+from orchestrator.errors import Damaged
 from orchestrator.state import Job
 
 
@@ -19,8 +18,9 @@ class TeamScore(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    job: str
+    """The job's uid."""
     team: str
-    revision: int
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -43,24 +43,14 @@ class ScoreBook(BaseModel):
     scores: tuple[TeamScore, ...] = ()
 
     def find(self, job: Job) -> TeamScore | None:
-        """The score of this very revision of a team's job, or None."""
-        same = (s for s in self.scores if (s.team, s.revision) == (job.team, job.revision))
-        return next(same, None)
-
-
-def newest_revisions(jobs: Sequence[Job]) -> list[Job]:
-    """The job that counts for each team: its newest."""
-    newest: dict[str, Job] = {}
-    for job in jobs:
-        if job.team not in newest or job.revision > newest[job.team].revision:
-            newest[job.team] = job
-    return list(newest.values())
+        """The score of this very job, or None."""
+        return next((score for score in self.scores if score.job == job.uid), None)
 
 
 def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
     """The cohort's scores, or None before the first scoring.
 
-    Raises `NotFound` for a file that holds none.
+    Raises `Damaged` for a file that holds none.
     """
     path = _path(folder, cohort)
     try:
@@ -68,7 +58,7 @@ def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise NotFound(
+        raise Damaged(
             f"cannot read {path}: it is no score file; delete it and run "
             f"`gamectl score --cohort {cohort}` again"
         ) from error

@@ -17,8 +17,8 @@ from jobs.train import predict
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook, TeamScore, newest_revisions
-from orchestrator.state import Job
+from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 
 
@@ -32,7 +32,8 @@ def score_cohort(
 ) -> ScoreBook:
     """Scores every succeeded job that `old` does not hold for the same test images.
 
-    Raises `NotFound` where no job has succeeded, or weights are missing or were changed.
+    Raises `NotFound` where no job has succeeded, and `Damaged` where weights are not what training
+    wrote.
     """
     jobs = [j for j in newest_revisions(store.jobs(cohort)) if j.phase is Phase.SUCCEEDED]
     if not jobs:
@@ -68,8 +69,8 @@ def _score(job: Job, store: Store, artifacts: Artifacts, decoded: DecodedFolder)
     torch.set_num_threads(plans[0].threads)
     result = score(test.labels, predict(model, test.images))
     return TeamScore(
+        job=job.uid,
         team=job.team,
-        revision=job.revision,
         accuracy=result.accuracy,
         accuracy_low=result.accuracy_low,
         accuracy_high=result.accuracy_high,

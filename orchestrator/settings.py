@@ -1,8 +1,8 @@
 """Where things are kept, read once from the environment and handed on as an argument.
 
-In: the variables GAME_HOME, GAME_STORE and MLFLOW_TRACKING_URI. Out: a `Settings` value with the
-paths and URLs that follow from them. Read by the commands in `cli`; no other module looks at the
-environment.
+In: the variables GAME_HOME, GAME_STORE, MLFLOW_TRACKING_URI and RAY_ADDRESS. Out: a `Settings`
+value with the paths and URLs that follow from them. Read by the commands in `cli`; no other module
+looks at the environment.
 """
 
 from pathlib import Path
@@ -14,7 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Paths and URLs of one installation."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     home: Path = Field(
         default=Path(".game"),
@@ -31,6 +33,11 @@ class Settings(BaseSettings):
         validation_alias="MLFLOW_TRACKING_URI",
         description="where MLflow keeps runs; a SQLite file in the home folder by default",
     )
+    ray_address: str | None = Field(
+        default=None,
+        validation_alias="RAY_ADDRESS",
+        description="a Ray cluster to join; one is started on this machine by default",
+    )
 
     @property
     def root(self) -> Path:
@@ -38,19 +45,25 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     @property
+    def store_file(self) -> Path | None:
+        """The store's SQLite file; None where GAME_STORE names a database."""
+        return None if self.store else self.root / "store.db"
+
+    @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""
-        return self.store or f"sqlite:///{self.root / 'store.db'}"
+        return self.store or _sqlite_url(self.root / "store.db")
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.mlflow_tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+        return self.mlflow_tracking_uri or _sqlite_url(self.root / "mlflow.db")
 
     @property
     def mlflow_artifacts(self) -> Path | None:
         """Folder for MLflow's artifacts; None where a tracking server decides that itself."""
-        return None if self.mlflow_tracking_uri else self.root / "mlartifacts"
+        served = self.tracking_uri.startswith(("http://", "https://"))
+        return None if served else self.root / "mlartifacts"
 
     @property
     def artifacts(self) -> Path:
@@ -71,3 +84,8 @@ class Settings(BaseSettings):
     def scores(self) -> Path:
         """Folder of the organizer's scores."""
         return self.root / "scores"
+
+
+def _sqlite_url(path: Path) -> str:
+    # In a URL a question mark would begin the options, and a percent sign an escape.
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"

@@ -12,11 +12,14 @@ Slots hold no credentials of the store or of MLflow.
 import tempfile
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from jobs.errors import Stopped
 from jobs.plan import EpochReport, MemberPlan
@@ -30,7 +33,8 @@ class Raised:
 
     kind: str
     message: str
-    trace: str
+    where: str
+    """File and line of the innermost frame."""
 
 
 class Slot:
@@ -39,7 +43,8 @@ class Slot:
     def __init__(self) -> None:
         self._run = ""
         self._stopping = False
-        self._reports: list[TimedReport] = []
+        # A deque, because one thread appends while another one takes out.
+        self._reports: deque[TimedReport] = deque()
 
     def ready(self) -> str:
         """Loads what training needs; returns the node's id."""
@@ -58,7 +63,8 @@ class Slot:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        self._run, self._stopping, self._reports = run, False, []
+        self._run, self._stopping = run, False
+        self._reports.clear()
         if workers is None:
             loop = _train_loop(self.progress, lambda: self._stopping)
             scaling = ScalingConfig(num_workers=0)
@@ -88,8 +94,7 @@ class Slot:
 
     def drain(self) -> list[TimedReport]:
         """The reports since the last call."""
-        reports, self._reports = self._reports, []
-        return reports
+        return [self._reports.popleft() for _ in range(len(self._reports))]
 
     def stop(self, run: str) -> None:
         """Stops that run, if it is still the one on the slot."""
@@ -109,12 +114,17 @@ def _train_loop(
             if progress(epoch):
                 raise Stopped
 
+        plan = MemberPlan.model_validate_json(config["plan"])
+        images = ray.get(config["data"][0])
         try:
-            plan = MemberPlan.model_validate_json(config["plan"])
-            return train_member(plan, ray.get(config["data"][0]), report, should_stop)
+            return train_member(plan, images, report, should_stop)
         except Stopped:
             return None
+        except RayError:
+            raise  # the cluster's fault, not the member's
         except Exception as error:
-            return Raised(type(error).__name__, str(error), traceback.format_exc())
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(frame.filename).name}:{frame.lineno}"
+            return Raised(type(error).__name__, str(error), where)
 
     return loop

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from jobs.errors import Diverged
 from jobs.images import LabelledImages
@@ -187,6 +187,11 @@ def _result(key: MemberKey, attempt: int, training: Any) -> tuple[News, list[Tim
     """How an attempt ended, and its last reports; raises `RayActorError` for a dead slot."""
     try:
         outcome, reports = ray.get(training)
+    except RayTaskError as error:
+        # The slot lives, but Ray Train could not run the member in it: its worker group was lost,
+        # say. (Looked at first: the error of a task may pass for the error of its actor.)
+        message = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+        return Failed(key, attempt, Reason.TRAINER_FAILED, message, Blame.CLUSTER), []
     except RayActorError:
         raise
     except RayError as error:
@@ -201,9 +206,9 @@ def _ended(key: MemberKey, attempt: int, outcome: MemberResult | Raised | None) 
         return Trained(key, attempt, outcome.weights, outcome.val_probs)
     if outcome.kind == Diverged.__name__:
         return Failed(key, attempt, Reason.DIVERGED, outcome.message, Blame.TEAM)
-    message = f"{outcome.kind}: {outcome.message}"
+    message = f"{outcome.kind}: {outcome.message} ({outcome.where})"
     return Failed(key, attempt, Reason.ERROR, message, Blame.TEAM)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,6 +6,7 @@ fields. Next on the path: `schedule` (what to do) and the commands that show sta
 All times are seconds since 1970, UTC.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,8 @@ class Job:
     """One revision of a team's loadout, with its members in order."""
 
     id: int
+    uid: str
+    """Names the job everywhere outside this store, in MLflow and among files."""
     cohort: str
     team: str
     revision: int
@@ -74,6 +77,15 @@ class Job:
     members: tuple[Member, ...]
 
 
+def newest_revisions(jobs: Iterable[Job]) -> list[Job]:
+    """The job that counts for each team: its newest."""
+    newest: dict[str, Job] = {}
+    for job in jobs:
+        if job.team not in newest or job.revision > newest[job.team].revision:
+            newest[job.team] = job
+    return list(newest.values())
+
+
 @dataclass(frozen=True)
 class CohortRecord:
     """A cohort as it was submitted last."""
@@ -82,14 +94,15 @@ class CohortRecord:
     spec: dict[str, Any]
     """The Cohort model, dumped by alias."""
     data: "DataRecord"
-    created_at: float
+    submitted_at: float
 
 
 @dataclass(frozen=True)
 class DataRecord:
     """The data that a cohort trains on, fixed at submission."""
 
-    root: str
+    source: str
+    """`drawn`, or an absolute path."""
     fingerprint: str
     test_fingerprint: str
     classes: tuple[str, ...]

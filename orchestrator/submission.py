@@ -4,20 +4,20 @@ In: what `files` read and where the data lies. Out: decoded images, and the coho
 the store, in one transaction. Next on the path: `controller`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.drawn_monkeys import ensure_drawn
-from jobs.images import DecodedFolder, decode
+from jobs.images import DecodedFolder, LabelledImages, decode
 from orchestrator.admission import combine_of, member_plans
 from orchestrator.cohort import Cohort
 from orchestrator.files import LoadoutFile, Reading
 from orchestrator.schedule import expected_work
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
-from orchestrator.store import NewJob, Store, Submitted
+from orchestrator.store import Ledger, NewJob, Submitted
 
 DRAWN = "drawn"
 
@@ -96,15 +96,21 @@ def prepare(
     )
 
 
-def submit(prepared: Prepared, store: Store, at: float) -> list[Submitted]:
+def submit(prepared: Prepared, ledger: Ledger, at: float) -> list[Submitted]:
     """Writes the cohort and its jobs, all or nothing; says what that meant for each team."""
-    return store.submit(
-        prepared.cohort.name,
-        prepared.cohort.model_dump(mode="json", by_alias=True),
-        prepared.data,
-        prepared.jobs,
-        at,
-    )
+    spec = prepared.cohort.model_dump(mode="json", by_alias=True)
+    return ledger.submit(spec, prepared.data, prepared.jobs, at)
+
+
+def training_images(
+    prepared: Prepared, sizes_px: Collection[int], settings: Settings
+) -> dict[int, LabelledImages]:
+    """The training images by size in pixels; decodes the sizes that are not there yet."""
+    decoded = prepared.decoded
+    if not set(sizes_px) <= set(prepared.sizes_px):
+        skip_broken = prepared.cohort.spec.data.skip_broken_images
+        decoded = decode_source(prepared.data.source, sorted(sizes_px), skip_broken, settings)
+    return {size_px: decoded.training(size_px) for size_px in sizes_px}
 
 
 def _sizes_px(file: LoadoutFile, cohort: Cohort) -> Sequence[int]:

@@ -28,8 +28,17 @@ output_option = click.option(
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator[Store]:
-    """The store of these settings, closed at the end of the block."""
+def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
+    """The store of these settings, closed at the end of the block.
+
+    Raises `NotFound` where there is none and `create` is False: a command that only looks leaves no
+    empty store behind in whatever folder it was called.
+    """
+    if not create and settings.store_file is not None and not settings.store_file.exists():
+        raise NotFound(
+            f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
+            "PATH` submits a cohort; GAME_HOME names the folder of another game."
+        )
     store = Store(settings.store_url)
     try:
         yield store

@@ -9,9 +9,8 @@ from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.cli.get import as_json, clock_time
 from orchestrator.errors import NotFound
-from orchestrator.scorebook import newest_revisions
 from orchestrator.settings import Settings
-from orchestrator.state import Job
+from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 
 

@@ -12,7 +12,7 @@ import click
 from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.settings import Settings
-from orchestrator.state import Job
+from orchestrator.state import Job, newest_revisions
 
 
 @click.group(
@@ -29,16 +29,19 @@ def command() -> None:
 
 @command.command("jobs")
 @cohort_option
+@click.option("--all", "all_revisions", is_flag=True, help="Older revisions of the jobs as well.")
 @output_option
-def get_jobs(cohort: str | None, output: str) -> None:
-    """List the jobs of a cohort and their members.
+def get_jobs(cohort: str | None, all_revisions: bool, output: str) -> None:
+    """List the jobs of a cohort, the newest of each team, and their members.
 
     \b
     Example:
       gamectl get jobs --cohort demo -o json
     """
     with open_store(Settings()) as store:
-        jobs = store.jobs(pick_cohort(store, cohort).name)
+        jobs: Sequence[Job] = store.jobs(pick_cohort(store, cohort).name)
+    if not all_revisions:
+        jobs = newest_revisions(jobs)
     if output == "json":
         console.print_json({"jobs": [as_json(job) for job in jobs]})
         return
@@ -58,10 +61,11 @@ def get_cohorts(output: str) -> None:
         rows = [
             {
                 "name": cohort.name,
-                "jobs": len(jobs := store.jobs(cohort.name)),
+                "jobs": len(jobs := newest_revisions(store.jobs(cohort.name))),
                 "ended": sum(job.phase.terminal for job in jobs),
-                "data": cohort.data.root,
-                "submitted_at": cohort.created_at,
+                "data": cohort.data.source,
+                "submitted_at": cohort.submitted_at,
+                "controller": store.lease_holder(cohort.name, time.time()),
             }
             for cohort in store.cohorts()
         ]
@@ -69,8 +73,11 @@ def get_cohorts(output: str) -> None:
         console.print_json({"cohorts": rows})
         return
     console.print_table(
-        ["cohort", "jobs", "ended", "data"],
-        [[row["name"], row["jobs"], row["ended"], row["data"]] for row in rows],
+        ["cohort", "jobs", "ended", "controller", "data"],
+        [
+            [row["name"], row["jobs"], row["ended"], row["controller"] or "none", row["data"]]
+            for row in rows
+        ],
         right=["jobs", "ended"],
     )
 

@@ -48,7 +48,7 @@ def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings
 
     with open_store(settings) as store:
         record = store.cohort(name)
-        source = str(data.expanduser().absolute()) if data else record.data.root
+        source = str(data.expanduser().absolute()) if data else record.data.source
         sizes_px = sorted(
             {p.data.image_size_px for j in store.jobs(name) for p in store.plans(j.id)}
         )

@@ -5,8 +5,10 @@ Next: `gamectl score`.
 """
 
 import signal
-import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -14,10 +16,16 @@ from typing import NoReturn
 import click
 
 from orchestrator import console
-from orchestrator.errors import Refused
+from orchestrator.cli.common import open_store
+from orchestrator.errors import GameError, Refused
 from orchestrator.files import Reading, read_paths
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.store import Store, Submitted
+from orchestrator.state import Job, newest_revisions
+from orchestrator.store import Submitted
+
+INTERRUPTED = 130
+"""The shell's exit code for Ctrl-C."""
 
 
 @click.command(
@@ -46,8 +54,9 @@ def command(
 ) -> None:
     """Run a cohort of loadouts, and watch it until every job has ended.
 
-    If any loadout is refused nothing is submitted. Submitting again runs only what is new or was
-    interrupted.
+    If any loadout is refused nothing is submitted. Submitting again runs only what is new, was
+    interrupted, or failed by the cluster's fault. The exit code is 0 once every job has ended,
+    whether it succeeded or failed, 1 if the cohort could not be run, and 130 after Ctrl-C.
     """
     run_cohort(read_paths(paths), data, skip_refused, cpus, Settings())
 
@@ -66,39 +75,26 @@ def run_cohort(
     from orchestrator.live import progress
     from orchestrator.run import run
 
-    store = Store(settings.store_url)
+    if cpus is not None and settings.ray_address is not None:
+        raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+    name = reading.cohort.name
     source = submission.source_of(reading, data)
-    prepared = submission.prepare(reading, source, settings, progress)
-    for broken in prepared.decoded.broken:
-        console.print_note(f"left out: {broken.path}: {broken.reason}")
-    submitted = submission.submit(prepared, store, time.time())
-    name = prepared.cohort.name
-    num_waiting = sum(not job.phase.terminal for job in store.jobs(name))
-    _say_what_is_new(name, submitted, num_waiting)
-
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        tracking_error = run(prepared, store, settings, cpus)
+        prepared = submission.prepare(reading, source, settings, progress)
+        for broken in prepared.decoded.broken:
+            console.print_note(f"left out: {broken.path}: {broken.reason}")
+        with open_store(settings, create=True) as store:
+            tracking_error = run(prepared, store, settings, cpus, partial(_say_what_is_new, name))
+            jobs = newest_revisions(store.jobs(name))
     except KeyboardInterrupt:
         console.print_note(
             "\nstopped; what was running is queued again. The same command goes on from here."
         )
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
-    jobs = store.jobs(name)
-    store.close()
-    by_phase: dict[str, int] = {}
-    for job in jobs:
-        by_phase[job.phase] = by_phase.get(job.phase, 0) + 1
-    counts = ", ".join(f"{count} {phase}" for phase, count in by_phase.items())
-    console.print_note(f"cohort {name}: {counts}")
-    if tracking_error is not None:
-        console.print_note(
-            f"warning: {tracking_error}\nNothing is lost: submit again once MLflow answers, and "
-            "what it lacks is written; nothing is trained twice."
-        )
-    console.print_note(f"next: gamectl score --cohort {name}")
+    _say_how_it_ended(name, jobs, tracking_error)
     return name
 
 
@@ -122,7 +118,7 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
     return replace(reading, files=good)
 
 
-def _say_what_is_new(name: str, submitted: list[Submitted], num_waiting: int) -> None:
+def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:
     new = [s for s in submitted if s.created]
     unchanged = len(submitted) - len(new)
     revised = [s.team for s in new if s.revision > 1]
@@ -135,6 +131,21 @@ def _say_what_is_new(name: str, submitted: list[Submitted], num_waiting: int) ->
         console.print_note(f"cohort {name}: unchanged, nothing is run twice")
     if revised:
         console.print_note(f"new revisions of: {', '.join(revised)}")
+
+
+def _say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError | None) -> None:
+    counts = ", ".join(f"{n} {phase}" for phase, n in Counter(j.phase for j in jobs).items())
+    console.print_note(f"cohort {name}: {counts}")
+    for job in jobs:
+        if job.phase is Phase.FAILED:
+            console.print_note(f"  {job.team}: {job.message}")
+    if tracking_error is not None:
+        console.print_note(
+            f"warning: {tracking_error}\nNothing is lost: submit again once MLflow answers, and "
+            "what it lacks is written; nothing is trained twice."
+        )
+    if any(job.phase is Phase.SUCCEEDED for job in jobs):
+        console.print_note(f"next: gamectl score --cohort {name}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -23,6 +23,8 @@ from orchestrator.errors import StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
+MIGRATION_LOCK = 20_261_123
+"""Any number, as long as nobody else locks the same."""
 
 
 class Database:
@@ -38,7 +40,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one moment's state; raises `StoreError` where there is none."""
-        with _as_store_error(), self._engine.connect() as connection:
+        # SQLite's transactions do so anyway; PostgreSQL's default shows a new moment each query.
+        engine = self._engine
+        if engine.dialect.name != "sqlite":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with _as_store_error(), engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -56,7 +62,12 @@ def _open_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
+        if parsed.get_backend_name() == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise StoreError(
+                    f"GAME_STORE is {url}, a store in memory, which is gone with its process: "
+                    "name a file, as in sqlite:///store.db"
+                )
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed)
         if engine.dialect.name == "sqlite":
@@ -76,6 +87,9 @@ def _migrate(engine: Engine) -> None:
     config = alembic.config.Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.execution_options(writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Several processes may open an empty database at once; SQLite's BEGIN sees to it there.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 

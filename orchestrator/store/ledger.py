@@ -8,13 +8,14 @@ one that was declared dead and comes back can't write over its successor.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from jobs.plan import EpochReport
-from orchestrator.errors import LeaseLost
+from orchestrator.errors import LeaseLost, Refused
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import MemberKey
+from orchestrator.state import DataRecord, MemberKey
 from orchestrator.store.database import Database
 from orchestrator.store.tables import attempts, epochs, jobs, leases
 from orchestrator.store.transitions import (
@@ -25,13 +26,16 @@ from orchestrator.store.transitions import (
     job_phase,
     move_job,
     move_member,
+    put_cohort,
+    put_job,
     set_job,
+    teams_on_other_data,
 )
-from orchestrator.store.values import JobResult, TrainedWeights
+from orchestrator.store.values import JobResult, NewJob, Submitted, TrainedWeights
 
 
 class Ledger:
-    """Writing access to one cohort's state. Not shared between threads.
+    """Writing access to one cohort's state. Safe to share between threads.
 
     Every method raises `LeaseLost` where another controller has taken over, and `StoreError` where
     the database can't be reached.
@@ -50,6 +54,27 @@ class Ledger:
     def release(self) -> None:
         """Gives the lease up at once, so that the next controller need not wait."""
         self._set_expiry(0)
+
+    def submit(
+        self, spec: dict[str, Any], data: DataRecord, new_jobs: Sequence[NewJob], at: float
+    ) -> list[Submitted]:
+        """Writes the cohort and its jobs: all of them or, on any error, none.
+
+        A job that the team's newest revision equals is left as it is; another one becomes the next
+        revision and supersedes an older one that has not ended. Raises `Refused` where teams would
+        stay behind on other data: a cohort has one.
+        """
+        with self._writing() as connection:
+            teams = {new.team for new in new_jobs}
+            behind = teams_on_other_data(connection, self._cohort, data, teams)
+            if behind:
+                raise Refused(
+                    f"cohort {self._cohort!r} was submitted with other data, and these of its "
+                    f"teams are not among the files: {', '.join(behind)}. Submit all teams "
+                    "again, or give the cohort another name."
+                )
+            put_cohort(connection, self._cohort, spec, data, at)
+            return [put_job(connection, self._cohort, new, at) for new in new_jobs]
 
     def recover(self, at: float) -> int:
         """Queues again what an earlier controller left on its slots; returns how many members.

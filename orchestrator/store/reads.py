@@ -25,7 +25,7 @@ def read_cohort(connection: Connection, name: str) -> CohortRecord | None:
 
 def read_cohorts(connection: Connection) -> list[CohortRecord]:
     """All cohorts, the one submitted last first."""
-    rows = connection.execute(select(cohorts).order_by(cohorts.c.created_at.desc()))
+    rows = connection.execute(select(cohorts).order_by(cohorts.c.submitted_at.desc()))
     return [_cohort(row) for row in rows]
 
 
@@ -106,12 +106,12 @@ def _cohort(row: Row[Any]) -> CohortRecord:
         name=row.name,
         spec=json.loads(row.spec),
         data=DataRecord(
-            root=data["root"],
+            source=data["source"],
             fingerprint=data["fingerprint"],
             test_fingerprint=data["test_fingerprint"],
             classes=tuple(data["classes"]),
         ),
-        created_at=row.created_at,
+        submitted_at=row.submitted_at,
     )
 
 
@@ -150,6 +150,7 @@ def _member(
 def _job(row: Row[Any], its_members: list[Member], tries: Iterable[Row[Any]]) -> Job:
     return Job(
         id=row.id,
+        uid=row.uid,
         cohort=row.cohort,
         team=row.team,
         revision=row.revision,

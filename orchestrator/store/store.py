@@ -1,24 +1,23 @@
-"""The store as everybody sees it: reading, submission, and taking a cohort's lease.
+"""The store as everybody sees it: reading, and taking a cohort's lease.
 
-In: what admission let through. Out: values of `orchestrator.state`, and for the one controller of a
-cohort a `Ledger`, which alone changes phases. Next on the path: `controller`.
+In: an SQLAlchemy URL. Out: values of `orchestrator.state`, and for the one process that holds a
+cohort's lease a `Ledger`, which alone writes. Next on the path: `controller`.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.errors import CohortBusy, NotFound
-from orchestrator.state import CohortRecord, DataRecord, Event, Job
+from orchestrator.state import CohortRecord, Event, Job
 from orchestrator.store import reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.tables import attempts, epochs, jobs, leases, members
-from orchestrator.store.transitions import put_cohort, put_job
-from orchestrator.store.values import NewJob, Submitted, TrainedWeights
+from orchestrator.store.values import TrainedWeights
 
 
 class Store:
@@ -107,25 +106,6 @@ class Store:
             rows = connection.execute(query).mappings().all()
         return [(row["at"], EpochReport(**{name: row[name] for name in fields})) for row in rows]
 
-    # --- submission ------------------------------------------------------------------------------
-
-    def submit(
-        self,
-        cohort: str,
-        spec: dict[str, Any],
-        data: DataRecord,
-        new_jobs: Sequence[NewJob],
-        at: float,
-    ) -> list[Submitted]:
-        """Writes a cohort and its jobs: all of them or, on any error, none.
-
-        A job that the team's newest revision equals is left as it is; another one becomes the next
-        revision and supersedes an older one that has not ended.
-        """
-        with self._database.writing() as connection:
-            put_cohort(connection, cohort, spec, data, at)
-            return [put_job(connection, cohort, new, at) for new in new_jobs]
-
     # --- leases ----------------------------------------------------------------------------------
 
     def acquire(
@@ -142,7 +122,8 @@ class Store:
         holder has ended.
         """
         with self._database.writing() as connection:
-            row = connection.execute(select(leases).where(leases.c.cohort == cohort)).one_or_none()
+            mine = leases.c.cohort == cohort
+            row = connection.execute(select(leases).where(mine).with_for_update()).one_or_none()
             if row is not None and row.expires_at > now and not is_gone(row.holder):
                 raise CohortBusy(
                     f"another controller ({row.holder}) is at work on cohort {cohort!r}; its lease "
@@ -154,7 +135,7 @@ class Store:
             if row is None:
                 connection.execute(insert(leases).values(cohort=cohort, **values))
             else:
-                connection.execute(update(leases).where(leases.c.cohort == cohort).values(**values))
+                connection.execute(update(leases).where(mine).values(**values))
         return Ledger(self._database, cohort, token, ttl_s)
 
     def lease_holder(self, cohort: str, now: float) -> str | None:

@@ -39,17 +39,19 @@ cohorts = Table(
     Column("name", String(63), primary_key=True),
     Column("spec", Text, nullable=False),
     Column("data", Text, nullable=False),
-    Column("created_at", Double, nullable=False),
+    Column("submitted_at", Double, nullable=False),
 )
 
 jobs = Table(
     "jobs",
     metadata,
     Column("id", Integer, primary_key=True),
+    Column("uid", String(32), nullable=False, unique=True),
     Column("cohort", String(63), ForeignKey("cohorts.name"), nullable=False),
     Column("team", String(63), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("data_fingerprint", String(64), nullable=False),
     Column("loadout", Text, nullable=False),
     Column("receipt", Text, nullable=False),
     Column("spent_bnn", Double, nullable=False),
@@ -135,7 +137,8 @@ events = Table(
 leases = Table(
     "leases",
     metadata,
-    Column("cohort", String(63), ForeignKey("cohorts.name"), primary_key=True),
+    # No foreign key: a cohort's first submission is written under its lease.
+    Column("cohort", String(63), primary_key=True),
     Column("holder", String(255), nullable=False),
     Column("token", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),

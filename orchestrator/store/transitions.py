@@ -6,6 +6,8 @@ transaction. Used by `store` (submission) and `ledger` (everything the controlle
 """
 
 import json
+import uuid
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +26,7 @@ def put_cohort(
     connection: Connection, name: str, spec: dict[str, Any], data: DataRecord, at: float
 ) -> None:
     """Writes a cohort, or brings the one of that name up to date."""
-    values = {"spec": json.dumps(spec), "data": json.dumps(asdict(data)), "created_at": at}
+    values = {"spec": json.dumps(spec), "data": json.dumps(asdict(data)), "submitted_at": at}
     known = connection.scalar(select(cohorts.c.name).where(cohorts.c.name == name))
     if known is None:
         connection.execute(insert(cohorts).values(name=name, **values))
@@ -32,12 +34,29 @@ def put_cohort(
         connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 
 
+def teams_on_other_data(
+    connection: Connection, cohort: str, data: DataRecord, submitted: Collection[str]
+) -> list[str]:
+    """Teams of the cohort that are not submitted now and whose newest job is on other data."""
+    query = select(jobs.c.team, jobs.c.data_fingerprint).where(jobs.c.cohort == cohort)
+    newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
+    return sorted(
+        team
+        for team, row in newest.items()
+        if team not in submitted and row.data_fingerprint != data.fingerprint
+    )
+
+
 def put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Submitted:
-    """Writes a job as the team's next revision, unless its newest revision equals it."""
+    """Writes a job as the team's next revision, unless its newest revision equals it.
+
+    One that failed by the cluster's fault is made again although nothing has changed.
+    """
     mine = (jobs.c.cohort == cohort) & (jobs.c.team == new.team)
     older = connection.execute(select(jobs).where(mine).order_by(jobs.c.revision.desc())).first()
     priced = {"receipt": json.dumps(new.receipt), "spent_bnn": new.receipt["total_bnn"]}
-    if older is not None and older.digest == new.digest:
+    lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
+    if older is not None and older.digest == new.digest and not lost:
         # Another price or another comment in the file does not change what was trained.
         connection.execute(
             update(jobs).where(jobs.c.id == older.id).values(loadout=new.loadout, **priced)
@@ -48,10 +67,12 @@ def put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Subm
     job_id = connection.execute(
         insert(jobs)
         .values(
+            uid=uuid.uuid4().hex,
             cohort=cohort,
             team=new.team,
             revision=revision,
             digest=new.digest,
+            data_fingerprint=new.plans[0].data.fingerprint,
             loadout=new.loadout,
             combine=new.combine,
             phase=Phase.PENDING,

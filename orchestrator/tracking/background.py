@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from orchestrator.errors import GameError
+from orchestrator.errors import GameError, TrackingError
 from orchestrator.tracking.projection import Projection
 
 EVERY_S = 1.0
@@ -41,21 +41,26 @@ class Tracker:
         self._ending.set()
         self._thread.join()
 
-    def _follow(self) -> None:
-        wait_s = EVERY_S
-        while not self._ending.wait(wait_s):
-            self._sync()
-            wait_s = EVERY_S if self.error is None else min(2 * wait_s, SLOWEST_RETRY_S)
-        self._sync()
-
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """One round; a failure is remembered in `error` and not raised."""
         try:
             if self._projection is None:
                 self._projection = self._connect()
             self._projection.sync()
         except GameError as error:
             self.error = error
-            # Runs may have been deleted behind our back: look again at what is there.
-            self._projection = None
+        except Exception as error:
+            # Tracking must not end a cohort, and must not end silently: whatever it is, it is said.
+            self.error = TrackingError(f"MLflow: {type(error).__name__}: {error}")
         else:
             self.error = None
+        if self.error is not None:
+            # Runs may have been deleted behind our back: look again at what is there.
+            self._projection = None
+
+    def _follow(self) -> None:
+        wait_s = EVERY_S
+        while not self._ending.wait(wait_s):
+            self.sync()
+            wait_s = EVERY_S if self.error is None else min(2 * wait_s, SLOWEST_RETRY_S)
+        self.sync()

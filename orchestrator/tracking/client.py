@@ -22,7 +22,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 KEY_TAG = "game.key"
-"""Says which job or member a run shows; how runs are found again after a restart."""
+"""Says which job (its uid) or member a run shows; how runs are found again after a restart."""
+METRICS_A_CALL = 1000
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI opens on pages for language models."""
@@ -59,7 +60,7 @@ def mlflow_errors() -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, RequestException, OSError) as error:
+    except (MlflowException, RequestException, ImportError, OSError) as error:
         text = str(error) or type(error).__name__
         raise TrackingError(f"MLflow: {text.splitlines()[0][:300]}") from error
 
@@ -75,10 +76,10 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with mlflow_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if tracking_uri.startswith("sqlite:///"):
+            Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         # Logging models has no other way to be told where; one process has one tracking URI.
         mlflow.set_tracking_uri(tracking_uri)
         client = mlflow.MlflowClient(tracking_uri)

@@ -1,8 +1,8 @@
 """The store's state written to MLflow: one run a job, nested runs for its members.
 
 In: the store. Out: runs with params, metrics, tags and artifacts. `sync` may be called as often as
-one likes, by a new process as well: runs are found again by the tag `game.key`, and MLflow keeps a
-metric that is logged twice with the same step and time only once. Next on the path: `model`.
+one likes, by a new process as well, and after a failure in the middle: runs are found again by the
+tag `game.key`, and tags say how far each has come. Next on the path: `model`.
 """
 
 import json
@@ -14,13 +14,18 @@ from mlflow.entities import Metric, Param, RunTag
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
+from orchestrator.errors import GameError
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.store import Store
-from orchestrator.tracking.client import KEY_TAG, Experiment, mlflow_errors
+from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.model import log_model
 
+# How far a run has come; each is set once what it names is there as a whole.
+DESCRIBED_TAG = "game.described"
+MODEL_TAG = "game.model"
 DONE_TAG = "game.done"
+
 STATUS = {
     Phase.PENDING: "SCHEDULED",
     Phase.RUNNING: "RUNNING",
@@ -29,8 +34,9 @@ STATUS = {
     Phase.CANCELLED: "KILLED",
     Phase.SUPERSEDED: "KILLED",
 }
-METRICS_A_CALL = 1000
 LONGEST_PARAM = 500
+FAILURES_A_ROUND = 3
+"""One job that can't be shown must not hide the others; a server that is away fails them all."""
 
 
 @dataclass
@@ -38,9 +44,14 @@ class _Run:
     """What this process knows of a run in MLflow."""
 
     id: str
-    done: bool
-    epoch: int = 0
+    reached: set[str]
+    epoch: int | None
+    """The last epoch that MLflow has; None where it has to be asked."""
     said: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        return DONE_TAG in self.reached
 
 
 class Projection:
@@ -56,21 +67,30 @@ class Projection:
         self._cohort = cohort
         with mlflow_errors():
             self._runs = {
-                key: _Run(run.info.run_id, DONE_TAG in run.data.tags)
+                key: _Run(run.info.run_id, set(run.data.tags), epoch=None)
                 for key, run in experiment.runs_by_key().items()
             }
 
     def sync(self) -> None:
-        """Writes what MLflow does not show yet; raises `TrackingError` where it can't."""
+        """Writes what MLflow does not show yet; raises the first error once the rest is written."""
+        errors: list[GameError] = []
         for job in self._store.jobs(self._cohort):
-            run = self._runs.get(job_key(job))
-            if run is None or not run.done:
+            run = self._runs.get(job.uid)
+            if run is not None and run.done:
+                continue
+            try:
                 with mlflow_errors():
                     self._sync_job(job)
+            except GameError as error:
+                errors.append(error)
+            if len(errors) == FAILURES_A_ROUND:
+                break
+        if errors:
+            raise errors[0]
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)
-        run = self._runs.get(job_key(job)) or self._create_job_run(job, plans)
+        run = self._job_run(job, plans)
         for member in job.members:
             if member.attempt > 0:
                 self._sync_member(job, member, plans[member.index], run.id)
@@ -93,53 +113,44 @@ class Projection:
             figures["val_accuracy"] = job.val_accuracy
         metrics = [Metric(key, value, _ms(ended_at), 0) for key, value in figures.items()]
         self._client.log_batch(run.id, metrics=metrics)
-        if job.phase is Phase.SUCCEEDED:
+        if job.phase is Phase.SUCCEEDED and MODEL_TAG not in run.reached:
             trained = self._store.weights(job.id)
             weights = [self._artifacts.weights(trained[i]) for i in sorted(trained)]
             log_model(self._experiment, run.id, plans, weights, job.combine)
+            self._reach(run, MODEL_TAG)
         self._end(run, job.phase, ended_at)
 
-    def _create_job_run(self, job: Job, plans: Sequence[MemberPlan]) -> _Run:
-        loadout, receipt = self._store.document(job.id)
+    def _job_run(self, job: Job, plans: Sequence[MemberPlan]) -> _Run:
         name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
-        run = self._create(
-            job_key(job),
-            name,
-            job.submitted_at,
-            {"team": job.team, "revision": str(job.revision), "cohort": job.cohort},
-            {
+        tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
+        run = self._runs.get(job.uid) or self._create(job.uid, name, job.submitted_at, tags)
+        if DESCRIBED_TAG not in run.reached:
+            loadout, receipt = self._store.document(job.id)
+            params = {
                 **_common(plans),
                 "num_members": str(len(plans)),
                 "combine": job.combine,
                 "purchases": ", ".join(line["item"] for line in receipt["lines"]) or "none",
                 "spent_bnn": f"{job.spent_bnn:g}",
-            },
-            note=_note(job, receipt),
-        )
-        self._client.log_text(run.id, loadout, "loadout.yaml")
-        self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
+            }
+            self._log_params(run, params)
+            self._client.log_text(run.id, loadout, "loadout.yaml")
+            self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
+            self._client.set_tag(run.id, "mlflow.note.content", _note(job, receipt))
+            self._reach(run, DESCRIBED_TAG)
         return run
 
     def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
-        key = f"{job_key(job)}/m{member.index}"
-        run = self._runs.get(key)
-        if run is None:
-            run = self._create(
-                key,
-                f"{job.team}/{member.index}",
-                member.started_at or job.submitted_at,
-                {"team": job.team, "member": str(member.index), "mlflow.parentRunId": parent_id},
-                _flat(plan),
-            )
+        key = f"{job.uid}/m{member.index}"
+        name, at = f"{job.team}/{member.index}", member.started_at or job.submitted_at
+        tags = {"team": job.team, "member": str(member.index), "mlflow.parentRunId": parent_id}
+        run = self._runs.get(key) or self._create(key, name, at, tags)
         if run.done:
             return
-        # A further attempt starts over and comes to the same figures: its epochs go on from where
-        # the run stands, so that the curves have each step once.
-        epochs = self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
-        metrics = [metric for at, report in epochs for metric in _metrics(report, at)]
-        for start in range(0, len(metrics), METRICS_A_CALL):
-            self._client.log_batch(run.id, metrics=metrics[start : start + METRICS_A_CALL])
-        run.epoch = epochs[-1][1].epoch if epochs else run.epoch
+        if DESCRIBED_TAG not in run.reached:
+            self._log_params(run, _flat(plan))
+            self._reach(run, DESCRIBED_TAG)
+        self._log_epochs(run, job, member)
         self._say(
             run,
             phase=member.phase,
@@ -159,26 +170,34 @@ class Projection:
                 self._client.log_artifact(run.id, str(path), "weights")
             self._end(run, member.phase, member.ended_at or job.submitted_at)
 
-    def _create(
-        self,
-        key: str,
-        name: str,
-        at: float,
-        tags: dict[str, str],
-        params: dict[str, str],
-        note: str = "",
-    ) -> _Run:
+    def _log_epochs(self, run: _Run, job: Job, member: Member) -> None:
+        if run.epoch is None:
+            history = self._client.get_metric_history(run.id, "val_loss")
+            run.epoch = max((metric.step for metric in history), default=0)
+        # A further attempt starts over and comes to the same figures: its epochs go on from where
+        # the run stands, so that the curves have each step once.
+        epochs = self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
+        metrics = [metric for at, report in epochs for metric in _metrics(report, at)]
+        for start in range(0, len(metrics), METRICS_A_CALL):
+            self._client.log_batch(run.id, metrics=metrics[start : start + METRICS_A_CALL])
+        if epochs:
+            run.epoch = epochs[-1][1].epoch
+
+    def _create(self, key: str, name: str, at: float, tags: dict[str, str]) -> _Run:
         tags = {KEY_TAG: key, "mlflow.source.name": "gamectl", **tags}
-        if note:
-            tags["mlflow.note.content"] = note
-        run = self._client.create_run(
+        created = self._client.create_run(
             self._experiment.id, start_time=_ms(at), tags=tags, run_name=name
         )
-        self._client.log_batch(
-            run.info.run_id, params=[Param(k, v[:LONGEST_PARAM]) for k, v in params.items()]
-        )
-        self._runs[key] = _Run(run.info.run_id, done=False)
+        self._runs[key] = _Run(created.info.run_id, reached=set(), epoch=0)
         return self._runs[key]
+
+    def _log_params(self, run: _Run, params: dict[str, str]) -> None:
+        cut = [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
+        self._client.log_batch(run.id, params=cut)
+
+    def _reach(self, run: _Run, tag: str) -> None:
+        self._client.set_tag(run.id, tag, "1")
+        run.reached.add(tag)
 
     def _say(self, run: _Run, phase: Phase, **tags: str) -> None:
         said = (phase, *tags.values())
@@ -192,13 +211,7 @@ class Projection:
 
     def _end(self, run: _Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=_ms(at))
-        self._client.set_tag(run.id, DONE_TAG, "1")
-        run.done = True
-
-
-def job_key(job: Job) -> str:
-    """Names a job in the tag `game.key`."""
-    return f"{job.cohort}/{job.team}/r{job.revision}"
+        self._reach(run, DONE_TAG)
 
 
 def _ms(seconds: float) -> int:

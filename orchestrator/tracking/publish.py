@@ -7,6 +7,7 @@ path: whoever reviews.
 
 import io
 import json
+import re
 import time
 
 from mlflow.entities import Metric, RunTag
@@ -14,21 +15,24 @@ from PIL import Image
 
 from orchestrator.errors import NotFound
 from orchestrator.scorebook import ScoreBook, TeamScore
-from orchestrator.tracking.client import Experiment, mlflow_errors
+from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
+
+NOT_IN_A_NAME = re.compile(r"[^\w .\-/]", re.ASCII)
+"""What MLflow does not take in a metric's name; classes are named after folders."""
+LARGEST_PICTURE_INCHES = 40.0
 
 
 def publish(book: ScoreBook, experiment: Experiment) -> None:
     """Writes all scores; raises `TrackingError`, or `NotFound` where a job has no run in MLflow."""
     with mlflow_errors():
         runs = experiment.runs_by_key()
-        keys = {f"{book.cohort}/{s.team}/r{s.revision}": s for s in book.scores}
-        if missing := sorted(set(keys) - set(runs)):
+        if missing := [score.team for score in book.scores if score.job not in runs]:
             raise NotFound(
                 f"MLflow has no run for {', '.join(missing)}; `gamectl submit` with the cohort's "
                 "folder writes what is missing, and trains nothing twice"
             )
-        for key, score in keys.items():
-            _publish(experiment, runs[key].info.run_id, score, book)
+        for score in book.scores:
+            _publish(experiment, runs[score.job].info.run_id, score, book)
 
 
 def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreBook) -> None:
@@ -39,14 +43,16 @@ def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreB
         "test_macro_recall": score.macro_recall,
     }
     figures |= {
-        f"test_recall.{name}": recall
+        f"test_recall.{NOT_IN_A_NAME.sub('_', name)}": recall
         for name, recall in zip(book.classes, score.recall_per_class, strict=True)
     }
     now_ms = round(time.time() * 1000)
     metrics = [Metric(name, value, now_ms, 0) for name, value in figures.items()]
     tags = [RunTag("test_fingerprint", book.test_fingerprint)]
     client = experiment.client
-    client.log_batch(run_id, metrics=metrics, tags=tags)
+    for start in range(0, len(metrics), METRICS_A_CALL):
+        client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
+    client.log_batch(run_id, tags=tags)
     document = {"classes": book.classes, "confusion": score.confusion}
     client.log_text(run_id, json.dumps(document), "confusion_matrix.json")
     with Image.open(io.BytesIO(confusion_png(score, book.classes))) as picture:
@@ -60,12 +66,13 @@ def confusion_png(score: TeamScore, classes: tuple[str, ...]) -> bytes:
 
     counts = np.array(score.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(5.0, 0.55 * len(classes) + 2)
+    side = min(max(5.0, 0.55 * len(classes) + 2), LARGEST_PICTURE_INCHES)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    # A dollar sign in a class's name is no formula.
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true class")
     axes.set_title(f"{score.team}: {score.accuracy:.1%} of {counts.sum()} test images")

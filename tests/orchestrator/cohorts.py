@@ -3,7 +3,7 @@
 from jobs.plan import DataPlan, EpochReport, MemberPlan
 from orchestrator.cohort import Cohort
 from orchestrator.state import DataRecord
-from orchestrator.store import NewJob, Store
+from orchestrator.store import Ledger, NewJob, Store, Submitted
 
 CLASSES = ("n0", "n1", "n2")
 DATA = DataRecord("drawn", "f", "t", CLASSES)
@@ -26,10 +26,18 @@ def cohort(**spec: object) -> Cohort:
     return Cohort.model_validate({"metadata": {"name": "small"}, "spec": spec})
 
 
-def submit(store: Store, *jobs: NewJob, at: float = 100.0) -> None:
-    """Puts jobs into the store under the cohort `small`."""
+def submit(
+    store: Store, *jobs: NewJob, ledger: Ledger | None = None, at: float = 100.0
+) -> list[Submitted]:
+    """Puts jobs into the store under the cohort `small`, with a lease of its own by default."""
     spec = cohort().model_dump(mode="json", by_alias=True)
-    store.submit("small", spec, DATA, jobs, at)
+    if ledger is not None:
+        return ledger.submit(spec, DATA, jobs, at)
+    own = store.acquire("small", "submitter", at, ttl_s=1)
+    try:
+        return own.submit(spec, DATA, jobs, at)
+    finally:
+        own.release()
 
 
 def epoch(number: int, val_accuracy: float = 0.5) -> EpochReport:

@@ -12,13 +12,14 @@ import pytest
 
 from jobs.plan import DataPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.controller import Controller, holder_name, is_gone
-from orchestrator.errors import LeaseLost
+from orchestrator.controller import Controller
+from orchestrator.errors import CohortBusy, LeaseLost
+from orchestrator.lease import hold_lease, holder_name, is_gone
 from orchestrator.news import Failed, Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey
-from orchestrator.store import Store
+from orchestrator.store import Ledger, Store
 from tests.orchestrator.cohorts import cohort, epoch, new_job, submit
 
 LABELS = np.array([0, 1, 2, 0])
@@ -88,9 +89,9 @@ class PretendedSlots:
 def run(store: Store, tmp_path: Path) -> Callable[..., tuple[Job, ...]]:
     """A function that runs the cohort `small` to its end and returns its jobs."""
 
-    def run(pool: PretendedSlots, **spec: object) -> tuple[Job, ...]:
+    def run(pool: PretendedSlots, ledger: Ledger | None = None, **spec: object) -> tuple[Job, ...]:
         clock = Clock()
-        ledger = store.acquire("small", "test", clock(), 1e9)
+        ledger = ledger or store.acquire("small", "test", clock(), 1e9)
         try:
             Controller(
                 cohort=cohort(**spec),
@@ -218,13 +219,14 @@ def test_a_controller_that_was_taken_over_stops_writing(store: Store, run: Run) 
 
 def test_a_result_of_a_superseded_job_does_not_bring_it_back(store: Store, run: Run) -> None:
     submit(store, new_job("a"))
+    ledger = store.acquire("small", "test", 100.0, 1e9)
 
     def outcome(key: MemberKey, attempt: int) -> News:
         if key.job_id == 1:
-            submit(store, new_job("a", seed=7), at=500.0)
+            submit(store, new_job("a", seed=7), ledger=ledger, at=500.0)
         return trains(key, attempt)
 
-    old, new = run(PretendedSlots(outcome=outcome))
+    old, new = run(PretendedSlots(outcome=outcome), ledger)
     assert (old.phase, new.phase) == (Phase.SUPERSEDED, Phase.SUCCEEDED)
 
 
@@ -259,6 +261,19 @@ def test_the_state_is_shown_after_every_round(store: Store, tmp_path: Path) -> N
     assert seen[-1] is Phase.SUCCEEDED
 
 
+def test_results_that_cannot_be_kept_fail_that_job_alone(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    submit(store, new_job("a"), new_job("b"))
+    # A file stands where the folder of team a's results would go, as on a full or broken disk.
+    (tmp_path / "artifacts" / "small").mkdir(parents=True)
+    (tmp_path / "artifacts" / "small" / "a").write_text("in the way")
+    lost, kept = run(PretendedSlots(), retry={"clusterRetries": 1})
+    assert (lost.phase, lost.blame, kept.phase) == (Phase.FAILED, Blame.CLUSTER, Phase.SUCCEEDED)
+    assert "its results cannot be kept" in lost.message
+    assert lost.members[0].attempt == 2
+
+
 def test_a_holder_is_gone_when_its_process_is() -> None:
     assert not is_gone(holder_name())
     assert not is_gone("elsewhere:1")
@@ -268,6 +283,16 @@ def test_a_holder_is_gone_when_its_process_is() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert is_gone(f"{socket.gethostname()}:{child}")
+
+
+def test_a_lease_is_held_for_a_block_and_free_after_it(store: Store) -> None:
+    with hold_lease(store, "small", lambda: 100.0):
+        assert store.lease_holder("small", 100.0) == holder_name()
+        with pytest.raises(CohortBusy), hold_lease(store, "small", lambda: 101.0):
+            pass
+    assert store.lease_holder("small", 100.0) is None
+    with hold_lease(store, "small", lambda: 102.0):
+        pass
 
 
 def test_labels_are_those_of_the_data_plan() -> None:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import Damaged
 from orchestrator.leaderboard import leaderboard
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook, TeamScore, newest_revisions, read_scores, write_scores
-from orchestrator.state import Job
+from orchestrator.scorebook import ScoreBook, TeamScore, read_scores, write_scores
+from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
 
 
-def score(team: str, accuracy: float, revision: int = 1) -> TeamScore:
+def score(job: Job, accuracy: float) -> TeamScore:
     return TeamScore(
-        team=team,
-        revision=revision,
+        job=job.uid,
+        team=job.team,
         accuracy=accuracy,
         accuracy_low=accuracy - 0.1,
         accuracy_high=accuracy + 0.1,
@@ -54,14 +54,15 @@ def test_accuracy_then_fewer_nuggets_then_earlier_submission(jobs: dict[str, Job
         replace(jobs["c"], spent_bnn=20, submitted_at=2.0),
         replace(jobs["d"], spent_bnn=99, submitted_at=9.0),
     ]
-    scores = book(score("a", 0.5), score("b", 0.5), score("c", 0.5), score("d", 0.6))
+    accuracies = {"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.6}
+    scores = book(*(score(jobs[team], accuracy) for team, accuracy in accuracies.items()))
     rows = leaderboard(ranked, scores).rows
     assert [(row.rank, row.team) for row in rows] == [(1, "d"), (2, "c"), (3, "b"), (4, "a")]
 
 
 def test_jobs_without_a_score_stand_below_without_a_rank(jobs: dict[str, Job]) -> None:
     failed = replace(jobs["a"], phase=Phase.FAILED)
-    rows = leaderboard([failed, jobs["b"]], book(score("b", 0.1))).rows
+    rows = leaderboard([failed, jobs["b"]], book(score(jobs["b"], 0.1))).rows
     assert [(row.rank, row.team, row.phase) for row in rows] == [
         (1, "b", Phase.SUCCEEDED),
         (None, "a", Phase.FAILED),
@@ -70,17 +71,19 @@ def test_jobs_without_a_score_stand_below_without_a_rank(jobs: dict[str, Job]) -
 
 
 def test_the_newest_revision_counts_and_an_older_score_does_not(jobs: dict[str, Job]) -> None:
-    revised = replace(jobs["a"], id=9, revision=2)
+    revised = replace(jobs["a"], id=9, uid="another", revision=2)
     both = [jobs["a"], revised]
     assert newest_revisions(both) == newest_revisions(both[::-1]) == [revised]
-    (row,) = leaderboard(both, book(score("a", 0.9))).rows
+    (row,) = leaderboard(both, book(score(jobs["a"], 0.9))).rows
     assert row.rank is None
-    (row,) = leaderboard(both, book(score("a", 0.9), score("a", 0.4, revision=2))).rows
+    (row,) = leaderboard(both, book(score(jobs["a"], 0.9), score(revised, 0.4))).rows
     assert row.accuracy == 0.4
 
 
 def test_the_json_form(jobs: dict[str, Job]) -> None:
-    document = json.loads(json.dumps(leaderboard([jobs["a"]], book(score("a", 0.5))).to_dict()))
+    document = json.loads(
+        json.dumps(leaderboard([jobs["a"]], book(score(jobs["a"], 0.5))).to_dict())
+    )
     assert set(document) == {"cohort", "test_images", "published", "rows"}
     assert set(document["rows"][0]) == {
         "rank",
@@ -95,8 +98,8 @@ def test_the_json_form(jobs: dict[str, Job]) -> None:
     }
 
 
-def test_scores_are_kept_for_their_owner_only(tmp_path: Path) -> None:
-    kept = book(score("a", 0.5), published=True)
+def test_scores_are_kept_for_their_owner_only(tmp_path: Path, jobs: dict[str, Job]) -> None:
+    kept = book(score(jobs["a"], 0.5), published=True)
     path = write_scores(tmp_path / "scores", kept)
     assert read_scores(tmp_path / "scores", "small") == kept
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -106,5 +109,5 @@ def test_scores_are_kept_for_their_owner_only(tmp_path: Path) -> None:
 def test_no_scores_yet_and_a_broken_file_are_told_apart(tmp_path: Path) -> None:
     assert read_scores(tmp_path, "small") is None
     (tmp_path / "small.json").write_text('{"cohort": "small"')
-    with pytest.raises(NotFound, match="gamectl score --cohort small"):
+    with pytest.raises(Damaged, match="gamectl score --cohort small"):
         read_scores(tmp_path, "small")

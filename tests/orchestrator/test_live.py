@@ -80,7 +80,7 @@ def test_the_table_shows_what_runs_first_and_how_long_it_takes(
 
 
 def test_a_low_terminal_keeps_the_summary_in_sight(store: Store, ledger: Ledger) -> None:
-    submit(store, *(new_job(f"more-{number}") for number in range(30)))
+    submit(store, *(new_job(f"more-{number}") for number in range(30)), ledger=ledger)
     start(ledger, 1, 0, epochs=1)
     lines = draw(store.jobs("small"), store.jobs("small"), height=12)
     assert len(lines) <= 12

@@ -27,6 +27,7 @@ def job(
     members = tuple(member(job_id, i, p, work) for i, p in enumerate(phases or (Phase.PENDING,)))
     return Job(
         id=job_id,
+        uid=f"uid-{job_id}",
         cohort="c",
         team=team or f"team-{job_id}",
         revision=1,

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import alembic.autogenerate
@@ -9,7 +10,7 @@ import alembic.migration
 import pytest
 from sqlalchemy import create_engine
 
-from orchestrator.errors import CohortBusy, LeaseLost, NotFound, StoreError
+from orchestrator.errors import CohortBusy, LeaseLost, NotFound, Refused, StoreError
 from orchestrator.phases import TRANSITIONS, Blame, Phase, Reason
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
@@ -39,7 +40,7 @@ def test_a_submission_is_one_transaction(store: Store) -> None:
 
 def test_an_unchanged_job_is_not_submitted_twice(store: Store) -> None:
     submit(store, new_job("a"), new_job("b"))
-    again = store.submit("small", {}, DATA, [new_job("a"), new_job("b", seed=5)], 200.0)
+    again = submit(store, new_job("a"), new_job("b", seed=5), at=200.0)
     assert [(s.team, s.revision, s.created) for s in again] == [("a", 1, False), ("b", 2, True)]
     phases = {(job.team, job.revision): job.phase for job in store.jobs("small")}
     assert phases == {
@@ -62,7 +63,7 @@ def test_a_superseded_running_job_cancels_what_waits_and_keeps_what_runs(store: 
     submit(store, new_job("a", num_members=2))
     ledger = take(store)
     run_member(ledger, MemberKey(1, 0))
-    submit(store, new_job("a", num_members=2, seed=9))
+    submit(store, new_job("a", num_members=2, seed=9), ledger=ledger)
     old, new = store.jobs("small")
     assert (old.phase, new.phase) == (Phase.SUPERSEDED, Phase.PENDING)
     assert [m.phase for m in old.members] == [Phase.RUNNING, Phase.CANCELLED]
@@ -117,6 +118,38 @@ def test_a_failed_member_fails_its_job_with_the_reason(store: Store) -> None:
     assert job.message == "member 1: loss is nan"
     phases = [m.phase for m in job.members]
     assert phases == [Phase.RUNNING, Phase.FAILED, Phase.CANCELLED]
+
+
+def test_a_job_that_the_cluster_failed_can_be_submitted_again(store: Store) -> None:
+    for blame, created in ((Blame.CLUSTER, True), (Blame.TEAM, False)):
+        submit(store, new_job(blame))
+        ledger, job = take(store), store.jobs("small")[-1]
+        number = run_member(ledger, MemberKey(job.id, 0))
+        ledger.fail(MemberKey(job.id, 0), number, Reason.SLOT_LOST, "gone", blame, 105.0)
+        ledger.release()
+        (again,) = submit(store, new_job(blame), at=200.0)
+        assert again.created is created
+
+
+def test_no_team_stays_behind_on_other_data(store: Store) -> None:
+    submit(store, new_job("a"), new_job("b"))
+    other = replace(DATA, fingerprint="other")
+    plan = new_job("a").plans[0]
+    moved = plan.model_copy(update={"data": plan.data.model_copy(update={"fingerprint": "other"})})
+    ledger = take(store)
+    with pytest.raises(Refused, match="not among the files: b"):
+        ledger.submit({}, other, [replace(new_job("a"), plans=(moved,))], 200.0)
+    assert [(j.team, j.revision) for j in store.jobs("small")] == [("a", 1), ("b", 1)]
+    both = [replace(new_job(team), plans=(moved,)) for team in ("a", "b")]
+    assert [s.revision for s in ledger.submit({}, other, both, 300.0)] == [2, 2]
+
+
+def test_jobs_of_two_stores_have_different_names(tmp_path: Path, store: Store) -> None:
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    for each in (store, other):
+        submit(each, new_job("a"))
+    assert store.jobs("small")[0].uid != other.jobs("small")[0].uid
+    other.close()
 
 
 def test_attempts_are_counted_by_whose_fault_they_ended(store: Store) -> None:
@@ -185,12 +218,13 @@ def test_a_released_or_orphaned_lease_is_free_at_once(store: Store) -> None:
 
 def test_writers_wait_for_each_other(store: Store) -> None:
     """With a deferred BEGIN, threads that read before they write fail as "database is locked"."""
+    ledger = take(store)
     errors: list[Exception] = []
 
     def write(thread: int) -> None:
         try:
             for number in range(10):
-                submit(store, new_job(f"team-{thread}-{number}"))
+                submit(store, new_job(f"team-{thread}-{number}"), ledger=ledger)
         except Exception as error:
             errors.append(error)
 
@@ -221,7 +255,8 @@ def test_opening_an_old_store_again_keeps_what_is_in_it(tmp_path: Path, store: S
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "sqlite:////proc/no/store.db", "postgresql+nodriver://localhost/x"]
+    "url",
+    ["nonsense", "sqlite://", "sqlite:////proc/no/store.db", "postgresql+nodriver://localhost/x"],
 )
 def test_a_store_that_cannot_be_opened_says_what_to_do(url: str) -> None:
     with pytest.raises(StoreError, match="GAME_STORE"):

@@ -1,7 +1,9 @@
 """MLflow as a projection of the store: a real SQLite tracking store, real models, real files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlflow.pytorch
 import numpy as np
@@ -14,7 +16,7 @@ from jobs.plan import DataPlan, MemberPlan
 from jobs.split import split_images
 from jobs.train import EVAL_BATCH, train_member
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import NotFound, TrackingError
+from orchestrator.errors import Damaged, NotFound, TrackingError
 from orchestrator.finish import job_result
 from orchestrator.phases import Blame, Reason
 from orchestrator.scorebook import ScoreBook, TeamScore
@@ -85,6 +87,11 @@ def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> Tra
     return train
 
 
+def named_runs(experiment: Experiment) -> dict[str, Any]:
+    """All runs by their names: a team for a job, team/index for a member."""
+    return {run.info.run_name: run for run in experiment.runs_by_key().values()}
+
+
 def project(experiment: Experiment, store: Store, artifacts: Artifacts) -> None:
     """What a new process does."""
     Projection(experiment, store, artifacts, "small").sync()
@@ -95,9 +102,9 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
 ) -> None:
     train_job("apes", 2, "mean")
     project(experiment, store, artifacts)
-    runs = experiment.runs_by_key()
-    assert set(runs) == {"small/apes/r1", "small/apes/r1/m0", "small/apes/r1/m1"}
-    job = runs["small/apes/r1"]
+    runs = named_runs(experiment)
+    assert set(runs) == {"apes", "apes/0", "apes/1"}
+    job = runs["apes"]
     assert (job.info.run_name, job.info.status) == ("apes", "FINISHED")
     assert job.data.params["seed"] == "0 | 1"
     assert job.data.params["purchases"] == "flip-trick"
@@ -106,7 +113,7 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
     files = {f.path for f in experiment.client.list_artifacts(job.info.run_id)}
     assert {"loadout.yaml", "receipt.json"} <= files
 
-    member = runs["small/apes/r1/m1"]
+    member = runs["apes/1"]
     assert member.data.tags["mlflow.parentRunId"] == job.info.run_id
     assert member.data.tags["slot"] == "slot-0"
     assert (member.info.start_time, member.info.end_time) == (101_000, 110_000)
@@ -130,7 +137,7 @@ def test_the_logged_model_reproduces_the_validation_accuracy(
 ) -> None:
     train_job("apes", num_members, how)
     project(experiment, store, artifacts)
-    run_id = experiment.runs_by_key()["small/apes/r1"].info.run_id
+    run_id = named_runs(experiment)["apes"].info.run_id
     model = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
     validation = split_images(images.labels, images.groups, DATA).validation
     inputs = torch.from_numpy(images.images[validation]).float() / 255
@@ -158,13 +165,13 @@ def test_a_member_is_followed_while_it_runs(
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
     projection = Projection(experiment, store, artifacts, "small")
     projection.sync()
-    assert experiment.runs_by_key()["small/apes/r1"].info.status == "SCHEDULED"
+    assert named_runs(experiment)["apes"].info.status == "SCHEDULED"
     ledger.start(key, "slot-0", "node", 101.0)
     for number in (1, 2):
         ledger.record_epochs([(key, 1, epoch(number), 101.0 + number)])
         # The second round is by a process that knows nothing of the first.
         Projection(experiment, store, artifacts, "small").sync()
-    member = experiment.runs_by_key()["small/apes/r1/m0"]
+    member = named_runs(experiment)["apes/0"]
     assert member.info.status == "RUNNING"
     history = experiment.client.get_metric_history(member.info.run_id, "train_loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5)]
@@ -183,10 +190,85 @@ def test_a_further_attempt_adds_to_the_curve_and_does_not_repeat_it(
     ledger.start(key, "slot-1", "node", 106.0)
     ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
     projection.sync()
-    member = experiment.runs_by_key()["small/apes/r1/m0"]
+    member = named_runs(experiment)["apes/0"]
     history = experiment.client.get_metric_history(member.info.run_id, "train_loss")
     assert [m.step for m in history] == [1, 2, 3]
     assert (member.data.tags["attempt"], member.data.tags["slot"]) == ("2", "slot-1")
+
+
+def test_a_restart_does_not_repeat_the_curve(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes", epochs=3))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    ledger.start(key, "slot-0", "node", 101.0)
+    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
+    project(experiment, store, artifacts)
+    ledger.recover(105.0)
+    ledger.start(key, "slot-0", "node", 106.0)
+    ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
+    project(experiment, store, artifacts)
+    run_id = named_runs(experiment)["apes/0"].info.run_id
+    history = experiment.client.get_metric_history(run_id, "train_loss")
+    assert [m.step for m in history] == [1, 2, 3]
+
+
+class FailsOnce:
+    """MLflow's real client, whose `method` fails at its first call."""
+
+    def __init__(self, client: Any, method: str) -> None:
+        self._client, self._method, self.failed = client, method, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and not self.failed:
+            self.failed = True
+            raise OSError("connection reset")
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize("method", ["create_run", "log_batch", "log_text", "set_tag",
+                                    "set_terminated", "log_artifact"])  # fmt: skip
+def test_whatever_fails_is_made_good_by_the_next_round(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob, method: str
+) -> None:
+    train_job("apes", 1, "mean")
+    flaky = FailsOnce(experiment.client, method)
+    with pytest.raises(TrackingError, match="connection reset"):
+        project(replace(experiment, client=flaky), store, artifacts)
+    project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    assert set(runs) == {"apes", "apes/0"}
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.params["batch_size"] == "8"
+    files = {f.path for f in experiment.client.list_artifacts(runs["apes"].info.run_id)}
+    assert {"loadout.yaml", "receipt.json"} <= files
+    models = experiment.client.search_logged_models([experiment.id])
+    assert len(models) == 1
+
+
+def test_a_job_that_cannot_be_shown_does_not_hide_the_others(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    for team in ("apes", "bears"):
+        train_job(team, 1, "mean")
+    artifacts.path(store.weights(1)[0].weights).write_bytes(b"changed")
+    with pytest.raises(Damaged, match="SHA-256 differs"):
+        project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    assert runs["bears"].info.status == "FINISHED"
+    assert runs["apes"].info.status == "RUNNING"
+
+
+def test_a_second_game_on_the_same_server_gets_runs_of_its_own(
+    store: Store, artifacts: Artifacts, experiment: Experiment, tmp_path: Path
+) -> None:
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    for each in (store, other):
+        submit(each, new_job("apes"))
+        project(experiment, each, artifacts)
+    other.close()
+    assert len(experiment.runs_by_key()) == 2
 
 
 def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: Experiment) -> None:
@@ -195,7 +277,7 @@ def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: E
     ledger.start(key, "slot-0", "node", 101.0)
     ledger.fail(key, 1, Reason.DIVERGED, "loss is nan", Blame.TEAM, 105.0)
     project(experiment, store, artifacts)
-    run = experiment.runs_by_key()["small/apes/r1"]
+    run = named_runs(experiment)["apes"]
     assert run.info.status == "FAILED"
     tags = {name: run.data.tags[name] for name in ("phase", "reason", "blame", "message")}
     assert tags == {
@@ -223,11 +305,11 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
 ) -> None:
     train_job("apes", 1, "mean")
     project(experiment, store, artifacts)
-    run = experiment.runs_by_key()["small/apes/r1"]
+    run = named_runs(experiment)["apes"]
     assert not [name for name in run.data.metrics if name.startswith("test")]
     score = TeamScore(
+        job=store.jobs("small")[0].uid,
         team="apes",
-        revision=1,
         accuracy=0.75,
         accuracy_low=0.4,
         accuracy_high=0.9,
@@ -240,7 +322,7 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
     )
     for _ in range(2):
         publish(book, experiment)
-    run = experiment.runs_by_key()["small/apes/r1"]
+    run = named_runs(experiment)["apes"]
     assert run.data.metrics["test_accuracy"] == 0.75
     assert run.data.metrics["test_recall.n1"] == 0.5
     files = {f.path for f in experiment.client.list_artifacts(run.info.run_id)}
@@ -249,7 +331,7 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
 
 def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None:
     score = TeamScore(
-        team="apes", revision=1, accuracy=0, accuracy_low=0, accuracy_high=0, macro_recall=0,
+        job="unknown", team="apes", accuracy=0, accuracy_low=0, accuracy_high=0, macro_recall=0,
         recall_per_class=(), confusion=(),
     )  # fmt: skip
     book = ScoreBook(
@@ -279,4 +361,4 @@ def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
     with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
         pass
     assert tracker.error is None
-    assert set(experiment.runs_by_key()) == {"small/apes/r1"}
+    assert set(named_runs(experiment)) == {"apes"}

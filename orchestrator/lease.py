@@ -1,0 +1,69 @@
+"""Holding a cohort's lease: taken once, renewed by a thread, given up at the end.
+
+In: the store and a cohort's name. Out: a `Ledger` to write with, for the length of a block. Next on
+the path: `controller`.
+
+Renewal has a thread of its own, because starting Ray, writing the last of MLflow and whatever else
+a run does may each take longer than a lease lasts.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.store import Ledger, Store
+
+TTL_S = 30.0
+RENEW_EVERY_S = 5.0
+
+
+@contextlib.contextmanager
+def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterator[Ledger]:
+    """Holds the lease for the length of the block.
+
+    Raises `CohortBusy` where somebody else holds it. Where it is lost on the way, the next write
+    through the ledger raises `LeaseLost`.
+    """
+    ledger = store.acquire(cohort, holder_name(), clock(), TTL_S, is_gone)
+    ending = threading.Event()
+
+    def renew() -> None:
+        while not ending.wait(RENEW_EVERY_S):
+            try:
+                ledger.renew(clock())
+            except LeaseLost:
+                return
+            except StoreError:
+                continue  # away for a moment; the lease lasts for several tries
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield ledger
+    finally:
+        ending.set()
+        thread.join()
+        with contextlib.suppress(LeaseLost):
+            ledger.release()
+
+
+def holder_name() -> str:
+    """Names this process as a lease's holder: host and process number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_gone(holder: str) -> bool:
+    """Whether a lease's holder was a process of this machine that has ended."""
+    host, _, pid = holder.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
