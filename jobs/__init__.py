@@ -6,7 +6,8 @@ The path, a line a file:
     decoding        image files -> square uint8 arrays, and the cache that keeps them
     images          a folder of photos -> labelled arrays, decoded once per size
     drawn_monkeys   the embedded data set, drawn by code into such a folder, with the help of
-                    drawn_species, drawn_anatomy, drawn_scene and drawn_brush
+                    drawn_species, drawn_poses, drawn_anatomy, drawn_brush and
+                    drawn_scene
     split           which training images are validation images, and which a team gets
     augment         a batch of images -> the same batch, changed with random parameters per image
     monkeynet       the network

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, TrackingError
 
@@ -79,7 +80,8 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
     with mlflow_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if tracking_uri.startswith("sqlite:///"):
-            Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            database = Path(unquote(tracking_uri.removeprefix("sqlite:///")))
+            database.parent.mkdir(parents=True, exist_ok=True)
         # Logging models has no other way to be told where; one process has one tracking URI.
         mlflow.set_tracking_uri(tracking_uri)
         client = mlflow.MlflowClient(tracking_uri)
