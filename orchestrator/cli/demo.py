@@ -38,7 +38,7 @@ def command() -> None:
     from orchestrator.scorebook import read_scores
 
     settings = Settings()
-    name = run_cohort(read_paths([LOADOUTS]), None, False, None, settings)
+    name, _ = run_cohort(read_paths([LOADOUTS]), None, False, None, settings)
     score_cohort(name, True, None, settings)
     book = read_scores(settings.scores, name)
     assert book is not None, "score_cohort has just written it"

@@ -37,7 +37,8 @@ def command(cohort: str | None, publish: bool, data: Path | None) -> None:
     settings = Settings()
     with open_store(settings) as store:
         name = pick_cohort(store, cohort).name
-        score_cohort(name, publish, data, settings)
+    score_cohort(name, publish, data, settings)
+    console.print_note(f"next: gamectl leaderboard --cohort {name}")
 
 
 def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings) -> None:
@@ -72,7 +73,6 @@ def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings
         _publish(book, settings)
         write_scores(settings.scores, book.model_copy(update={"published": True}))
         console.print_note("published to MLflow; look with `gamectl ui`")
-    console.print_note(f"next: gamectl leaderboard --cohort {name}")
 
 
 def _publish(book: ScoreBook, settings: Settings) -> None:

@@ -58,13 +58,15 @@ def command(
     interrupted, or failed by the cluster's fault. The exit code is 0 once every job has ended,
     whether it succeeded or failed, 1 if the cohort could not be run, and 130 after Ctrl-C.
     """
-    run_cohort(read_paths(paths), data, skip_refused, cpus, Settings())
+    name, num_succeeded = run_cohort(read_paths(paths), data, skip_refused, cpus, Settings())
+    if num_succeeded:
+        console.print_note(f"next: gamectl score --cohort {name}")
 
 
 def run_cohort(
     reading: Reading, data: Path | None, skip_refused: bool, cpus: int | None, settings: Settings
-) -> str:
-    """Admits, stores and runs a cohort in the foreground; returns its name.
+) -> tuple[str, int]:
+    """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
 
     Raises a `GameError` where it can't start or was overtaken; jobs that fail are no error.
     """
@@ -95,7 +97,7 @@ def run_cohort(
     finally:
         signal.signal(signal.SIGTERM, previous)
     _say_how_it_ended(name, jobs, tracking_error)
-    return name
+    return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
 
 
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:
@@ -144,8 +146,6 @@ def _say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError 
             f"warning: {tracking_error}\nNothing is lost: submit again once MLflow answers, and "
             "what it lacks is written; nothing is trained twice."
         )
-    if any(job.phase is Phase.SUCCEEDED for job in jobs):
-        console.print_note(f"next: gamectl score --cohort {name}")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
