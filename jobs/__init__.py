@@ -6,14 +6,14 @@ The path, a line a file:
     decoding        image files -> square uint8 arrays, and the cache that keeps them
     images          a folder of photos -> labelled arrays, decoded once per size
     drawn_monkeys   the embedded data set, drawn by code into such a folder, with the help of
-                    drawn_species, drawn_poses, drawn_anatomy, drawn_brush and
-                    drawn_scene
+                    drawn_species, drawn_poses, drawn_anatomy, drawn_brush, drawn_scene
     split           which training images are validation images, and which a team gets
     augment         a batch of images -> the same batch, changed with random parameters per image
     monkeynet       the network
     train           the training function: plan + images -> weights, reporting every epoch
     ensemble        members' probabilities combined into one model
     metrics         accuracy, recalls, confusion matrix, confidence interval
+    memory          freed memory kept for the next batch
     atomic          files written whole or not at all
     errors          everything that this package raises on purpose
 

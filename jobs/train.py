@@ -27,6 +27,7 @@ from torch.nn import functional
 from jobs.augment import augment
 from jobs.errors import DataError, Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, decode
+from jobs.memory import keep_freed_memory
 from jobs.monkeynet import build_model
 from jobs.plan import EpochReport, MemberPlan
 from jobs.split import split_images
@@ -228,6 +229,7 @@ def main(arguments: list[str]) -> int:
                     f"{arguments[1]} has the fingerprint {decoded.folder.fingerprint}, the plan "
                     f"names {plan.data.fingerprint}; use the plan's data or change the plan"
                 )
+            keep_freed_memory()
             train_member(
                 plan,
                 decoded.training(size_px),

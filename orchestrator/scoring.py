@@ -11,6 +11,7 @@ import torch
 
 from jobs.ensemble import load_ensemble
 from jobs.images import DecodedFolder
+from jobs.memory import keep_freed_memory
 from jobs.metrics import score
 from jobs.plan import Combine
 from jobs.train import predict
@@ -41,6 +42,7 @@ def score_cohort(
             f"no job of cohort {cohort!r} has succeeded, so there is nothing to score; "
             f"see `gamectl get jobs --cohort {cohort}`"
         )
+    keep_freed_memory()
     folder = decoded.folder
     known = old if old is not None and old.test_fingerprint == folder.test_fingerprint else None
     scores = []

@@ -22,6 +22,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.errors import Stopped
+from jobs.memory import keep_freed_memory
 from jobs.plan import EpochReport, MemberPlan
 from jobs.train import MemberResult, train_member
 from orchestrator.news import TimedReport
@@ -114,6 +115,7 @@ def _train_loop(
             if progress(epoch):
                 raise Stopped
 
+        keep_freed_memory()
         plan = MemberPlan.model_validate_json(config["plan"])
         images = ray.get(config["data"][0])
         try:
