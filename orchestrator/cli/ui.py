@@ -35,7 +35,9 @@ def command(port: int, host: str) -> None:
             f"nothing was tracked in {settings.root} yet; `gamectl submit PATH` or `gamectl demo` "
             "first"
         )
-    console.print_note(f"MLflow UI: http://{host}:{port}  (Ctrl-C ends it)")
+    # Without its query the UI opens on pages for language models.
+    page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
+    console.print_note(f"MLflow UI: {page}  (Ctrl-C ends it)")
     words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     words += ["--host", host, "--port", str(port), "--workers", "1"]
     if settings.mlflow_artifacts is not None:

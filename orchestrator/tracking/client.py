@@ -21,6 +21,7 @@ from orchestrator.errors import NotFound, TrackingError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 KEY_TAG = "game.key"
 """Says which job (its uid) or member a run shows; how runs are found again after a restart."""
@@ -62,8 +63,11 @@ def mlflow_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, ImportError, OSError) as error:
-        text = str(error) or type(error).__name__
-        raise TrackingError(f"MLflow: {text.splitlines()[0][:300]}") from error
+        text = (str(error) or type(error).__name__).splitlines()[0]
+        request, unanswered, _ = text.partition(" failed with exception")
+        if unanswered:
+            text = f"does not answer: {request} failed"
+        raise TrackingError(f"MLflow: {text[:300]}") from error
 
 
 def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) -> Experiment:

@@ -45,9 +45,11 @@ class _Run:
 
     id: str
     reached: set[str]
+    """Which of the marks above it has."""
     epoch: int | None
     """The last epoch that MLflow has; None where it has to be asked."""
-    said: tuple[str, ...] = ()
+    said: dict[str, str]
+    """The tags that it has."""
 
     @property
     def done(self) -> bool:
@@ -67,7 +69,7 @@ class Projection:
         self._cohort = cohort
         with mlflow_errors():
             self._runs = {
-                key: _Run(run.info.run_id, set(run.data.tags), epoch=None)
+                key: _Run(run.info.run_id, set(run.data.tags), epoch=None, said=run.data.tags)
                 for key, run in experiment.runs_by_key().items()
             }
 
@@ -188,7 +190,7 @@ class Projection:
         created = self._client.create_run(
             self._experiment.id, start_time=_ms(at), tags=tags, run_name=name
         )
-        self._runs[key] = _Run(created.info.run_id, reached=set(), epoch=0)
+        self._runs[key] = _Run(created.info.run_id, reached=set(), epoch=0, said={})
         return self._runs[key]
 
     def _log_params(self, run: _Run, params: dict[str, str]) -> None:
@@ -200,14 +202,13 @@ class Projection:
         run.reached.add(tag)
 
     def _say(self, run: _Run, phase: Phase, **tags: str) -> None:
-        said = (phase, *tags.values())
-        if said == run.said:
+        news = {k: v for k, v in {"phase": str(phase), **tags}.items() if run.said.get(k, "") != v}
+        if not news:
             return
-        batch = [RunTag(key, value) for key, value in {"phase": str(phase), **tags}.items()]
-        self._client.log_batch(run.id, tags=batch)
-        if not phase.terminal:
+        self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in news.items()])
+        if "phase" in news and not phase.terminal:
             self._client.update_run(run.id, status=STATUS[phase])
-        run.said = said
+        run.said |= news
 
     def _end(self, run: _Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=_ms(at))

@@ -109,6 +109,7 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
     assert job.data.params["seed"] == "0 | 1"
     assert job.data.params["purchases"] == "flip-trick"
     assert job.data.tags["phase"] == "Succeeded"
+    assert "message" not in job.data.tags
     assert job.data.metrics["val_accuracy"] == store.jobs("small")[0].val_accuracy
     files = {f.path for f in experiment.client.list_artifacts(job.info.run_id)}
     assert {"loadout.yaml", "receipt.json"} <= files
@@ -355,6 +356,8 @@ def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
     with Tracker(projection) as tracker:
         pass
     assert isinstance(tracker.error, TrackingError)
+    assert str(tracker.error).startswith(f"MLflow: does not answer: API request to {down}")
+    assert len(str(tracker.error)) < 200
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     experiment = connect(uri, tmp_path / "mlartifacts", "small", create=True)
