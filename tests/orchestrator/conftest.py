@@ -1,11 +1,22 @@
-"""An empty store for each test."""
+"""A store, an artifact folder and an MLflow experiment of its own for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from orchestrator.store import Store
+from jobs.images import LabelledImages
+from jobs.plan import MemberPlan
+from jobs.split import split_images
+from jobs.train import train_member
+from orchestrator.artifacts import Artifacts
+from orchestrator.finish import job_result
+from orchestrator.state import MemberKey
+from orchestrator.store import NewJob, Store
+from orchestrator.tracking.client import Experiment, connect
+from tests.orchestrator.cohorts import submit
+from tests.orchestrator.tracked import DATA, SIDE, TrainJob
 
 
 @pytest.fixture
@@ -14,3 +25,57 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     yield store
     store.close()
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    """An empty artifact folder."""
+    return Artifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """An experiment `small` in a SQLite tracking store."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return connect(uri, tmp_path / "mlartifacts", "small", create=True)
+
+
+@pytest.fixture
+def images() -> LabelledImages:
+    """60 images in three classes that can be learnt."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 20)
+    pixels = generator.integers(0, 160, (60, 3, SIDE, SIDE), dtype=np.uint8)
+    pixels[np.arange(60), labels] += 60
+    return LabelledImages(pixels, labels, np.arange(60))
+
+
+@pytest.fixture
+def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> TrainJob:
+    """A function that puts a job into the store and really trains it."""
+
+    def train(team: str, num_members: int, how: str) -> None:
+        plans = tuple(MemberPlan(data=DATA, epochs=2, seed=seed) for seed in range(num_members))
+        receipt = {
+            "lines": [{"item": "flip-trick", "title": "Flip Trick", "total_bnn": 10}],
+            "total_bnn": 10,
+            "budget_bnn": 100,
+        }
+        submit(store, NewJob(team, f"team: {team}\n", receipt, how, plans, (1.0,) * num_members))
+        job = store.jobs("small")[-1]
+        ledger = store.acquire("small", "test", 100.0, 1e9)
+        labels = images.labels[split_images(images.labels, images.groups, DATA).validation]
+        probs = []
+        for index, plan in enumerate(plans):
+            key = MemberKey(job.id, index)
+            number = ledger.start(key, "slot-0", "node", 101.0)
+            reports = []
+            result = train_member(plan, images, reports.append)
+            ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
+            trained = artifacts.save(job, index, result.weights, result.val_probs)
+            probs.append(result.val_probs)
+            last = job_result(probs, how, labels) if index == num_members - 1 else None
+            ledger.succeed(key, number, trained, 110.0, last)
+        ledger.release()
+
+    return train

@@ -1,8 +1,6 @@
 """The reconcile loop over a real store, with slots that only pretend to train."""
 
 import contextlib
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +11,7 @@ import pytest
 from jobs.plan import DataPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.controller import Controller
-from orchestrator.errors import CohortBusy, LeaseLost
-from orchestrator.lease import hold_lease, holder_name, is_gone
+from orchestrator.errors import LeaseLost
 from orchestrator.news import Failed, Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
@@ -272,27 +269,6 @@ def test_results_that_cannot_be_kept_fail_that_job_alone(
     assert (lost.phase, lost.blame, kept.phase) == (Phase.FAILED, Blame.CLUSTER, Phase.SUCCEEDED)
     assert "its results cannot be kept" in lost.message
     assert lost.members[0].attempt == 2
-
-
-def test_a_holder_is_gone_when_its_process_is() -> None:
-    assert not is_gone(holder_name())
-    assert not is_gone("elsewhere:1")
-    assert not is_gone("no number")
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert is_gone(f"{socket.gethostname()}:{child}")
-
-
-def test_a_lease_is_held_for_a_block_and_free_after_it(store: Store) -> None:
-    with hold_lease(store, "small", lambda: 100.0):
-        assert store.lease_holder("small", 100.0) == holder_name()
-        with pytest.raises(CohortBusy), hold_lease(store, "small", lambda: 101.0):
-            pass
-    assert store.lease_holder("small", 100.0) is None
-    with hold_lease(store, "small", lambda: 102.0):
-        pass
 
 
 def test_labels_are_those_of_the_data_plan() -> None:

@@ -1,100 +1,24 @@
 """MLflow as a projection of the store: a real SQLite tracking store, real models, real files."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
 import mlflow.pytorch
-import numpy as np
 import pytest
 import torch
 
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
-from jobs.plan import DataPlan, MemberPlan
 from jobs.split import split_images
-from jobs.train import EVAL_BATCH, train_member
+from jobs.train import EVAL_BATCH
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import Damaged, NotFound, TrackingError
-from orchestrator.finish import job_result
+from orchestrator.errors import NotFound
 from orchestrator.phases import Blame, Reason
 from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import MemberKey
-from orchestrator.store import NewJob, Store
-from orchestrator.tracking.background import Tracker
-from orchestrator.tracking.client import Experiment, connect
+from orchestrator.store import Store
+from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.projection import Projection
 from orchestrator.tracking.publish import publish
 from tests.orchestrator.cohorts import CLASSES, epoch, new_job, submit
-
-SIDE = 16
-DATA = DataPlan(fingerprint="f", classes=CLASSES, image_size_px=SIDE, train_fraction=1)
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Artifacts:
-    return Artifacts(tmp_path / "artifacts")
-
-
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    return connect(uri, tmp_path / "mlartifacts", "small", create=True)
-
-
-@pytest.fixture
-def images() -> LabelledImages:
-    """60 images in three classes that can be learnt."""
-    generator = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 20)
-    pixels = generator.integers(0, 160, (60, 3, SIDE, SIDE), dtype=np.uint8)
-    pixels[np.arange(60), labels] += 60
-    return LabelledImages(pixels, labels, np.arange(60))
-
-
-TrainJob = Callable[..., None]
-
-
-@pytest.fixture
-def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> TrainJob:
-    """A function that puts a job into the store and really trains it."""
-
-    def train(team: str, num_members: int, how: str) -> None:
-        plans = tuple(MemberPlan(data=DATA, epochs=2, seed=seed) for seed in range(num_members))
-        receipt = {
-            "lines": [{"item": "flip-trick", "title": "Flip Trick", "total_bnn": 10}],
-            "total_bnn": 10,
-            "budget_bnn": 100,
-        }
-        submit(store, NewJob(team, f"team: {team}\n", receipt, how, plans, (1.0,) * num_members))
-        job = store.jobs("small")[-1]
-        ledger = store.acquire("small", "test", 100.0, 1e9)
-        labels = images.labels[split_images(images.labels, images.groups, DATA).validation]
-        probs = []
-        for index, plan in enumerate(plans):
-            key = MemberKey(job.id, index)
-            number = ledger.start(key, "slot-0", "node", 101.0)
-            reports = []
-            result = train_member(plan, images, reports.append)
-            ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
-            trained = artifacts.save(job, index, result.weights, result.val_probs)
-            probs.append(result.val_probs)
-            last = job_result(probs, how, labels) if index == num_members - 1 else None
-            ledger.succeed(key, number, trained, 110.0, last)
-        ledger.release()
-
-    return train
-
-
-def named_runs(experiment: Experiment) -> dict[str, Any]:
-    """All runs by their names: a team for a job, team/index for a member."""
-    return {run.info.run_name: run for run in experiment.runs_by_key().values()}
-
-
-def project(experiment: Experiment, store: Store, artifacts: Artifacts) -> None:
-    """What a new process does."""
-    Projection(experiment, store, artifacts, "small").sync()
+from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project
 
 
 def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
@@ -197,81 +121,6 @@ def test_a_further_attempt_adds_to_the_curve_and_does_not_repeat_it(
     assert (member.data.tags["attempt"], member.data.tags["slot"]) == ("2", "slot-1")
 
 
-def test_a_restart_does_not_repeat_the_curve(
-    store: Store, artifacts: Artifacts, experiment: Experiment
-) -> None:
-    submit(store, new_job("apes", epochs=3))
-    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
-    ledger.start(key, "slot-0", "node", 101.0)
-    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
-    project(experiment, store, artifacts)
-    ledger.recover(105.0)
-    ledger.start(key, "slot-0", "node", 106.0)
-    ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
-    project(experiment, store, artifacts)
-    run_id = named_runs(experiment)["apes/0"].info.run_id
-    history = experiment.client.get_metric_history(run_id, "train_loss")
-    assert [m.step for m in history] == [1, 2, 3]
-
-
-class FailsOnce:
-    """MLflow's real client, whose `method` fails at its first call."""
-
-    def __init__(self, client: Any, method: str) -> None:
-        self._client, self._method, self.failed = client, method, False
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._method and not self.failed:
-            self.failed = True
-            raise OSError("connection reset")
-        return getattr(self._client, name)
-
-
-@pytest.mark.parametrize("method", ["create_run", "log_batch", "log_text", "set_tag",
-                                    "set_terminated", "log_artifact"])  # fmt: skip
-def test_whatever_fails_is_made_good_by_the_next_round(
-    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob, method: str
-) -> None:
-    train_job("apes", 1, "mean")
-    flaky = FailsOnce(experiment.client, method)
-    with pytest.raises(TrackingError, match="connection reset"):
-        project(replace(experiment, client=flaky), store, artifacts)
-    project(experiment, store, artifacts)
-    runs = named_runs(experiment)
-    assert set(runs) == {"apes", "apes/0"}
-    for run in runs.values():
-        assert run.info.status == "FINISHED"
-        assert run.data.params["batch_size"] == "8"
-    files = {f.path for f in experiment.client.list_artifacts(runs["apes"].info.run_id)}
-    assert {"loadout.yaml", "receipt.json"} <= files
-    models = experiment.client.search_logged_models([experiment.id])
-    assert len(models) == 1
-
-
-def test_a_job_that_cannot_be_shown_does_not_hide_the_others(
-    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
-) -> None:
-    for team in ("apes", "bears"):
-        train_job(team, 1, "mean")
-    artifacts.path(store.weights(1)[0].weights).write_bytes(b"changed")
-    with pytest.raises(Damaged, match="SHA-256 differs"):
-        project(experiment, store, artifacts)
-    runs = named_runs(experiment)
-    assert runs["bears"].info.status == "FINISHED"
-    assert runs["apes"].info.status == "RUNNING"
-
-
-def test_a_second_game_on_the_same_server_gets_runs_of_its_own(
-    store: Store, artifacts: Artifacts, experiment: Experiment, tmp_path: Path
-) -> None:
-    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
-    for each in (store, other):
-        submit(each, new_job("apes"))
-        project(experiment, each, artifacts)
-    other.close()
-    assert len(experiment.runs_by_key()) == 2
-
-
 def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: Experiment) -> None:
     submit(store, new_job("apes"))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
@@ -287,18 +136,6 @@ def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: E
         "blame": "team",
         "message": "member 0: loss is nan",
     }
-
-
-def test_a_run_that_somebody_deleted_is_made_again(
-    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
-) -> None:
-    train_job("apes", 1, "mean")
-    project(experiment, store, artifacts)
-    for run in experiment.runs_by_key().values():
-        experiment.client.delete_run(run.info.run_id)
-    assert experiment.runs_by_key() == {}
-    project(experiment, store, artifacts)
-    assert len(experiment.runs_by_key()) == 2
 
 
 def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
@@ -340,28 +177,3 @@ def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None
     )
     with pytest.raises(NotFound, match="gamectl submit"):
         publish(book, experiment)
-
-
-def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
-    tmp_path: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit(store, new_job("apes"))
-    # Nothing listens on port 9 of this machine.
-    down = "http://127.0.0.1:9"
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-    def projection() -> Projection:
-        return Projection(connect(down, None, "small", create=True), store, artifacts, "small")
-
-    with Tracker(projection) as tracker:
-        pass
-    assert isinstance(tracker.error, TrackingError)
-    assert str(tracker.error).startswith(f"MLflow: does not answer: API request to {down}")
-    assert len(str(tracker.error)) < 200
-
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    experiment = connect(uri, tmp_path / "mlartifacts", "small", create=True)
-    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
-        pass
-    assert tracker.error is None
-    assert set(named_runs(experiment)) == {"apes"}

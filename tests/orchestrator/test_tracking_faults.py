@@ -1,0 +1,129 @@
+"""What becomes of MLflow when something goes wrong: it is made good by the next round."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.artifacts import Artifacts
+from orchestrator.errors import Damaged, TrackingError
+from orchestrator.state import MemberKey
+from orchestrator.store import Store
+from orchestrator.tracking.background import Tracker
+from orchestrator.tracking.client import Experiment, connect
+from orchestrator.tracking.projection import Projection
+from tests.orchestrator.cohorts import epoch, new_job, submit
+from tests.orchestrator.tracked import TrainJob, named_runs, project
+
+
+class FailsOnce:
+    """MLflow's real client, whose `method` fails at its first call."""
+
+    def __init__(self, client: Any, method: str) -> None:
+        self._client, self._method, self.failed = client, method, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and not self.failed:
+            self.failed = True
+            raise OSError("connection reset")
+        return getattr(self._client, name)
+
+
+def test_a_restart_does_not_repeat_the_curve(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes", epochs=3))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    ledger.start(key, "slot-0", "node", 101.0)
+    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
+    project(experiment, store, artifacts)
+    ledger.recover(105.0)
+    ledger.start(key, "slot-0", "node", 106.0)
+    ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
+    project(experiment, store, artifacts)
+    run_id = named_runs(experiment)["apes/0"].info.run_id
+    history = experiment.client.get_metric_history(run_id, "train_loss")
+    assert [m.step for m in history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["create_run", "log_batch", "log_text", "set_tag",
+                                    "set_terminated", "log_artifact"])  # fmt: skip
+def test_whatever_fails_is_made_good_by_the_next_round(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob, method: str
+) -> None:
+    train_job("apes", 1, "mean")
+    flaky = FailsOnce(experiment.client, method)
+    with pytest.raises(TrackingError, match="connection reset"):
+        project(replace(experiment, client=flaky), store, artifacts)
+    project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    assert set(runs) == {"apes", "apes/0"}
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.params["batch_size"] == "8"
+    files = {f.path for f in experiment.client.list_artifacts(runs["apes"].info.run_id)}
+    assert {"loadout.yaml", "receipt.json"} <= files
+    models = experiment.client.search_logged_models([experiment.id])
+    assert len(models) == 1
+
+
+def test_a_job_that_cannot_be_shown_does_not_hide_the_others(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    for team in ("apes", "bears"):
+        train_job(team, 1, "mean")
+    artifacts.path(store.weights(1)[0].weights).write_bytes(b"changed")
+    with pytest.raises(Damaged, match="SHA-256 differs"):
+        project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    assert runs["bears"].info.status == "FINISHED"
+    assert runs["apes"].info.status == "RUNNING"
+
+
+def test_a_second_game_on_the_same_server_gets_runs_of_its_own(
+    store: Store, artifacts: Artifacts, experiment: Experiment, tmp_path: Path
+) -> None:
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    for each in (store, other):
+        submit(each, new_job("apes"))
+        project(experiment, each, artifacts)
+    other.close()
+    assert len(experiment.runs_by_key()) == 2
+
+
+def test_a_run_that_somebody_deleted_is_made_again(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 1, "mean")
+    project(experiment, store, artifacts)
+    for run in experiment.runs_by_key().values():
+        experiment.client.delete_run(run.info.run_id)
+    assert experiment.runs_by_key() == {}
+    project(experiment, store, artifacts)
+    assert len(experiment.runs_by_key()) == 2
+
+
+def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
+    tmp_path: Path, store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, new_job("apes"))
+    # Nothing listens on port 9 of this machine.
+    down = "http://127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def projection() -> Projection:
+        return Projection(connect(down, None, "small", create=True), store, artifacts, "small")
+
+    with Tracker(projection) as tracker:
+        pass
+    assert isinstance(tracker.error, TrackingError)
+    assert str(tracker.error).startswith(f"MLflow: does not answer: API request to {down}")
+    assert len(str(tracker.error)) < 200
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    experiment = connect(uri, tmp_path / "mlartifacts", "small", create=True)
+    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+        pass
+    assert tracker.error is None
+    assert set(named_runs(experiment)) == {"apes"}
