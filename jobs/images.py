@@ -169,7 +169,7 @@ def decode(
     if broken and not skip_broken:
         raise DataError(
             f"{root} holds images that cannot be decoded; repair or remove them, "
-            "or ask for broken images to be skipped",
+            "or leave them out with `skipBrokenImages: true` in the cohort's data section",
             [f"{image.path}: {image.reason}" for image in broken],
         )
     problems = [

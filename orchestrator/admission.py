@@ -141,7 +141,7 @@ def _shelf_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
 def _budget_problems(receipt: Receipt) -> Iterator[LocatedProblem]:
     over_bnn = receipt.total_bnn - receipt.budget_bnn
     if over_bnn > 0:
-        message = f"{receipt}; the budget is {receipt.budget_bnn}, {over_bnn} less"
+        message = f"{receipt}; the budget is {receipt.budget_bnn} B NN: {over_bnn} B NN too much"
         yield LocatedProblem(PURCHASES, "over-budget", message)
 
 

@@ -24,6 +24,8 @@ API_VERSION = "game/v1"
 KINDS: dict[str, type[Model]] = {"Loadout": Loadout, "Cohort": Cohort}
 MAX_BYTES = 64 * 1024
 ENVELOPE = (("apiVersion",), ("kind",))
+# What a file of another kind starts with
+FOREIGN = {b"PK\x03\x04": "a Word or zip file", b"{\\rtf": "rich text"}
 ABOUT_THE_KEY = {"unknown-key", "not-tunable"}
 
 
@@ -116,6 +118,10 @@ def _read_bytes(draft: Draft) -> bytes | None:
 
 
 def _decode(content: bytes, draft: Draft) -> None:
+    for start, name in FOREIGN.items():
+        if content.startswith(start):
+            draft.add("not-yaml", f"{name}; save it as plain text")
+            return
     try:
         draft.text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,9 +138,11 @@ def _build(draft: Draft) -> None:
         draft.add("empty-file", "nothing in it; a loadout or a cohort is wanted")
         return
     if not isinstance(root, dict):
-        draft.add(
-            "wrong-type", f"the file is {written(draft.document, (), root)}; a mapping is wanted"
+        message = (
+            f"the file is {written(draft.document, (), root)}; a mapping is wanted: "
+            f"a loadout starts with `apiVersion: {API_VERSION}`"
         )
+        draft.add("wrong-type", message)
         return
     draft.add_located(_envelope_problems(draft.document, root))
     model = KINDS.get(root["kind"]) if isinstance(root.get("kind"), str) else None

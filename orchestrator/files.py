@@ -46,11 +46,15 @@ class LoadoutFile:
 
 @dataclass(frozen=True)
 class Reading:
-    """Everything that was read; the cohort is the default one where no file gives it."""
+    """Everything that was read; the cohort is the default one where no file gives it.
+
+    `skipped` are the entries of the named folders that hold YAML by their look, and were not read.
+    """
 
     cohort: Cohort
     cohort_path: Path | None
     files: tuple[LoadoutFile, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -61,17 +65,20 @@ class Reading:
 def read_paths(paths: Sequence[Path]) -> Reading:
     """Read files and folders, and report every problem of every file.
 
-    A folder stands for the YAML files in it (its subfolders, hidden files and other files are left
-    alone). The file of kind Cohort gives the rules, wherever it stands among the paths. Where only
-    files are named and none is a cohort, the `cohort.yaml` beside the first gives them; without
-    one, a cohort's defaults do.
+    A folder stands for the YAML files in it. Its subfolders, hidden files and other files are left
+    alone; those that look as if they were meant are in the result's `skipped`. The file of kind
+    Cohort gives the rules, wherever it stands among the paths. Where only files are named and none
+    is a cohort, the `cohort.yaml` beside the first gives them; without one, a cohort's defaults do.
     """
     drafts: dict[str, Draft] = {}
     folders: list[tuple[Path, list[Draft]]] = []
+    skipped: list[Path] = []
     for path in paths:
         if _is(stat.S_ISDIR, path):
-            found = [_draft_once(file, drafts) for file in _files_in(path, drafts)]
+            entries = _entries(path, drafts)
+            found = [_draft_once(file, drafts) for file in entries if _is_yaml(file)]
             folders.append((path, found))
+            skipped += [entry for entry in entries if _looks_meant(entry) and entry not in paths]
         else:
             _draft_once(path, drafts)
     beside = paths[0].parent / COHORT_FILE if paths else Path(COHORT_FILE)
@@ -82,7 +89,7 @@ def read_paths(paths: Sequence[Path]) -> Reading:
             empty = Draft(folder)
             empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
-    return _reading(list(drafts.values()))
+    return _reading(list(drafts.values()), tuple(map(str, skipped)))
 
 
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
@@ -93,16 +100,32 @@ def _is(kind: Callable[[int], bool], path: Path) -> bool:
         return False
 
 
-def _files_in(folder: Path, drafts: dict[str, Draft]) -> list[Path]:
-    """List a folder's YAML files; what keeps it from being listed becomes a problem of its own."""
+def _entries(folder: Path, drafts: dict[str, Draft]) -> list[Path]:
+    """List what a folder shows; what keeps it from being listed becomes a problem of its own."""
     try:
-        files = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
         unlisted = Draft(folder)
         unlisted.add("unreadable", f"cannot be listed: {error.strerror or error}")
         drafts[str(folder)] = unlisted
         return []
-    return [file for file in files if file.suffix in SUFFIXES and not file.name.startswith(".")]
+    return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _looks_meant(entry: Path) -> bool:
+    """Whether what a folder's reading leaves out is `team.yaml.txt` or a folder of YAML files."""
+    if _is_yaml(entry):
+        return False
+    if _is(stat.S_ISDIR, entry):
+        try:
+            return any(_is_yaml(file) and file.name[0] != "." for file in entry.iterdir())
+        except OSError:
+            return False
+    return any(suffix in entry.name.lower() for suffix in SUFFIXES)
 
 
 def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
@@ -118,7 +141,7 @@ def _is_cohort(draft: Draft) -> bool:
     return draft.kind == "Cohort" or (draft.kind is None and draft.path.name == COHORT_FILE)
 
 
-def _reading(drafts: list[Draft]) -> Reading:
+def _reading(drafts: list[Draft], skipped: tuple[str, ...]) -> Reading:
     """Hold the files against the cohort and against each other."""
     cohorts = [draft for draft in drafts if _is_cohort(draft)]
     for another in cohorts[1:]:
@@ -130,7 +153,7 @@ def _reading(drafts: list[Draft]) -> Reading:
     receipts = {id(draft): _admit(draft, rules) for draft in drafts}
     _compare_teams(drafts)
     files = tuple(_finished(draft, receipts[id(draft)]) for draft in drafts)
-    return Reading(rules or Cohort(), cohorts[0].path if cohorts else None, files)
+    return Reading(rules or Cohort(), cohorts[0].path if cohorts else None, files, skipped)
 
 
 def _admit(draft: Draft, rules: Cohort | None) -> Receipt | None:

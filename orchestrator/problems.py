@@ -6,7 +6,9 @@ misspelt key or item, the nearest right one. Next: `files` puts them at their li
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
+from math import isfinite
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -15,10 +17,11 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.admission import LocatedProblem
 from orchestrator.console import shortened
-from orchestrator.enchanter import MemberItems
+from orchestrator.enchanter import Member, MemberItems
 from orchestrator.manifest import Model
+from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG, nearest, unknown_item
-from orchestrator.yaml_nodes import Document, Loc
+from orchestrator.yaml_nodes import Document, Loc, resolve
 
 # pydantic's type of an error -> our code and what is wanted
 _WANTED = {
@@ -39,6 +42,8 @@ _BOUNDS = {
 }
 _LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
 _MAX_LABEL = 63
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+_WITH_UNIT = re.compile(r"([-+]?[0-9]*\.?[0-9]+) *(%|°|[A-Za-z]+)")
 
 
 def explain(error: ValidationError, model: type[Model], document: Document) -> list[LocatedProblem]:
@@ -88,7 +93,7 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
     elif kind in _WANTED:
         code, wanted = _WANTED[kind]
-        message = f"{is_given}; {wanted}"
+        message = f"{is_given}; {wanted}{_number_hint(given, whole=kind == 'int_type')}"
     return LocatedProblem(loc, code, message)
 
 
@@ -128,8 +133,27 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
     if holder is MemberItems and key in CATALOG:
         return "not-tunable", f"members cannot differ in {key}: what is bought is the same for all"
     known = tuple(field.alias or name for name, field in holder.model_fields.items())
-    hint = nearest(key, known) or f"; allowed is {', '.join(known) or 'none'}"
+    hint = (
+        _place_hint(key, loc, holder, model)
+        or nearest(key, known)
+        or f"; allowed is {', '.join(known) or 'none'}"
+    )
     return "unknown-key", f"unknown key '{shortened(key)}'{hint}"
+
+
+def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> str:
+    """Say where a key belongs that is right in another place of the file, or nothing."""
+    is_top = len(loc) == 1
+    for section in ("metadata", "spec"):
+        fields = model_at(model, (section,)).model_fields
+        if key in {field.alias or name for name, field in fields.items()}:
+            return f"; it belongs under {section}" + (": indent it" if is_top else "")
+    if "purchases" not in model_at(model, ("spec",)).model_fields or issubclass(holder, Purchase):
+        return ""
+    owners = [item.key() for item in CATALOG.values() if key in item.parameters()]
+    if owners and holder is Member:
+        return f"; it belongs under items, {owners[0]}"
+    return f"; it belongs to a purchase: below `- item: {owners[0]}`" if owners else ""
 
 
 def model_at(model: type[Model], loc: Loc) -> type[Model]:
@@ -154,8 +178,36 @@ def _no_item(purchase: Mapping[str, object]) -> str:
     return f"the key 'item' is missing{hint or ': it says what is bought'}"
 
 
+def _number_hint(given: object, *, whole: bool) -> str:
+    """Say how to write a number that was given as text, or nothing where none is in it."""
+    if not isinstance(given, str):
+        return ""
+    text = given.strip()
+    if _is_number(text, whole=whole):
+        return f"; write {text} without quotes"
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text) and not whole:
+        return f"; write {text.replace(',', '.')}, with a point"
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None or not _is_number(match[1], whole=whole):
+        return ""
+    if match[2] == "%" and not whole:
+        return f"; write {float(match[1]) / 100:g}, without %"
+    return f"; write {match[1]}, without a unit"
+
+
+def _is_number(text: str, *, whole: bool) -> bool:
+    value = resolve(text)
+    return type(value) is int or (type(value) is float and not whole and isfinite(value))
+
+
 def _label_rule(text: str) -> str:
     """Say what a label is and, where one can be made of the text, which."""
     rule = f"allowed are a-z, 0-9 and -, at most {_MAX_LABEL} characters, no - at either end"
-    label = re.sub(r"[^a-z0-9]+", "-", text.lower())[:_MAX_LABEL].strip("-")
+    label = re.sub(r"[^a-z0-9]+", "-", _in_ascii(text.lower()))[:_MAX_LABEL].strip("-")
     return f"{rule}; try {label}" if label else rule
+
+
+def _in_ascii(text: str) -> str:
+    """Write umlauts with two letters, and other letters without their accents."""
+    parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", text).translate(_UMLAUTS))
+    return "".join(char for char in parts if not unicodedata.combining(char))

@@ -6,6 +6,7 @@ Next: `loadout` and `cohort`, which are written in these words.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
@@ -29,14 +30,32 @@ else:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean ...?" for the known word nearest to a misspelt one, or nothing."""
-    by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower().strip("'"), by_lower, n=1, cutoff=0.5)
-    return f"; did you mean {by_lower[found[0]]}?" if found else ""
+    return _meant(word.lower().strip("'"), {name.lower(): name for name in known})
+
+
+def _meant(word: str, names: Mapping[str, str]) -> str:
+    found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {names[found[0]]}?" if found else ""
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+# The key of an item, by everything that it is called: both halves of "Need for Shift: Tokyo ..."
+_KEY_OF: Mapping[str, str] = {
+    _slug(name): item.key()
+    for item in ITEMS
+    for title in (item.key(), item.title, *item.also_called)
+    for name in (title, *title.split(":"))
+}
 
 
 def unknown_item(word: str) -> str:
     """Say that there is no such item, and which is meant, or which there are."""
-    hint = nearest(word, CATALOG) or f"; the items are {', '.join(CATALOG)}"
+    if sum(_slug(part) in _KEY_OF for part in re.split(r"[,;+&]| and ", word)) > 1:
+        return f"the shop has no item {word}; one item a line: `- item: ...`"
+    hint = _meant(_slug(word), _KEY_OF) or f"; the items are {', '.join(CATALOG)}"
     return f"the shop has no item {word}{hint}"
 
 

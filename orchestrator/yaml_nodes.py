@@ -8,6 +8,7 @@ event stream with a stack of our own, so that no input can exhaust Python's. Nex
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 import yaml
@@ -23,6 +24,13 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTROL = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )
+# Spaces and marks that look like a plain space or like nothing, up to a comment's start.
+_INVISIBLE = re.compile(
+    "^(?:(?!(?:^|[ \t])#).)*?([\xa0\xad\u2000-\u200f\u202a-\u202f\u205f-\u206f\u3000\ufeff])", re.M
+)
+_FENCE = re.compile(r"^[ \t]*(```)", re.M)
+_NO_COLON = ("mapping values are not allowed", "could not find expected ':'")
+_SECTIONS: tuple[Loc, ...] = (("metadata",), ("spec",))
 _CORE = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
     r"|(?P<true>true|True|TRUE)|(?P<false>false|False|FALSE)"
@@ -97,10 +105,8 @@ class _Open:
 def parse(text: str) -> Document:
     """Read one YAML document; whatever is wrong with it is in the result's `problems`."""
     document = Document()
-    if bad := _CONTROL.search(text):
-        place = place_of(text, bad.start())
-        message = f"control character U+{ord(bad[0]):04X}; delete it, or escape it in double quotes"
-        document.problems.append(YamlProblem(place, "control-character", message))
+    if unreadable := _character_problem(text):
+        document.problems.append(unreadable)
         document.complete = False
         return document
     try:
@@ -120,8 +126,43 @@ def place_of(text: str, index: int) -> Place:
     return Place(text.count("\n", 0, index) + 1, index - line_start + 1)
 
 
+def _character_problem(text: str) -> YamlProblem | None:
+    """Find the first thing that no reader of YAML should see, by which others would mislead."""
+    if bad := _CONTROL.search(text):
+        message = f"control character U+{ord(bad[0]):04X}; delete it, or escape it in double quotes"
+        return YamlProblem(place_of(text, bad.start()), "control-character", message)
+    if bad := _INVISIBLE.search(text):
+        name = unicodedata.name(bad[1], "invisible character").lower()
+        message = f"a {name} (U+{ord(bad[1]):04X}); delete it, or type a plain space"
+        return YamlProblem(place_of(text, bad.start(1)), "control-character", message)
+    if bad := _FENCE.search(text):
+        message = "Markdown around the YAML; remove the ``` line"
+        return YamlProblem(place_of(text, bad.start(1)), "not-yaml", message)
+    return None
+
+
+def _line_without_colon(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlProblem | None:
+    """Find the line that the parser took for the start of the key in the next one."""
+    mark = error.problem_mark
+    if mark is None or not (error.problem or "").startswith(_NO_COLON):
+        return None
+    if ": " in "".join(lines[mark.line : mark.line + 1])[: mark.column]:
+        return None
+    for number in range(min(mark.line, len(lines)), 0, -1):
+        line = lines[number - 1].rstrip()
+        if line and not line.lstrip().startswith("#"):
+            if ": " in line or line.endswith(":"):
+                return None
+            place = Place(number, len(line) - len(line.lstrip()) + 1)
+            message = f"'{shortened(line.strip())}'; a key needs a colon and a space: `name: value`"
+            return YamlProblem(place, "not-yaml", message)
+    return None
+
+
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlProblem:
     lines = text.splitlines()
+    if found := _line_without_colon(error, lines):
+        return found
     mark = error.problem_mark
     if error.context_mark and (mark is None or mark.line >= len(lines)):
         mark = error.context_mark  # at the end of the file: where the unfinished thing starts
@@ -197,7 +238,10 @@ def _add_scalar(
     if value is None and top is not None:
         is_key = isinstance(top.into, dict)
         name = f"the key '{shortened(str(loc[-1]))}'" if is_key else "the entry"
-        message = f"{name} has no value; give it one or leave it out"
+        what_to_do = (
+            "indent the lines below it" if loc in _SECTIONS else "give it one or leave it out"
+        )
+        message = f"{name} has no value; {what_to_do}"
         document.problems.append(YamlProblem(place, "no-value", message, loc))
 
 

@@ -37,11 +37,12 @@ def test_every_make_target_exists(line: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_the_loadout_is_admitted(tmp_path: Path) -> None:
-    (text,) = [text for kind, text in BLOCKS if kind == "yaml"]
-    path = tmp_path / "loadout.yaml"
-    path.write_text(text)
-    done = CliRunner().invoke(main, ["validate", str(path)])
+def test_loadout_and_cohort_are_admitted(tmp_path: Path) -> None:
+    files = [text for kind, text in BLOCKS if kind == "yaml"]
+    assert len(files) == 2
+    for number, text in enumerate(files):
+        (tmp_path / f"{number}.yaml").write_text(text)
+    done = CliRunner().invoke(main, ["validate", str(tmp_path)])
     assert done.exit_code == 0, done.output
 
 

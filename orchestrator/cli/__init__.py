@@ -79,6 +79,11 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(str(error))
             ctx.exit(1)
+        except OSError as error:
+            # A full disk, a folder that may not be written: the place says what to do.
+            where = f": {error.filename}" if error.filename else ""
+            console.print_error(f"{error.strerror or error}{where}")
+            ctx.exit(1)
 
 
 @click.group(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from orchestrator import console
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, StoreError
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord
 from orchestrator.store import Store
@@ -25,6 +25,17 @@ output_option = click.option(
     default="text",
     help="For people, or for programs.",
 )
+
+
+def make_home(settings: Settings) -> None:
+    """Makes the home folder; raises `StoreError` where that can't be."""
+    try:
+        settings.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot keep a game in {settings.root}: {error.strerror}; GAME_HOME names another "
+            "folder"
+        ) from error
 
 
 @contextmanager

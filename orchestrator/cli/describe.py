@@ -76,22 +76,20 @@ def describe_job(team: str, cohort: str | None, output: str) -> None:
     console.print_text(f"  {'total':<40}{receipt['total_bnn']:>6} of {receipt['budget_bnn']} B NN")
     console.print_text("\nMembers:")
     console.print_table(
-        ["index", "phase", "attempt", "slot", "epochs", "val", "started", "ended", "reason"],
+        ["index", "phase", "slot", "epochs", "val", "started", "ended"],
         [
             [
                 m.index,
                 m.phase,
-                m.attempt,
                 m.slot or "",
                 f"{m.epoch}/{m.epochs}",
                 "" if m.val_accuracy is None else f"{m.val_accuracy:.1%}",
                 clock_time(m.started_at),
                 clock_time(m.ended_at),
-                m.reason,
             ]
             for m in job.members
         ],
-        right=["index", "attempt", "val"],
+        right=["index", "val"],
     )
     console.print_text("\nEvents:")
     console.print_table(

@@ -68,7 +68,7 @@ def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings
                 name, store, Artifacts(settings.artifacts), decoded, old, show
             )
     path = write_scores(settings.scores, book)
-    console.print_note(f"{len(book.scores)} jobs scored on {book.test_images} test images: {path}")
+    console.print_note(f"scored on {book.test_images} test images: {len(book.scores)}, in {path}")
     if publish:
         _publish(book, settings)
         write_scores(settings.scores, book.model_copy(update={"published": True}))

@@ -17,6 +17,16 @@ from orchestrator.files import read_paths
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG, unit_price_bnn, unknown_item
 
+# A member may say any of these, or nothing; an item that it tunes must be bought.
+MEMBERS_EXAMPLE = """\
+      members:
+        - {}                    # as in the spec, with a seed of its own
+        - learningRate: 0.05    # or its own batchSize, epochs, seed
+          epochs: 10
+          items:                # or other parameters of an item that is bought
+            whirl-and-swirl:
+              degrees: 30
+    - item: whirl-and-swirl"""
 BOUNDS = {
     "exclusiveMinimum": "more than {}",
     "minimum": "at least {}",
@@ -73,11 +83,11 @@ def _cohort(path: Path) -> Cohort:
     return reading.cohort
 
 
-def _price(item: type[Purchase], cohort: Cohort) -> str:
+def _price(item: type[Purchase], cohort: Cohort, unit: str = "") -> str:
     if item.key() in cohort.spec.off_the_shelf:
         return "not sold"
-    price_bnn = unit_price_bnn(item.key(), cohort.spec.prices)
-    return f"{price_bnn} each" if item.sold_by else str(price_bnn)
+    price = f"{unit_price_bnn(item.key(), cohort.spec.prices)}{unit}"
+    return f"{price} each" if item.sold_by else price
 
 
 def _parameters(item: type[Purchase]) -> dict[str, dict[str, Any]]:
@@ -101,7 +111,7 @@ def _as_json(item: type[Purchase], cohort: Cohort) -> dict[str, object]:
 
 def _print_item(item: type[Purchase], cohort: Cohort) -> None:
     names = " or ".join([item.title, *item.also_called])
-    console.print_line(f"{names}: {_price(item, cohort)} B NN")
+    console.print_line(f"{names}: {_price(item, cohort, unit=' B NN')}")
     console.print_line(item.blurb(), indent=0)
     parameters = _parameters(item)
     if parameters:
@@ -114,8 +124,10 @@ def _print_item(item: type[Purchase], cohort: Cohort) -> None:
         console.print_table(["PARAMETER", "DEFAULT", "ALLOWED", "WHAT IT IS"], rows)
     console.print_text("\nIn a loadout:\n\n  purchases:\n    - item: " + item.key())
     for name, schema in parameters.items():
-        shown = schema["examples"][0] if "examples" in schema else schema["default"]
-        console.print_text(f"      {name}: {_written(shown)}")
+        if name == "members":
+            console.print_text(MEMBERS_EXAMPLE)
+        else:
+            console.print_text(f"      {name}: {_written(schema['default'])}")
 
 
 def _allowed(schema: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from orchestrator import console
-from orchestrator.cli.common import open_store
+from orchestrator.cli.common import make_home, open_store
 from orchestrator.errors import GameError, Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
@@ -79,6 +79,7 @@ def run_cohort(
 
     if cpus is not None and settings.ray_address is not None:
         raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+    make_home(settings)
     name = reading.cohort.name
     source = submission.source_of(reading, data)
     previous = signal.signal(signal.SIGTERM, _interrupt)
@@ -101,6 +102,8 @@ def run_cohort(
 
 
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:
+    if reading.skipped:
+        console.print_note(f"not read: {', '.join(reading.skipped)}; end a file's name in .yaml")
     refused = [file for file in reading.files if not file.ok]
     for file in refused:
         for p in file.problems:
@@ -126,13 +129,17 @@ def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int
     revised = [s.team for s in new if s.revision > 1]
     if new:
         same = f", {unchanged} unchanged" if unchanged else ""
-        console.print_note(f"cohort {name}: {len(new)} jobs submitted{same}")
+        console.print_note(f"cohort {name}: {_jobs(len(new))} submitted{same}")
     elif num_waiting:
-        console.print_note(f"cohort {name}: unchanged; {num_waiting} jobs go on where they were")
+        console.print_note(f"cohort {name}: unchanged; {_jobs(num_waiting)} left to run")
     else:
         console.print_note(f"cohort {name}: unchanged, nothing is run twice")
     if revised:
         console.print_note(f"new revisions of: {', '.join(revised)}")
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"
 
 
 def _say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError | None) -> None:

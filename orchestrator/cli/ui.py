@@ -5,12 +5,13 @@ that runs already.
 """
 
 import os
+import socket
 import sys
 
 import click
 
 from orchestrator import console
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Refused
 from orchestrator.settings import Settings
 
 
@@ -35,6 +36,14 @@ def command(port: int, host: str) -> None:
             f"nothing was tracked in {settings.root} yet; `gamectl submit PATH` or `gamectl demo` "
             "first"
         )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Refused(
+                f"cannot listen on {host}, port {port}: {error.strerror}; try --port {port + 1}"
+            ) from error
     # Without its query the UI opens on pages for language models.
     page = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
     console.print_note(f"MLflow UI: {page}  (Ctrl-C ends it)")

@@ -34,7 +34,10 @@ def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
     if output == "json":
         console.print_json({"files": [_as_json(file) for file in reading.files]})
     else:
-        _print(reading)
+        _print_files(reading)
+    _print_notes(reading)
+    if output == "text":
+        _print_totals(reading)
     ctx.exit(0 if reading.ok else 1)
 
 
@@ -56,7 +59,7 @@ def _as_json(file: LoadoutFile) -> dict[str, object]:
     }
 
 
-def _print(reading: Reading) -> None:
+def _print_files(reading: Reading) -> None:
     for file in sorted(reading.files, key=lambda file: file.path):
         path = console.printable(file.path)
         for problem in file.problems:
@@ -64,6 +67,19 @@ def _print(reading: Reading) -> None:
             console.print_line(f"{where}  {problem.code}  {problem.message}")
         if file.ok:
             console.print_line(f"{path}  ok  {_summary(file)}")
+
+
+def _print_notes(reading: Reading) -> None:
+    """Say what the exit code does not: which rules held, and what was left out."""
+    if reading.cohort_path is None and any(file.receipt for file in reading.files):
+        console.print_note("checked against the default rules: no cohort.yaml beside it")
+    if reading.skipped:
+        names = console.printable(", ".join(reading.skipped))
+        advice = "end a file's name in .yaml, and name a subfolder by itself"
+        console.print_note(f"not read: {names}; {advice}")
+
+
+def _print_totals(reading: Reading) -> None:
     num_refused = sum(not file.ok for file in reading.files)
     num_problems = sum(len(file.problems) for file in reading.files)
     num_ok = len(reading.files) - num_refused

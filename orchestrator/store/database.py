@@ -77,7 +77,7 @@ def _open_engine(url: str) -> Engine:
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError(
             f"cannot open the store {_without_password(url)}: {_first_line(error)}. "
-            "Check GAME_HOME and GAME_STORE (an SQLAlchemy URL)."
+            "Check GAME_HOME (a folder that can be written) and GAME_STORE (an SQLAlchemy URL)."
         ) from error
     return engine
 

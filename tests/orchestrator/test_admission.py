@@ -57,7 +57,7 @@ def test_over_budget_shows_the_receipt() -> None:
     (problem,) = admit(bought, Cohort()).problems
     assert (problem.loc, problem.code) == (("spec", "purchases"), "over-budget")
     receipt = "ensemble-enchanter 60 + neural-turbo-boost 40 (2 x 20) + flip-trick 10 = 110 B NN"
-    assert problem.message == f"{receipt}; the budget is 100, 10 less"
+    assert problem.message == f"{receipt}; the budget is 100 B NN: 10 B NN too much"
 
 
 def test_an_item_bought_twice_is_refused_and_charged_once() -> None:

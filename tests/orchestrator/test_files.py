@@ -189,7 +189,8 @@ def test_the_slow_yaml_reader_finds_the_same(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_folder_is_its_yaml_files(tmp_path: Path) -> None:
     write(tmp_path, b=loadout("b"), a=loadout("a"))
-    (tmp_path / "c.yml").write_text(loadout("c"))
+    (tmp_path / "c.YML").write_text(loadout("c"))
+    (tmp_path / "late.Yaml.txt").write_text(loadout("late"))
     (tmp_path / "README.md").write_text("not a loadout")
     (tmp_path / ".hidden.yaml").write_text("not a loadout")
     (tmp_path / "more").mkdir()
@@ -198,6 +199,8 @@ def test_a_folder_is_its_yaml_files(tmp_path: Path) -> None:
     assert reading.ok
     assert [file.team for file in reading.files] == ["a", "b", "c"]
     assert reading.cohort_path is None
+    assert reading.skipped == (str(tmp_path / "late.Yaml.txt"), str(tmp_path / "more"))
+    assert read_paths([tmp_path, tmp_path / "more"]).skipped == (str(tmp_path / "late.Yaml.txt"),)
 
 
 @pytest.mark.parametrize("with_cohort", [True, False])

@@ -119,7 +119,7 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert read_json("get", "jobs") == before
     write_cohort({"apes": BASE.replace("0.05", "0.02")})
     changed = gamectl("submit", folder, "--data", photos)
-    assert "1 jobs submitted, 2 unchanged" in changed.stderr
+    assert "1 job submitted, 2 unchanged" in changed.stderr
     newest = {job["team"]: job for job in read_json("get", "jobs")["jobs"]}
     assert newest["apes"] != jobs["apes"]
     assert (newest["apes"]["revision"], newest["apes"]["phase"]) == (2, "Succeeded")

@@ -133,6 +133,20 @@ def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
     assert not items["flip-trick"]["on_the_shelf"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["neural-turbo-boost"], "Neural Turbo Boost: 20 B NN each\n"),
+        (["flip-trick"], "Flip Trick: 10 B NN\n"),
+        (["ensemble-enchanter"], "        - learningRate: 0.05"),
+        (["ensemble-enchanter"], "            whirl-and-swirl:\n              degrees: 30\n"),
+        (["Data Potion"], "the shop has no item 'Data Potion'; did you mean info-infusion?"),
+    ],
+)
+def test_shop_says_how_an_item_is_sold_and_written(words: list[str], said: str) -> None:
+    assert said in CliRunner().invoke(main, ["shop", *words]).output
+
+
 def test_shop_refuses_what_it_does_not_know(tmp_path) -> None:
     result = CliRunner().invoke(main, ["shop", "flip-trik"])
     assert result.exit_code == 2

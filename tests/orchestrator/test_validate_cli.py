@@ -34,7 +34,8 @@ def test_good_files_get_a_line_each_and_exit_code_0() -> None:
 def test_problems_are_sorted_lines_that_grep_finds() -> None:
     result = gamectl("validate", f"{REFUSED}/unknown-key.yaml", f"{REFUSED}/over-budget.yaml")
     assert result.exit_code == 1
-    budget = "ensemble-enchanter 60 + weight-decay 20 = 80 B NN; the budget is 60, 20 less"
+    costs = "ensemble-enchanter 60 + weight-decay 20 = 80 B NN"
+    budget = f"{costs}; the budget is 60 B NN: 20 B NN too much"
     assert result.stdout.splitlines() == [
         f"{REFUSED}/cohort.yaml  ok  cohort",
         f"{REFUSED}/over-budget.yaml:7:3  over-budget  {budget}",
@@ -82,6 +83,19 @@ def test_a_file_name_cannot_act_on_the_terminal(tmp_path) -> None:
     (tmp_path / "a\x1b[31m\n.yaml").write_text("")
     result = gamectl("validate", str(tmp_path))
     assert result.stdout.startswith(f"{tmp_path}/a\\x1b[31m\\n.yaml:1:1  empty-file")
+
+
+def test_what_was_not_read_and_which_rules_held_are_notes(tmp_path) -> None:
+    text = "apiVersion: game/v1\nkind: Loadout\nmetadata: {team: a}\n"
+    (tmp_path / "sub").mkdir()
+    for name in ("A.YAML", "late.yaml.txt", "sub/b.yaml"):
+        (tmp_path / name).write_text(text)
+    result = gamectl("validate", str(tmp_path))
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path}/A.YAML  ok  a  0 of 100 B NN\n"
+    rules, left_out, _ = result.stderr.splitlines()
+    assert rules == "checked against the default rules: no cohort.yaml beside it"
+    assert left_out.startswith(f"not read: {tmp_path}/late.yaml.txt, {tmp_path}/sub; ")
 
 
 @pytest.mark.parametrize(

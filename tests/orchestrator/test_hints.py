@@ -1,0 +1,85 @@
+"""What a message tells somebody who meant well: how to write a number, a key, an item, a file."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.files import read_paths
+
+HEAD = "apiVersion: game/v1\nkind: Loadout\nmetadata:\n  team: a\n"
+
+
+def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (file,) = read_paths([path]).files
+    return [(each.line, each.column, each.message) for each in file.problems]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("learningRate: '0.02'", "; write 0.02 without quotes"),
+        ("learningRate: 0,02", "; write 0.02, with a point"),
+        ("learningRate: 2%", "; write 0.02, without %"),
+        ("epochs: 10 epochs", "; write 10, without a unit"),
+        ("epochs: '0.5'", "'0.5'; a whole number is wanted"),
+        ("purchases: [{item: whirl-and-swirl, degrees: 10°}]", "; write 10, without a unit"),
+        ("degrees: 10", "; it belongs to a purchase: below `- item: whirl-and-swirl`"),
+        ("purchases: [{item: flip-trick, seed: 1}]", "; it belongs under spec"),
+        ("purchases: [{item: data-potion}]", "; did you mean info-infusion?"),
+        ("purchases: [{item: Need for Shift}]", "; did you mean tokyo-data-drift?"),
+        ("purchases: [{item: 'flip-trick, speed-boost'}]", "; one item a line: `- item: ...`"),
+    ],
+)
+def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:
+    (problem,) = problems(tmp_path, f"{HEAD}spec:\n  {spec}\n")
+    assert problem[2].endswith(said)
+
+
+@pytest.mark.parametrize("line", ["learningRate:0.02", "learningRate 0.02", "learningRate = 0.02"])
+@pytest.mark.parametrize(
+    "lines", ["{}\n\n  epochs: 3", "seed: 1\n  {}", "seed: 1\n  {}\n  epochs: 3"]
+)
+def test_a_key_without_its_colon_is_reported_in_its_line(
+    tmp_path: Path, lines: str, line: str
+) -> None:
+    text = f"{HEAD}spec:\n  {lines.format(line)}\n"
+    at = text[: text.index(line)].count("\n") + 1
+    (problem,) = problems(tmp_path, text)
+    assert problem == (at, 3, f"'{line}'; a key needs a colon and a space: `name: value`")
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "said"),
+    [
+        (f"{HEAD}spec:\n\xa0 epochs: 3\n\xa0 seed: 1\n", (6, 1), "a no-break space (U+00A0)"),
+        (f"{HEAD}spec:\n  epochs: 3\u200b\n", (6, 12), "a zero width space (U+200B)"),
+        (f"{HEAD}\ufeffspec: {{}}\n", (5, 1), "a zero width no-break space (U+FEFF)"),
+        (f"```yaml\n{HEAD}```\n", (1, 1), "remove the ``` line"),
+        (b"PK\x03\x04\xff\x00", (1, 1), "a Word or zip file; save it as plain text"),
+        (b"{\\rtf1 x}", (1, 1), "rich text; save it as plain text"),
+        ("epochs\n", (1, 1), "a loadout starts with `apiVersion: game/v1`"),
+        (HEAD.replace("team: a", "team: flinke-äffchen"), (4, 9), "try flinke-aeffchen"),
+    ],
+)
+def test_what_is_not_a_loadout_yet(
+    tmp_path: Path, content: str | bytes, place: tuple[int, int], said: str
+) -> None:
+    (problem,) = problems(tmp_path, content)
+    assert problem[:2] == place
+    assert said in problem[2]
+
+
+def test_a_comment_may_hold_any_space(tmp_path: Path) -> None:
+    assert problems(tmp_path, f"# 10\xa0epochs\n{HEAD}spec: {{}}  # 3\u202fB NN\n") == []
+
+
+def test_what_should_be_indented_is_said_so(tmp_path: Path) -> None:
+    text = "apiVersion: game/v1\nkind: Loadout\nmetadata:\nteam: a\nspec:\nepochs: 3\n"
+    assert [message.partition("; ")[2] for _, _, message in problems(tmp_path, text)] == [
+        "indent the lines below it",
+        "it belongs under metadata: indent it",
+        "indent the lines below it",
+        "it belongs under spec: indent it",
+    ]
