@@ -3,6 +3,9 @@
 In: the loadouts in `loadouts/demo` of the checkout. Out: a trained, scored and published cohort.
 """
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -46,9 +49,16 @@ def command() -> None:
         board = leaderboard(store.jobs(name), book)
     console.print_text("")
     print_leaderboard(board)
+    gamectl = _as_called()
     console.print_note(
-        "\nWhat next:\n"
-        "  gamectl ui                     curves, receipts and confusion matrices, in MLflow\n"
-        "  gamectl shop                   what there is to buy\n"
-        "  gamectl validate FILE          check a loadout of your own"
+        f"""
+What next:
+  {gamectl} ui                curves, receipts and confusion matrices, in MLflow
+  {gamectl} shop              what there is to buy
+  {gamectl} validate FILE     check a loadout of your own"""
     )
+
+
+def _as_called() -> str:
+    """The words that start this program: after `make demo` it is not on the PATH."""
+    return "gamectl" if shutil.which("gamectl") else os.path.relpath(sys.argv[0])
