@@ -8,9 +8,21 @@ The path, a line a file:
     drawn_monkeys   the embedded data set, drawn by code into such a folder, with the help of
                     drawn_species, drawn_poses, drawn_anatomy, drawn_brush, drawn_scene
     split           which training images are validation images, and which a team gets
-    augment         a batch of images -> the same batch, changed with random parameters per image
+    duplicates      which images are the same picture, and which test images leak
+    data_check      a data folder looked over: counts, sizes, broken files, duplicates
+    augment         a batch of images -> the same batch, changed with random parameters per image,
+                    with the help of blur and erase
+    mixup           images blended in pairs, and their labels
+    preview         what members see: images untouched and augmented, side by side
+    contact_sheet   pictures with captions on one sheet
     monkeynet       the network
+    losses          cross-entropy, weighted and soft; distillation around it
+    rates           the learning rate of every step
+    teacher         a trained teacher, and what it says about a batch
+    reproducible    what a training fixes in its process, so that the same plan gives the same bits
     train           the training function: plan + images -> weights, reporting every epoch
+    teacher_training    the same for a teacher: a torchvision classifier
+    stacking        how far to trust each member, learnt on validation images
     ensemble        members' probabilities combined into one model
     metrics         accuracy, recalls, confusion matrix, confidence interval
     memory          freed memory kept for the next batch

@@ -2,7 +2,8 @@
 
 In: (B, 3, H, W) float32 in [0, 1] and an `AugmentPlan`. Out: a tensor of the same shape. Flip,
 rotation and shift, in this order, are one affine map and one interpolation: an image loses less
-sharpness, and a batch less time, than in three steps. `jobs.train` calls this for every batch.
+sharpness, and a batch less time, than in three steps. `jobs.blur` and `jobs.erase` follow.
+`jobs.train` calls this for every batch; `jobs.mixup`, which needs labels, is next.
 
 Drawing parameters and applying them are two functions: tests compare the second, image by image,
 with torchvision.
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jobs.blur import blur, draw_sigmas
+from jobs.erase import draw_rectangles, erase
 from jobs.plan import AugmentPlan
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One batch's parameters, one of each per image."""
+    """One batch's flips, rotations and shifts, one of each per image."""
 
     flip_horizontal: Tensor  # (B,) bool
     flip_vertical: Tensor  # (B,) bool
@@ -30,20 +33,38 @@ class Drawn:
 
 
 def augment(images: Tensor, plan: AugmentPlan, generator: torch.Generator) -> Tensor:
-    """Change a batch as the plan says; without any augmentation, return the batch itself.
+    """Change a batch as the plan says; with nothing to do here, return the batch itself.
+
+    Each augmentation's parameters stay as they are, in this batch and in all later ones, when
+    another one is added or left out.
 
     Args:
         images: (B, 3, H, W) float32 in [0, 1].
         plan: probabilities and ranges; 0 turns an augmentation off.
         generator: on the CPU, so that every device sees the same parameters.
     """
-    if plan == AugmentPlan():
+    warps = plan.rotate_degrees > 0 or plan.shift_fraction > 0
+    flips = plan.flip_horizontal_p > 0 or plan.flip_vertical_p > 0
+    blurs, erases = plan.blur_strength > 0, plan.erase_p > 0
+    if not (warps or flips or blurs or erases):
         return images
     num_images, _, height_px, width_px = images.shape
+
+    # Looked up ahead, without using them up, the batch's first random bits seed the streams of blur
+    # and erasing: however much these draw, the generator goes on in the same place.
+    blur_seed, erase_seed = torch.randint(2**63 - 1, (2,), generator=generator.clone_state())
     drawn = draw(plan, num_images, height_px, width_px, generator)
-    if plan.rotate_degrees == 0 and plan.shift_fraction == 0:
-        return flip(images, drawn)
-    return warp(images, drawn)
+    if warps:
+        images = warp(images, drawn)
+    elif flips:
+        images = flip(images, drawn)
+    if blurs:
+        blurring = torch.Generator().manual_seed(int(blur_seed))
+        images = blur(images, draw_sigmas(plan, num_images, width_px, blurring))
+    if erases:
+        erasing = torch.Generator().manual_seed(int(erase_seed))
+        images = erase(images, draw_rectangles(plan, num_images, height_px, width_px, erasing))
+    return images
 
 
 def draw(

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Precision = Literal["fp32", "bf16"]
 Device = Literal["cpu", "cuda"]
-Combine = Literal["mean", "vote"]
+Combine = Literal["mean", "vote", "stacking"]
+Schedule = Literal["constant", "cosine", "step", "one-cycle", "plateau"]
+Normalize = Literal["none", "imagenet"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 BASE_CHANNELS = 32
@@ -44,6 +46,8 @@ class ModelPlan(Plan):
     """MonkeyNET and what was added to it."""
 
     turbo_blocks: int = Field(default=0, ge=0, description="further convolution blocks")
+    dropout: float = Field(default=0, ge=0, lt=1, description="rate of both kinds of dropout")
+    attention: bool = Field(default=False, description="spatial attention after the last block")
 
 
 class AugmentPlan(Plan):
@@ -55,6 +59,14 @@ class AugmentPlan(Plan):
     )
     flip_horizontal_p: Probability = 0
     flip_vertical_p: Probability = 0
+    blur_strength: float = Field(
+        default=0, ge=0, le=8, description="1: sigma is uniform in 0.1 to 5 px of a 500 px side"
+    )
+    erase_p: Probability = 0
+    erase_max_area: float = Field(
+        default=0.2, ge=0.02, le=0.25, description="a rectangle's area is uniform in 0.02 to this"
+    )
+    mixup_alpha: float = Field(default=0, ge=0, description="of Beta(alpha, alpha); 0: no mixup")
 
 
 class OptimizerPlan(Plan):
@@ -65,6 +77,49 @@ class OptimizerPlan(Plan):
     weight_decay: float = Field(default=0, ge=0, description="L2 penalty")
 
 
+class SchedulePlan(Plan):
+    """How the learning rate changes: decay ** epochs done x the schedule's factor."""
+
+    decay: float = Field(default=1, gt=0, le=1, description="factor of every epoch")
+    kind: Schedule = "constant"
+    factor: float = Field(
+        default=0.5, gt=0, lt=1, description="step and plateau: what the rate is multiplied by"
+    )
+    every_epochs: int = Field(default=5, ge=1, description="step: epochs between two drops")
+    patience_epochs: int = Field(
+        default=3, ge=0, description="plateau: epochs without a lower validation loss put up with"
+    )
+    warmup: float = Field(
+        default=0.3, gt=0, lt=1, description="one-cycle: share of the training in which it rises"
+    )
+
+
+class LossPlan(Plan):
+    """Cross-entropy, with one class that may count more than the others."""
+
+    focus_class: str | None = Field(default=None, description="a class name of the data")
+    focus_weight: float = Field(default=1, gt=0, description="how often that class counts")
+
+
+class TeacherSpec(Plan):
+    """Which trained network a student learns from; everything of it that can change a bit."""
+
+    sha256: str = Field(description="of the file with the state dict")
+    architecture: str = Field(default="resnet18", description="a torchvision classifier")
+    image_size_px: int = Field(default=64, ge=8, description="images are resized to this side")
+    normalize: Normalize = Field(default="none", description="what is done to pixels in [0, 1]")
+
+
+class DistillPlan(Plan):
+    """A teacher's softened outputs, beside the labels."""
+
+    temperature: float = Field(default=3, gt=0)
+    alpha: float = Field(default=0.5, ge=0, lt=1, description="share of the labels' loss")
+    teacher: TeacherSpec | None = Field(
+        default=None, description="None until the data, and with it the teacher, is known"
+    )
+
+
 class MemberPlan(Plan):
     """Everything that decides the bits of one trained member."""
 
@@ -72,8 +127,33 @@ class MemberPlan(Plan):
     model: ModelPlan = ModelPlan()
     augment: AugmentPlan = AugmentPlan()
     optimizer: OptimizerPlan = OptimizerPlan()
+    schedule: SchedulePlan = SchedulePlan()
+    loss: LossPlan = LossPlan()
+    distill: DistillPlan | None = None
     batch_size: int = Field(default=8, ge=1)
     epochs: int = Field(default=20, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    threads: int = Field(default=1, ge=1, description="torch's intra-op threads")
+    precision: Precision = "fp32"
+    device: Device = "cpu"
+
+
+class TeacherPlan(Plan):
+    """Everything that decides the bits of a trained teacher: a torchvision classifier."""
+
+    data: DataPlan
+    architecture: str = Field(default="resnet18", description="a torchvision classifier")
+    normalize: Normalize = "none"
+    initial_sha256: str = Field(
+        default="", description="of the weights that it starts from; empty: drawn from the seed"
+    )
+    augment: AugmentPlan = AugmentPlan(rotate_degrees=15, shift_fraction=0.1, flip_horizontal_p=0.5)
+    learning_rate: float = Field(default=0.05, gt=0, description="the highest of its one cycle")
+    batch_size: int = Field(default=32, ge=2, description="batch normalization needs two")
+    epochs: int = Field(default=40, ge=1)
+    patience_epochs: int = Field(
+        default=10, ge=1, description="it stops after so many epochs without a better one"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     threads: int = Field(default=1, ge=1, description="torch's intra-op threads")
     precision: Precision = "fp32"

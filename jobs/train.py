@@ -7,15 +7,13 @@ set). Next on the path: `jobs.ensemble` combines the members' weights.
 Alone, for profiling: `python -m jobs.train PLAN.json DATA_FOLDER` prints one JSON line an epoch.
 """
 
-import os
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -27,10 +25,15 @@ from torch.nn import functional
 from jobs.augment import augment
 from jobs.errors import DataError, Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, decode
+from jobs.losses import distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
+from jobs.mixup import mixup
 from jobs.monkeynet import build_model
-from jobs.plan import EpochReport, MemberPlan
+from jobs.plan import AugmentPlan, EpochReport, LossPlan, MemberPlan
+from jobs.rates import Plateau, Rates
+from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
+from jobs.teacher import Teaching, Tutor
 
 # Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
@@ -50,42 +53,59 @@ def train_member(
     data: LabelledImages,
     report: Callable[[EpochReport], None],
     should_stop: Callable[[], bool] | None = None,
+    teaching: Teaching | None = None,
 ) -> MemberResult:
     """Train one member. One call at a time in a process: it fixes process-wide settings.
+
+    The reported training loss is what was minimized, class weights and distillation included; with
+    mixup, an image counts as correct when it is given its heavier label. The validation loss is
+    always the plain cross-entropy, so that it can be compared between plans.
 
     Args:
         plan: what to train.
         data: the training part of the data at the plan's image size; may be memory-mapped.
         report: called after every epoch; what it raises (`Stopped`, say) ends the training.
         should_stop: looked at before every batch.
+        teaching: the teacher that the plan distils from.
 
     Raises:
-        DataError: the images cannot be divided as the plan says.
+        DataError: the images cannot be divided as the plan says, they have no class of the name
+            that the loss is focused on, or the teacher's weights do not fit.
         Diverged: a training or validation loss is not finite.
         Stopped: `should_stop` said so.
-        ValueError: images of another size than the plan's.
+        ValueError: images of another size than the plan's, or not the plan's teacher.
     """
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     if data.images.shape[1:] != (3, size_px, size_px):
         raise ValueError(
             f"images of shape {data.images.shape[1:]}; the plan needs (3, {size_px}, {size_px})"
         )
+    _check_teaching(plan, teaching, len(data.labels))
+    class_weights = _class_weights(plan.loss, plan.data.classes, plan.device)
     split = split_images(data.labels, data.groups, plan.data)
     val_images = data.images[split.validation]
     val_labels = torch.from_numpy(data.labels[split.validation])
 
     # 1. Model, optimizer, and a random stream for each purpose.
-    init_seed, shuffle_seed, augment_seed = _seeds(plan.seed)
-    with _reproducible(plan, init_seed):
+    init_seed, shuffle_seed, augment_seed, mixup_seed = seeds(plan.seed)
+    with reproducible(plan.threads, plan.device, init_seed):
         shuffling = torch.Generator().manual_seed(shuffle_seed)
         augmenting = torch.Generator().manual_seed(augment_seed)
+        mixing = np.random.Generator(np.random.PCG64(mixup_seed))
         model = build_model(plan.model, num_classes, size_px).to(plan.device)
+        tutor = None
+        if plan.distill is not None and teaching is not None:
+            tutor = Tutor(teaching, num_classes, plan.device)
         optimizer = torch.optim.SGD(
             model.parameters(),
             lr=plan.optimizer.learning_rate,
             momentum=plan.optimizer.momentum,
             weight_decay=plan.optimizer.weight_decay,
         )
+        steps_per_epoch = math.ceil(len(split.train) / plan.batch_size)
+        rates = Rates(plan.schedule, plan.optimizer.learning_rate, plan.epochs, steps_per_epoch)
+        plateau = Plateau()
+        step = 0
 
         for epoch in range(1, plan.epochs + 1):
             # 2. One pass over the training images in a new order.
@@ -99,15 +119,25 @@ def train_member(
                     raise Stopped(f"stopped in epoch {epoch}")
                 batch = order[start : start + plan.batch_size]
                 images = augment(
-                    _to_float(data.images[batch], plan.device), plan.augment, augmenting
+                    to_float(data.images[batch], plan.device), plan.augment, augmenting
                 )
-                labels = torch.from_numpy(data.labels[batch]).to(plan.device)
+                labels = targets = torch.from_numpy(data.labels[batch]).to(plan.device)
+                if plan.augment.mixup_alpha > 0:
+                    images, targets = mixup(
+                        images, labels, num_classes, plan.augment.mixup_alpha, mixing
+                    )
+                    labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
-                    logits = model(images)
-                    loss = functional.cross_entropy(logits, labels)
+                    logits = model(images).float()
+                loss = hard_loss(logits, targets, class_weights)
+                if plan.distill is not None and tutor is not None:
+                    taught, share = tutor.logits(images, batch), plan.distill.alpha
+                    loss = distillation_loss(logits, taught, loss, plan.distill.temperature, share)
+                optimizer.param_groups[0]["lr"] = rates.at(step, plateau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                step += 1
                 losses.append(loss.detach() * len(batch))
                 num_correct += (logits.detach().argmax(dim=1) == labels).sum()
 
@@ -118,7 +148,8 @@ def train_member(
             # 4. Validate in full precision, as the combined model is evaluated later.
             val_logits = torch.from_numpy(predict(model, val_images, plan.device))
             val_loss = functional.cross_entropy(val_logits, val_labels)
-            _check_finite(epoch_losses, val_loss, epoch, plan.optimizer.learning_rate)
+            check_finite(epoch_losses, val_loss, epoch, plan.optimizer.learning_rate)
+            plateau = plateau.after(val_loss.item(), plan.schedule)
             report(
                 EpochReport(
                     epoch=epoch,
@@ -145,13 +176,13 @@ def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.nda
         model.eval()
     with torch.no_grad():
         outputs = [
-            model(_to_float(images[start : start + EVAL_BATCH], device))
+            model(to_float(images[start : start + EVAL_BATCH], device))
             for start in range(0, len(images), EVAL_BATCH)
         ]
     return np.asarray(torch.cat(outputs).cpu())
 
 
-def _to_float(images: np.ndarray, device: str) -> Tensor:
+def to_float(images: np.ndarray, device: str) -> Tensor:
     """(B, 3, S, S) uint8, in any memory layout -> float32 in [0, 1] on the device.
 
     The copy makes read-only maps safe to hand to torch, and puts the batch in C order: a
@@ -160,12 +191,7 @@ def _to_float(images: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.array(images, order="C")).to(device).float().div_(255)
 
 
-def _seeds(seed: int) -> list[int]:
-    """Derive three unrelated seeds. torch's CPU generator would keep only 32 bits of `seed`."""
-    return [int(state) for state in np.random.SeedSequence(seed).generate_state(3, np.uint64)]
-
-
-def _check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:
+def check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:
     """Raise Diverged for an epoch's first infinite or undefined loss.
 
     The validation loss tells of the last step: no later training loss does.
@@ -175,43 +201,33 @@ def _check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: f
         raise Diverged(epoch, min(int(broken[0]) + 1, len(losses)), learning_rate)
 
 
-@contextmanager
-def _reproducible(plan: MemberPlan, seed: int) -> Iterator[None]:
-    """Fix everything outside the plan that can change a bit; put it back afterwards.
+def _class_weights(loss: LossPlan, classes: Sequence[str], device: str) -> Tensor | None:
+    """Return how much each class counts (C,), or None where all count the same."""
+    if loss.focus_class is None:
+        return None
+    if loss.focus_class not in classes:
+        raise DataError(
+            f"the loss is focused on the class {loss.focus_class!r}, which the data does not have; "
+            f"choose one of {', '.join(classes)}"
+        )
+    weights = [loss.focus_weight if name == loss.focus_class else 1.0 for name in classes]
+    return torch.tensor(weights, dtype=torch.float32, device=device)
 
-    The global random state decides initial weights; the other settings decide which kernels run,
-    with what precision, and in which order they take floating-point sums.
-    """
-    on_cuda = plan.device == "cuda"
-    if on_cuda:  # cuBLAS is deterministic only with a workspace of fixed size
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    matmul = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    debugging: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
-    fill = debugging.fill_uninitialized_memory
-    cudnn = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with cudnn, torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_cuda else []):
-        try:
-            torch.set_num_threads(plan.threads)
-            torch.set_default_dtype(torch.float32)
-            torch.set_float32_matmul_precision("highest")
-            torch.use_deterministic_algorithms(True)
-            # A debugging aid that costs a sixth of the time; nothing here reads unwritten memory.
-            debugging.fill_uninitialized_memory = False
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch all devices
-            if on_cuda:
-                torch.cuda.manual_seed(seed)
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.set_default_dtype(dtype)
-            torch.set_float32_matmul_precision(matmul)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            debugging.fill_uninitialized_memory = fill
+
+def _check_teaching(plan: MemberPlan, teaching: Teaching | None, num_images: int) -> None:
+    """Raise ValueError unless the teacher is the plan's and its logits are those of the batches."""
+    if plan.distill is None:
+        return
+    if teaching is None:
+        raise ValueError("the plan distils from a teacher, and none was given")
+    if plan.distill.teacher not in (None, teaching.spec):
+        raise ValueError(f"the teacher is {teaching.spec}; the plan names {plan.distill.teacher}")
+    if teaching.logits is None:
+        return
+    if plan.augment != AugmentPlan():
+        raise ValueError("the teacher must see augmented images itself; its logits were given")
+    if len(teaching.logits) != num_images:
+        raise ValueError(f"{len(teaching.logits)} rows of logits for {num_images} images")
 
 
 def main(arguments: list[str]) -> int:

@@ -92,10 +92,11 @@ def test_a_shift_moves_whole_pixels_and_leaves_black():
     assert shifted[0, :, 18:].abs().max() < 1e-5
 
 
-def test_nothing_bought_changes_nothing_and_draws_nothing():
+@pytest.mark.parametrize("plan", [AugmentPlan(), AugmentPlan(mixup_alpha=1, erase_max_area=0.1)])
+def test_nothing_to_do_here_changes_nothing_and_draws_nothing(plan):
     images, generator = _images(), torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert augment(images, AugmentPlan(), generator) is images
+    assert augment(images, plan, generator) is images
     assert torch.equal(generator.get_state(), before)
 
 
@@ -119,3 +120,46 @@ def test_one_more_augmentation_leaves_the_others_parameters():
         8, 20, 20, torch.Generator().manual_seed(6),
     )  # fmt: skip
     assert torch.equal(alone.angle_degrees, more.angle_degrees)
+
+
+FLIP = AugmentPlan(flip_horizontal_p=0.5)
+BLUR = AugmentPlan(blur_strength=8)
+ERASE = AugmentPlan(erase_p=0.5)
+
+
+def _batches(*plans: AugmentPlan, num_batches: int = 4) -> list[torch.Tensor]:
+    """The same batches through each plan in turn, each plan with a generator of its own."""
+    generators = [torch.Generator().manual_seed(7) for _ in plans]
+    batches = []
+    for _ in range(num_batches):
+        images = _images()
+        for plan, generator in zip(plans, generators, strict=True):
+            images = augment(images, plan, generator)
+        batches.append(images)
+    return batches
+
+
+@pytest.mark.parametrize("first", [EVERYTHING, FLIP])
+def test_all_at_once_is_each_alone_with_the_same_parameters_one_after_another(first):
+    """In this order: warp, blur, erase. None changes another's parameters, in any batch."""
+    together = first.model_copy(update={"blur_strength": 8, "erase_p": 0.5})
+    batches = _batches(together)
+    for images, expected in zip(batches, _batches(first, BLUR, ERASE), strict=True):
+        assert torch.equal(images, expected)
+    assert not torch.equal(batches[0], _batches(first, ERASE, BLUR)[0])
+    if first is EVERYTHING:  # a flip before a blur is a flip after it
+        assert not torch.equal(batches[0], _batches(BLUR, first, ERASE)[0])
+
+
+@pytest.mark.parametrize("plan", [FLIP, BLUR, ERASE])
+def test_every_batch_has_parameters_of_its_own(plan):
+    first, second, *_ = _batches(plan)
+    assert not torch.equal(first, second)
+
+
+def test_the_given_images_stay_as_they_are():
+    plan = EVERYTHING.model_copy(update={"blur_strength": 8, "erase_p": 1})
+    for part in (plan, FLIP, BLUR, ERASE):
+        images = _images()
+        augment(images, part, torch.Generator().manual_seed(8))
+        assert torch.equal(images, _images())

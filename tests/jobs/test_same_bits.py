@@ -11,11 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from jobs.errors import Stopped
 from jobs.images import LabelledImages
-from jobs.plan import AugmentPlan, MemberPlan, ModelPlan
+from jobs.plan import (
+    AugmentPlan,
+    DistillPlan,
+    LossPlan,
+    MemberPlan,
+    ModelPlan,
+    OptimizerPlan,
+    SchedulePlan,
+    TeacherSpec,
+)
+from jobs.reproducible import seeds
+from jobs.teacher import Teaching, build_classifier
 from jobs.train import train_member
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,8 +36,8 @@ AUGMENTED = AugmentPlan(
 )
 
 
-def _digest(plan: MemberPlan, data: LabelledImages) -> str:
-    result = train_member(plan, data, lambda _: None)
+def _digest(plan: MemberPlan, data: LabelledImages, teaching: Teaching | None = None) -> str:
+    result = train_member(plan, data, lambda _: None, teaching=teaching)
     return hashlib.sha256(result.weights + result.val_probs.tobytes()).hexdigest()
 
 
@@ -65,6 +77,39 @@ def test_the_same_bits_whatever_happened_before(plan, labelled):
     np.random.default_rng().random(1000)
     with _other_process_settings():
         assert _digest(plan, labelled) == expected
+
+
+EVERYTHING = AUGMENTED.model_copy(update={"blur_strength": 2, "erase_p": 0.5, "mixup_alpha": 0.4})
+SPEC = TeacherSpec(sha256="0" * 64, image_size_px=16)
+
+
+def test_the_same_bits_with_every_technique(plan, labelled):
+    """Twice the same, in the order 1 to n and back again, so after other trainings each time."""
+    with torch.random.fork_rng():
+        state = build_classifier("resnet18", 3).state_dict()
+    teaching = Teaching(SPEC, safetensors.torch.save(state))
+    together = {
+        "augment": EVERYTHING,
+        "model": ModelPlan(turbo_blocks=1, dropout=0.3, attention=True),
+        "schedule": SchedulePlan(kind="one-cycle", decay=0.9),
+        "loss": LossPlan(focus_class="b", focus_weight=5),
+        "optimizer": OptimizerPlan(learning_rate=0.05, momentum=0.9, weight_decay=1e-4),
+        "distill": DistillPlan(teacher=SPEC),
+    }
+    alone = [{key: value} for key, value in together.items()]
+    techniques = [together, *alone, {"schedule": SchedulePlan(kind="plateau", patience_epochs=0)}]
+    plans = [plan.model_copy(update=technique) for technique in techniques]
+    there = [_digest(plan, labelled, teaching) for plan in plans]
+    assert len(set(there)) == len(plans)
+    with _other_process_settings():
+        back = [_digest(plan, labelled, teaching) for plan in reversed(plans)]
+    assert back[::-1] == there
+
+
+def test_a_fourth_seed_leaves_the_first_three():
+    state = np.random.SeedSequence(7).generate_state(3, np.uint64)
+    assert seeds(7)[:3] == state.tolist()
+    assert len(set(seeds(7) + seeds(8))) == 8
 
 
 def test_the_same_bits_in_any_thread(plan, labelled):

@@ -12,7 +12,15 @@ from torch.nn import functional
 from jobs.errors import Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, scan
 from jobs.monkeynet import build_model
-from jobs.plan import AugmentPlan, EpochReport, MemberPlan, ModelPlan, OptimizerPlan
+from jobs.plan import (
+    AugmentPlan,
+    EpochReport,
+    LossPlan,
+    MemberPlan,
+    ModelPlan,
+    OptimizerPlan,
+    SchedulePlan,
+)
 from jobs.split import split_images
 from jobs.train import MemberResult, main, predict, train_member
 
@@ -108,8 +116,18 @@ def test_the_last_short_batch_is_used(plan, labelled):
         {"model": ModelPlan(turbo_blocks=1)},
         {"optimizer": OptimizerPlan(learning_rate=0.05, momentum=0.8)},
         {"precision": "bf16"},
+        {"augment": AugmentPlan(blur_strength=1)},
+        {"augment": AugmentPlan(erase_p=0.5)},
+        {"augment": AugmentPlan(mixup_alpha=0.2)},
+        {"model": ModelPlan(dropout=0.1)},
+        {"model": ModelPlan(attention=True)},
+        {"schedule": SchedulePlan(decay=0.9)},
+        {"schedule": SchedulePlan(kind="cosine")},
+        {"schedule": SchedulePlan(kind="step", every_epochs=1)},
+        {"schedule": SchedulePlan(kind="one-cycle")},
+        {"loss": LossPlan(focus_class="c", focus_weight=5)},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=str,
 )
 def test_every_setting_matters_and_trains(plan, labelled, change):
     result, reports = _train(plan.model_copy(update=change), labelled)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.plan import DataPlan, MemberPlan, ModelPlan
+from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, ModelPlan
 from orchestrator.cohort import Retry
 from orchestrator.phases import Blame, Phase
 from orchestrator.schedule import SlotState, Start, Stop, decide, expected_work, in_order, retries
@@ -41,6 +41,7 @@ def job(
         started_at=None,
         ended_at=None,
         val_accuracy=None,
+        val_accuracy_refit=None,
         slot_seconds=slot_seconds,
         members=members,
     )
@@ -165,3 +166,11 @@ def test_expected_work_grows_with_what_costs_time() -> None:
     assert works == sorted(works)
     assert works[1] == 2 * works[0]
     assert expected_work(base, 2000) == 2 * works[0]
+
+
+def test_a_teacher_that_looks_at_every_batch_is_expected_to_cost_time() -> None:
+    base = MemberPlan(data=DataPlan(fingerprint="f", classes=("a", "b")), distill=DistillPlan())
+    alone = base.model_copy(update={"distill": None})
+    flipped = base.model_copy(update={"augment": AugmentPlan(flip_horizontal_p=0.5)})
+    assert expected_work(base, 1000) == expected_work(alone, 1000)
+    assert expected_work(flipped, 1000) > 2 * expected_work(alone, 1000)
