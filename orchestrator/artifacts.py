@@ -1,10 +1,12 @@
-"""Members' weights and validation probabilities as files, written whole or not at all.
+"""What training leaves behind as files, written whole or not at all.
 
-In: the bytes that a slot returned. Out: names relative to the artifact folder, which the store
-keeps. Next on the path: `finish` and `scoring`, which read them back.
+In: the bytes that a slot returned, or that `finish` made of them. Out: names relative to the
+artifact folder, which the store keeps: a file is whole before the store knows of it. Next on the
+path: `finish`, which reads them back.
 
     COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
+    COHORT/TEAM/rREVISION-UID/stack.safetensors      the layer that stacks the members, if one does
 """
 
 import hashlib
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from jobs.atomic import atomic_file
 from orchestrator.errors import Damaged
 from orchestrator.state import Job
-from orchestrator.store import TrainedWeights
+from orchestrator.store import FittedStacker, TrainedWeights
 
 
 class Artifacts:
@@ -30,7 +32,7 @@ class Artifacts:
         self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
     ) -> TrainedWeights:
         """Writes a member's results; writing the same member again replaces them."""
-        stem = f"{job.cohort}/{job.team}/r{job.revision}-{job.uid[:8]}/m{index}"
+        stem = f"{_folder(job)}/m{index}"
         with atomic_file(self.path(f"{stem}.safetensors")) as file:
             file.write(weights)
         with atomic_file(self.path(f"{stem}-val.npy")) as file:
@@ -41,15 +43,20 @@ class Artifacts:
             val_probs=f"{stem}-val.npy",
         )
 
+    def save_stacker(self, job: Job, content: bytes) -> FittedStacker:
+        """Writes a job's stacker, safetensors; writing it again replaces it."""
+        name = f"{_folder(job)}/stack.safetensors"
+        with atomic_file(self.path(name)) as file:
+            file.write(content)
+        return FittedStacker(name, hashlib.sha256(content).hexdigest())
+
     def weights(self, trained: TrainedWeights) -> bytes:
         """A member's weights, safetensors; raises `Damaged` where they are gone or changed."""
-        content = self._read(trained.weights)
-        if hashlib.sha256(content).hexdigest() != trained.weights_sha256:
-            raise Damaged(
-                f"{self._root / trained.weights} is not the file that training wrote: "
-                "its SHA-256 differs"
-            )
-        return content
+        return self._unchanged(trained.weights, trained.weights_sha256)
+
+    def stacker(self, fitted: FittedStacker) -> bytes:
+        """A job's stacker, safetensors; raises `Damaged` where it is gone or changed."""
+        return self._unchanged(fitted.stacker, fitted.stacker_sha256)
 
     def val_probs(self, trained: TrainedWeights) -> NDArray[np.float32]:
         """A member's probabilities on the validation images, (N, C) float32."""
@@ -64,8 +71,20 @@ class Artifacts:
         """Where the file of that name lies."""
         return self._root / name
 
+    def _unchanged(self, name: str, sha256: str) -> bytes:
+        content = self._read(name)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise Damaged(
+                f"{self._root / name} is not the file that training wrote: its SHA-256 differs"
+            )
+        return content
+
     def _read(self, name: str) -> bytes:
         try:
             return (self._root / name).read_bytes()
         except OSError as error:
             raise Damaged(f"cannot read {self._root / name}: {error.strerror}") from error
+
+
+def _folder(job: Job) -> str:
+    return f"{job.cohort}/{job.team}/r{job.revision}-{job.uid[:8]}"

@@ -16,7 +16,7 @@ from jobs.plan import DataPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
 from orchestrator.errors import Damaged
-from orchestrator.finish import ValidationLabels, job_result
+from orchestrator.finish import Truth, job_result
 from orchestrator.news import Failed, Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState, Start, decide, retries
@@ -59,7 +59,7 @@ class Controller:
     ledger: Ledger
     pool: SlotPool
     artifacts: Artifacts
-    labels: ValidationLabels
+    truth: Truth
     clock: Clock
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
 
@@ -141,7 +141,8 @@ class Controller:
         }
         probs[news.key.index] = news.val_probs
         data: DataPlan = self.store.plans(job.id)[0].data
-        return job_result([probs[i] for i in sorted(probs)], job.combine, self.labels(data))
+        in_order = [probs[index] for index in sorted(probs)]
+        return job_result(job, in_order, self.truth(data), self.artifacts)
 
     def _find(self, key: MemberKey) -> tuple[Job, Member]:
         jobs = self.store.jobs(self.cohort.name)

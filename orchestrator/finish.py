@@ -1,41 +1,93 @@
 """A job's last step: its members' probabilities combined and measured.
 
-In: each member's probabilities on the validation images. Out: the job's result for the store.
-Used by `controller` when the last member has succeeded.
+In: each member's probabilities on the validation images. Out: the job's result for the store, once
+what was fitted to them is among the artifacts. Used by `controller` when the last member has
+succeeded. Later `scoring` and `tracking` ask here for the network that the job ended with.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from jobs.ensemble import combine
+from jobs.ensemble import Ensemble, combine, load_ensemble
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
 from jobs.plan import Combine, DataPlan
 from jobs.split import split_images
-from orchestrator.store import JobResult
+from jobs.stacking import Stacker, fit, out_of_fold
+from orchestrator.artifacts import Artifacts
+from orchestrator.state import Job
+from orchestrator.store import JobResult, Store
 
-ValidationLabels = Callable[[DataPlan], NDArray[np.int64]]
+
+@dataclass(frozen=True, eq=False)
+class ValidationTruth:
+    """What is known of the validation images, in the order of the members' probabilities."""
+
+    labels: NDArray[np.int64]
+    """(N,) class numbers."""
+    groups: NDArray[np.int64]
+    """(N,) content numbers: images of equal content share one."""
 
 
-def validation_labels(data: Mapping[int, LabelledImages]) -> ValidationLabels:
-    """A function from a data plan to its validation images' labels; `data` is by size in pixels."""
+Truth = Callable[[DataPlan], ValidationTruth]
 
-    def labels(plan: DataPlan) -> NDArray[np.int64]:
+
+def validation_truth(data: Mapping[int, LabelledImages]) -> Truth:
+    """A function from a data plan to the truth about its images; `data` is by size in pixels."""
+
+    def truth(plan: DataPlan) -> ValidationTruth:
         images = data[plan.image_size_px]
-        split = split_images(images.labels, images.groups, plan)
-        return cast(NDArray[np.int64], images.labels[split.validation])
+        chosen = split_images(images.labels, images.groups, plan).validation
+        return ValidationTruth(images.labels[chosen], images.groups[chosen])
 
-    return labels
+    return truth
 
 
 def job_result(
-    val_probs: Sequence[NDArray[np.float32]], how: str, labels: NDArray[np.int64]
+    job: Job,
+    val_probs: Sequence[NDArray[np.float32]],
+    truth: ValidationTruth,
+    artifacts: Artifacts,
 ) -> JobResult:
-    """The result of members whose probabilities, (N, C) each, are combined as `how` says."""
-    stacked = torch.from_numpy(np.stack(val_probs))
-    probs = combine(stacked, cast(Combine, how)).numpy()
-    return JobResult(val_accuracy=accuracy(labels, probs.argmax(axis=1)))
+    """The result of members whose probabilities, (N, C) each, are combined as the job says.
+
+    Stacking is measured out of fold; the stacker that is kept is fitted to all images. Raises
+    `OSError` where it can't be written.
+    """
+    probs = np.stack(val_probs)
+    how = cast(Combine, job.combine)
+    if how != "stacking":
+        return JobResult(val_accuracy=_accuracy(truth, combine(torch.from_numpy(probs), how)))
+    stacker = fit(probs, truth.labels)
+    unseen = out_of_fold(probs, truth.labels, truth.groups)
+    seen = combine(torch.from_numpy(probs), how, stacker)
+    kept = artifacts.save_stacker(job, safetensors.torch.save(stacker.state_dict()))
+    return JobResult(
+        val_accuracy=_accuracy(truth, torch.from_numpy(unseen)),
+        val_accuracy_refit=_accuracy(truth, seen),
+        stacker=kept,
+    )
+
+
+def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
+    """The network that a succeeded job ended with.
+
+    Raises `Damaged` where a file is not what was written.
+    """
+    trained = store.weights(job.id)
+    weights = [artifacts.weights(trained[index]) for index in sorted(trained)]
+    fitted = store.stacker(job.id)
+    stacker = None
+    if fitted is not None:
+        stacker = Stacker(**safetensors.torch.load(artifacts.stacker(fitted)))
+    return load_ensemble(store.plans(job.id), weights, cast(Combine, job.combine), stacker)
+
+
+def _accuracy(truth: ValidationTruth, probs: torch.Tensor) -> float:
+    return accuracy(truth.labels, probs.argmax(dim=1).numpy())

@@ -72,6 +72,8 @@ class Job:
     started_at: float | None
     ended_at: float | None
     val_accuracy: float | None
+    val_accuracy_refit: float | None
+    """In sample: of a stacker on the images that it was fitted to."""
     slot_seconds: float
     """Time its finished attempts spent on slots."""
     members: tuple[Member, ...]

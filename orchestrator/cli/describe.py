@@ -44,6 +44,7 @@ def describe_job(team: str, cohort: str | None, output: str) -> None:
     if output == "json":
         document = {
             **as_json(job),
+            "val_accuracy_refit": job.val_accuracy_refit,
             "loadout": loadout,
             "receipt": receipt,
             "plans": [plan.model_dump(mode="json") for plan in plans],
@@ -61,7 +62,7 @@ def describe_job(team: str, cohort: str | None, output: str) -> None:
         ("Phase", job.phase),
         ("Reason", f"{job.reason}{f': {job.message}' if job.message else ''}"),
         ("Blame", job.blame or ""),
-        ("Validation", "" if job.val_accuracy is None else f"{job.val_accuracy:.1%}"),
+        ("Validation", _validation(job)),
         ("Submitted", clock_time(job.submitted_at)),
         ("Started", clock_time(job.started_at)),
         ("Ended", clock_time(job.ended_at)),
@@ -100,6 +101,15 @@ def describe_job(team: str, cohort: str | None, output: str) -> None:
     console.print_text("\nLoadout:")
     for text in loadout.rstrip().splitlines():
         console.print_text(f"  {console.printable(text)}")
+
+
+def _validation(job: Job) -> str:
+    if job.val_accuracy is None:
+        return ""
+    text = f"{job.val_accuracy:.1%}"
+    if job.val_accuracy_refit is not None:
+        text += f" out of fold; {job.val_accuracy_refit:.1%} in sample, after the refit on all"
+    return text
 
 
 def _find(store: Store, cohort: str, team: str) -> Job:

@@ -12,6 +12,14 @@ ledger       what the controller writes, fenced by its lease
 
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.store import Store
-from orchestrator.store.values import JobResult, NewJob, Submitted, TrainedWeights
+from orchestrator.store.values import FittedStacker, JobResult, NewJob, Submitted, TrainedWeights
 
-__all__ = ["JobResult", "Ledger", "NewJob", "Store", "Submitted", "TrainedWeights"]
+__all__ = [
+    "FittedStacker",
+    "JobResult",
+    "Ledger",
+    "NewJob",
+    "Store",
+    "Submitted",
+    "TrainedWeights",
+]

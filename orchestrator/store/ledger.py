@@ -169,7 +169,15 @@ class Ledger:
             add_event(connection, at, key, Reason.COMPLETED, f"attempt {attempt} trained")
             if job_result is not None:
                 move_job(connection, key.job_id, Phase.SUCCEEDED, Reason.COMPLETED)
-                set_job(connection, key.job_id, ended_at=at, val_accuracy=job_result.val_accuracy)
+                stacker = job_result.stacker
+                set_job(
+                    connection,
+                    key.job_id,
+                    ended_at=at,
+                    val_accuracy=job_result.val_accuracy,
+                    val_accuracy_refit=job_result.val_accuracy_refit,
+                    **(asdict(stacker) if stacker is not None else {}),
+                )
                 message = f"all members trained, validation accuracy {job_result.val_accuracy:.1%}"
                 add_event(connection, at, MemberKey(key.job_id, JOB), Reason.COMPLETED, message)
 

@@ -164,6 +164,7 @@ def _job(row: Row[Any], its_members: list[Member], tries: Iterable[Row[Any]]) ->
         started_at=row.started_at,
         ended_at=row.ended_at,
         val_accuracy=row.val_accuracy,
+        val_accuracy_refit=row.val_accuracy_refit,
         slot_seconds=sum(t.ended_at - t.started_at for t in tries if t.ended_at is not None),
         members=tuple(its_members),
     )

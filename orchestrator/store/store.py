@@ -17,7 +17,7 @@ from orchestrator.store import reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.tables import attempts, epochs, jobs, leases, members
-from orchestrator.store.values import TrainedWeights
+from orchestrator.store.values import FittedStacker, TrainedWeights
 
 
 class Store:
@@ -86,6 +86,13 @@ class Store:
                 row.idx: TrainedWeights(row.weights, row.weights_sha256, row.val_probs)
                 for row in connection.execute(query)
             }
+
+    def stacker(self, job_id: int) -> FittedStacker | None:
+        """Where the layer that stacks a job's members lies; None where nothing was fitted."""
+        query = select(jobs.c.stacker, jobs.c.stacker_sha256).where(jobs.c.id == job_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one()
+        return None if row.stacker is None else FittedStacker(row.stacker, row.stacker_sha256)
 
     def epochs(
         self, job_id: int, index: int, attempt: int, after: int = 0

@@ -64,6 +64,9 @@ jobs = Table(
     Column("started_at", Double),
     Column("ended_at", Double),
     Column("val_accuracy", Double),
+    Column("val_accuracy_refit", Double),
+    Column("stacker", Text),
+    Column("stacker_sha256", String(64)),
     UniqueConstraint("cohort", "team", "revision"),
     CheckConstraint(PHASES, name="phase"),
 )

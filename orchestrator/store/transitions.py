@@ -133,7 +133,7 @@ def move_member(
     _move(connection, members, _is(members, key), to, reason, message, blame)
 
 
-def set_job(connection: Connection, job_id: int, **values: float) -> None:
+def set_job(connection: Connection, job_id: int, **values: float | str | None) -> None:
     """Writes columns of a job that no rule guards."""
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 

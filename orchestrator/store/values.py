@@ -1,7 +1,7 @@
 """What goes into the store's transactions and comes back: plain values without a connection.
 
-In: made by `orchestrator.submission` (`NewJob`) and the controller (`TrainedWeights`, `JobResult`).
-Next on the path: `store` and `ledger`.
+In: made by `submission` (`NewJob`) and, for the controller, by `artifacts` (`TrainedWeights`,
+`FittedStacker`) and `finish` (`JobResult`). Next on the path: `store` and `ledger`.
 """
 
 import hashlib
@@ -53,7 +53,19 @@ class TrainedWeights:
 
 
 @dataclass(frozen=True)
+class FittedStacker:
+    """Where the layer that stacks a job's members lies, relative to the artifact folder."""
+
+    stacker: str
+    stacker_sha256: str
+
+
+@dataclass(frozen=True)
 class JobResult:
     """What is known once a job's last member has succeeded."""
 
     val_accuracy: float
+    """Out of fold where the members are stacked."""
+    val_accuracy_refit: float | None = None
+    """The stacker's, on the images that it was fitted to; None without a stacker."""
+    stacker: FittedStacker | None = None

@@ -1,6 +1,6 @@
 """A job's combined network, logged to MLflow as a `pt2` model.
 
-In: the member plans and weights of a succeeded job. Out: a model that
+In: the network that a succeeded job ended with. Out: a model that
 `mlflow.pytorch.load_model("runs:/RUN/model")` gives back without this project installed: images
 (B, 3, S, S) float32 in [0, 1] in, probabilities (B, C) out. Next on the path: whoever reviews.
 
@@ -10,9 +10,7 @@ for a constant.
 """
 
 import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
-from typing import cast
 
 import mlflow
 import mlflow.pytorch
@@ -20,22 +18,15 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from jobs.ensemble import load_ensemble
-from jobs.plan import Combine, MemberPlan
+from jobs.ensemble import Ensemble
+from jobs.plan import DataPlan
 from orchestrator.tracking.client import Experiment, mlflow_errors
 
 MODEL_NAME = "model"
 
 
-def log_model(
-    experiment: Experiment,
-    run_id: str,
-    plans: Sequence[MemberPlan],
-    weights: Sequence[bytes],
-    how: str,
-) -> None:
-    """Logs the network that the members make up; raises `TrackingError` where MLflow fails."""
-    data = plans[0].data
+def log_model(experiment: Experiment, run_id: str, model: Ensemble, data: DataPlan) -> None:
+    """Logs a network that was trained on such data; raises `TrackingError` where MLflow fails."""
     side = data.image_size_px
     example = np.zeros((2, 3, side, side), np.float32)
     signature = ModelSignature(
@@ -47,13 +38,13 @@ def log_model(
         # The model goes to the active experiment, whatever the run's is.
         mlflow.set_experiment(experiment_id=experiment.id)
         mlflow.pytorch.log_model(
-            load_ensemble(plans, weights, cast(Combine, how)),
+            model,
             name=MODEL_NAME,
             serialization_format="pt2",
             signature=signature,
             input_example=example,
             pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
-            metadata={"classes": list(data.classes), "combine": how},
+            metadata={"classes": list(data.classes), "combine": model.how},
             run_id=run_id,
             # Loads the model to try it: half of the time that logging takes, and tests do it once.
             validate_serving_input=False,

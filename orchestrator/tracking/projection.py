@@ -12,9 +12,10 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from jobs.plan import EpochReport, MemberPlan
+from jobs.plan import EpochReport, MemberPlan, Plan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import GameError
+from orchestrator.finish import trained_ensemble
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.store import Store
@@ -113,12 +114,13 @@ class Projection:
         }
         if job.val_accuracy is not None:
             figures["val_accuracy"] = job.val_accuracy
+        if job.val_accuracy_refit is not None:
+            figures["val_accuracy_refit"] = job.val_accuracy_refit
         metrics = [Metric(key, value, _ms(ended_at), 0) for key, value in figures.items()]
         self._client.log_batch(run.id, metrics=metrics)
         if job.phase is Phase.SUCCEEDED and MODEL_TAG not in run.reached:
-            trained = self._store.weights(job.id)
-            weights = [self._artifacts.weights(trained[i]) for i in sorted(trained)]
-            log_model(self._experiment, run.id, plans, weights, job.combine)
+            model = trained_ensemble(job, self._store, self._artifacts)
+            log_model(self._experiment, run.id, model, plans[0].data)
             self._reach(run, MODEL_TAG)
         self._end(run, job.phase, ended_at)
 
@@ -224,27 +226,27 @@ def _metrics(report: EpochReport, at: float) -> list[Metric]:
     return [Metric(name, value, _ms(at), report.epoch) for name, value in values.items()]
 
 
-def _flat(plan: MemberPlan) -> dict[str, str]:
+def _flat(section: Plan, prefix: str = "") -> dict[str, str]:
+    """A plan's settings by dotted names, whatever is None left out."""
     flat: dict[str, str] = {}
-    for name, value in plan.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{key}": _text(v) for key, v in value.items()}
-        else:
-            flat[name] = _text(value)
+    for name, value in section:
+        if isinstance(value, Plan):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            flat[prefix + name] = ", ".join(map(str, value))
+        elif value is not None:
+            flat[prefix + name] = str(value)
     return flat
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _common(plans: Sequence[MemberPlan]) -> dict[str, str]:
     """Each setting once where the members agree, their values in order where they differ."""
     flats = [_flat(plan) for plan in plans]
-    return {
-        name: value if all(f[name] == value for f in flats) else " | ".join(f[name] for f in flats)
-        for name, value in flats[0].items()
-    }
+    common = {}
+    for name in {name: None for flat in flats for name in flat}:  # a set would lose the order
+        values = [flat.get(name, "none") for flat in flats]
+        common[name] = values[0] if len(set(values)) == 1 else " | ".join(values)
+    return common
 
 
 def _note(job: Job, receipt: dict[str, Any]) -> str:

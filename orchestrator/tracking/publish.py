@@ -48,7 +48,10 @@ def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreB
     }
     now_ms = round(time.time() * 1000)
     metrics = [Metric(name, value, now_ms, 0) for name, value in figures.items()]
-    tags = [RunTag("test_fingerprint", book.test_fingerprint)]
+    tags = [
+        RunTag("test_fingerprint", book.test_fingerprint),
+        RunTag("test_images_left_out", str(book.test_images_left_out)),
+    ]
     client = experiment.client
     for start in range(0, len(metrics), METRICS_A_CALL):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])

@@ -9,6 +9,7 @@ from torch import nn
 from jobs.ensemble import Ensemble, combine, load_ensemble
 from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, ModelPlan
+from jobs.stacking import Stacker
 from jobs.train import predict, train_member
 
 
@@ -16,6 +17,12 @@ def _members(num_members: int = 3) -> list[nn.Module]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return [build_model(ModelPlan(), 4, 16) for _ in range(num_members)]
+
+
+def _stacker(num_members: int = 3) -> Stacker:
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.rand(4, 4 * num_members, generator=generator)
+    return Stacker(weight, torch.rand(4, generator=generator))
 
 
 def _images(num_images: int) -> torch.Tensor:
@@ -56,9 +63,20 @@ def test_a_vote_follows_its_definition(num_members):
         assert voted[image] == tied[mean[tied].argmax()]
 
 
-@pytest.mark.parametrize("how", ["mean", "vote"])
+def test_the_stacker_hears_each_member_in_its_place():
+    probs = torch.tensor([[[0.8, 0.2]], [[0.3, 0.7]]])  # two members, one image
+    only_the_second = Stacker(torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 1]]), torch.zeros(2))
+    stacked = combine(probs, "stacking", only_the_second)
+    torch.testing.assert_close(stacked, torch.tensor([[0.3, 0.7]]))
+    # softmax(log 0.8 + log 0.3, log 0.2 + log 0.7 + log 2): 0.24 against 0.28
+    both = Stacker(torch.eye(2).repeat(1, 2), torch.tensor([1.0, 2.0]).log())
+    stacked = combine(probs, "stacking", both)
+    torch.testing.assert_close(stacked, torch.tensor([[0.24, 0.28]]) / 0.52)
+
+
+@pytest.mark.parametrize("how", ["mean", "vote", "stacking"])
 def test_the_exported_model_gives_equal_results(how):
-    model = Ensemble(_members(), how)
+    model = Ensemble(_members(), how, _stacker() if how == "stacking" else None)
     program = torch.export.export(
         model, (_images(2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
     )
@@ -93,3 +111,14 @@ def test_members_that_do_not_fit_are_refused(plan):
     larger = MemberPlan(data=plan.data.model_copy(update={"image_size_px": 32}))
     with pytest.raises(ValueError, match="different image sizes or classes"):
         load_ensemble([plan, larger], [b"", b""], "mean")
+
+
+@pytest.mark.parametrize(("how", "stacker"), [("stacking", None), ("mean", _stacker(1))])
+def test_a_stacker_belongs_to_stacking_alone(plan, how, stacker):
+    with pytest.raises(ValueError, match='"stacking" needs the one that was fitted'):
+        Ensemble(_members(1), how, stacker)
+    with pytest.raises(ValueError, match='"stacking" needs the one that was fitted'):
+        combine(torch.full((1, 1, 4), 0.25), how, stacker)
+    weights = safetensors.torch.save(build_model(plan.model, 3, 16).state_dict())
+    with pytest.raises(ValueError, match='"stacking" needs the one that was fitted'):
+        load_ensemble([plan], [weights], how, stacker)

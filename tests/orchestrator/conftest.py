@@ -8,10 +8,9 @@ import pytest
 
 from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
-from jobs.split import split_images
 from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
-from orchestrator.finish import job_result
+from orchestrator.finish import job_result, validation_truth
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
 from orchestrator.tracking.client import Experiment, connect
@@ -64,7 +63,7 @@ def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> Tra
         submit(store, NewJob(team, f"team: {team}\n", receipt, how, plans, (1.0,) * num_members))
         job = store.jobs("small")[-1]
         ledger = store.acquire("small", "test", 100.0, 1e9)
-        labels = images.labels[split_images(images.labels, images.groups, DATA).validation]
+        truth = validation_truth({SIDE: images})(DATA)
         probs = []
         for index, plan in enumerate(plans):
             key = MemberKey(job.id, index)
@@ -74,7 +73,8 @@ def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> Tra
             ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
             trained = artifacts.save(job, index, result.weights, result.val_probs)
             probs.append(result.val_probs)
-            last = job_result(probs, how, labels) if index == num_members - 1 else None
+            is_last = index == num_members - 1
+            last = job_result(job, probs, truth, artifacts) if is_last else None
             ledger.succeed(key, number, trained, 110.0, last)
         ledger.release()
 

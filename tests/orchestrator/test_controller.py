@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.plan import DataPlan, MemberPlan
+from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.controller import Controller
 from orchestrator.errors import LeaseLost
+from orchestrator.finish import ValidationTruth
 from orchestrator.news import Failed, Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
@@ -21,6 +22,7 @@ from tests.orchestrator.cohorts import cohort, epoch, new_job, submit
 
 LABELS = np.array([0, 1, 2, 0])
 RIGHT = np.eye(3, dtype=np.float32)[LABELS]
+TRUTH = ValidationTruth(LABELS, np.arange(4))
 
 Outcome = Callable[[MemberKey, int], News | None]
 
@@ -96,7 +98,7 @@ def run(store: Store, tmp_path: Path) -> Callable[..., tuple[Job, ...]]:
                 ledger=ledger,
                 pool=pool,
                 artifacts=Artifacts(tmp_path / "artifacts"),
-                labels=lambda _: LABELS,
+                truth=lambda _: TRUTH,
                 clock=clock,
             ).run()
         finally:
@@ -250,7 +252,7 @@ def test_the_state_is_shown_after_every_round(store: Store, tmp_path: Path) -> N
         ledger=store.acquire("small", "test", clock(), 1e9),
         pool=PretendedSlots(),
         artifacts=Artifacts(tmp_path),
-        labels=lambda _: LABELS,
+        truth=lambda _: TRUTH,
         clock=clock,
         on_change=lambda jobs: seen.append(jobs[0].phase),
     ).run()
@@ -269,13 +271,3 @@ def test_results_that_cannot_be_kept_fail_that_job_alone(
     assert (lost.phase, lost.blame, kept.phase) == (Phase.FAILED, Blame.CLUSTER, Phase.SUCCEEDED)
     assert "its results cannot be kept" in lost.message
     assert lost.members[0].attempt == 2
-
-
-def test_labels_are_those_of_the_data_plan() -> None:
-    from jobs.images import LabelledImages
-    from orchestrator.finish import validation_labels
-
-    labels = np.repeat(np.arange(3), 10)
-    images = LabelledImages(np.zeros((30, 3, 4, 4), np.uint8), labels, np.arange(30))
-    plan = DataPlan(fingerprint="f", classes=("a", "b", "c"), image_size_px=4)
-    assert sorted(validation_labels({4: images})(plan)) == [0, 0, 1, 1, 2, 2]
