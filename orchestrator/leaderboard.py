@@ -33,6 +33,7 @@ class Leaderboard:
 
     cohort: str
     test_images: int
+    test_images_left_out: int
     published: bool
     rows: tuple[Row, ...]
 
@@ -68,4 +69,6 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
         Row(None, job.team, None, None, None, None, job.spent_bnn, len(job.members), job.phase)
         for job in others
     ]
-    return Leaderboard(book.cohort, book.test_images, book.published, tuple(rows))
+    return Leaderboard(
+        book.cohort, book.test_images, book.test_images_left_out, book.published, tuple(rows)
+    )

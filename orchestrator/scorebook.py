@@ -4,6 +4,7 @@ In: what `scoring` measured. Out: a `ScoreBook`, for `leaderboard` and, once it 
 `tracking.publish`. Kept apart from scoring so that reading a score needs no torch.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,10 +38,19 @@ class ScoreBook(BaseModel):
 
     cohort: str
     test_fingerprint: str
+    """Of all test images, those that were left out included."""
     test_images: int
+    """How many the scores are measured on."""
+    test_images_left_out: int = 0
+    left_out: tuple[str, ...] = ()
+    """SHA-256 of the leaked images among them, in order."""
     classes: tuple[str, ...]
     published: bool = False
     scores: tuple[TeamScore, ...] = ()
+
+    def measured_on(self, test_fingerprint: str, left_out: Collection[str]) -> bool:
+        """Whether these are scores on just these test images."""
+        return self.test_fingerprint == test_fingerprint and set(self.left_out) == set(left_out)
 
     def find(self, job: Job) -> TeamScore | None:
         """The score of this very job, or None."""

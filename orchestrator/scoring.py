@@ -1,22 +1,21 @@
 """The hidden test set decides: each job's network is evaluated on images that no team has seen.
 
-In: succeeded jobs, their members' weights, the test images. Out: a `ScoreBook`; nothing reaches
-MLflow before it is published. Next on the path: `scorebook`, `leaderboard`, `tracking.publish`.
+In: succeeded jobs, their members' weights, the test images and which of them are left out. Out: a
+`ScoreBook`; nothing reaches MLflow before it is published. Next on the path: `scorebook`,
+`leaderboard`, `tracking.publish`.
 """
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Collection
 
 import torch
 
-from jobs.ensemble import load_ensemble
-from jobs.images import DecodedFolder
+from jobs.images import DecodedFolder, LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.metrics import score
-from jobs.plan import Combine
 from jobs.train import predict
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Refused
+from orchestrator.finish import trained_ensemble
 from orchestrator.phases import Phase
 from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job, newest_revisions
@@ -30,11 +29,13 @@ def score_cohort(
     decoded: DecodedFolder,
     old: ScoreBook | None,
     progress: Callable[[int, int], None] | None = None,
+    left_out: Collection[str] = (),
 ) -> ScoreBook:
     """Scores every succeeded job that `old` does not hold for the same test images.
 
-    Raises `NotFound` where no job has succeeded, and `Damaged` where weights are not what training
-    wrote.
+    `left_out` names the test images that do not count, by SHA-256; `jobs.duplicates` finds those
+    that leak. Raises `NotFound` where no job has succeeded, `Damaged` where weights are not what
+    training wrote, and `Refused` where a class would be left without test images.
     """
     jobs = [j for j in newest_revisions(store.jobs(cohort)) if j.phase is Phase.SUCCEEDED]
     if not jobs:
@@ -44,29 +45,65 @@ def score_cohort(
         )
     keep_freed_memory()
     folder = decoded.folder
-    known = old if old is not None and old.test_fingerprint == folder.test_fingerprint else None
+    counting = _counting(decoded, left_out)
+    known = old if old and old.measured_on(folder.test_fingerprint, left_out) else None
     scores = []
     for done, job in enumerate(jobs, start=1):
         have = known.find(job) if known else None
-        scores.append(have or _score(job, store, artifacts, decoded))
+        scores.append(have or _score(job, store, artifacts, decoded, left_out))
         if progress is not None:
             progress(done, len(jobs))
     return ScoreBook(
         cohort=cohort,
         test_fingerprint=folder.test_fingerprint,
-        test_images=len(folder.test),
+        test_images=len(counting),
+        test_images_left_out=len(folder.test) - len(counting),
+        left_out=tuple(sorted(left_out)),
         classes=folder.classes,
         published=known is not None and known.published and set(scores) == set(known.scores),
         scores=tuple(scores),
     )
 
 
-def _score(job: Job, store: Store, artifacts: Artifacts, decoded: DecodedFolder) -> TeamScore:
+def scored_images(
+    decoded: DecodedFolder, size_px: int, left_out: Collection[str]
+) -> LabelledImages:
+    """The test images of one size, without those whose SHA-256 is in `left_out`.
+
+    Raises `Refused` where a class would be left without any, and `jobs.errors.DataError` where this
+    size was not decoded.
+    """
+    images = decoded.test(size_px)
+    if not left_out:
+        return images  # memory-mapped, not copied
+    rows = _counting(decoded, left_out)
+    return LabelledImages(images.images[rows], images.labels[rows], images.groups[rows])
+
+
+def _counting(decoded: DecodedFolder, left_out: Collection[str]) -> list[int]:
+    """The rows of the test images that count."""
+    folder = decoded.folder
+    rows = [row for row, file in enumerate(folder.test) if file.sha256 not in left_out]
+    present = {folder.test[row].label for row in rows}
+    if empty := [name for label, name in enumerate(folder.classes) if label not in present]:
+        raise Refused(
+            f"every test image of {', '.join(empty)} leaks into training, so that nothing is left "
+            f"to score on; `gamectl data check {folder.root}` shows the pairs. Put other images "
+            "there, or say `scoring: {excludeLeaked: false}` in the cohort's spec"
+        )
+    return rows
+
+
+def _score(
+    job: Job,
+    store: Store,
+    artifacts: Artifacts,
+    decoded: DecodedFolder,
+    left_out: Collection[str],
+) -> TeamScore:
     plans = store.plans(job.id)
-    trained = store.weights(job.id)
-    weights = [artifacts.weights(trained[index]) for index in sorted(trained)]
-    model = load_ensemble(plans, weights, cast(Combine, job.combine))
-    test = decoded.test(plans[0].data.image_size_px)
+    model = trained_ensemble(job, store, artifacts)
+    test = scored_images(decoded, plans[0].data.image_size_px, left_out)
     # As many threads as in training: their number shows in the last bits of a prediction.
     torch.set_num_threads(plans[0].threads)
     result = score(test.labels, predict(model, test.images))

@@ -51,7 +51,16 @@ def print_leaderboard(board: Leaderboard) -> None:
         right=["rank", "accuracy", "recall", "spent", "members"],
     )
     state = "published" if board.published else "not published: only you see this"
-    console.print_note(f"\ncohort {board.cohort}, {board.test_images} test images, {state}")
+    images = images_in_words(board.test_images, board.test_images_left_out)
+    console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
+
+
+def images_in_words(num_used: int, num_left_out: int) -> str:
+    """In words, which test images a score rests on."""
+    if num_left_out == 0:
+        return f"{num_used} test images"
+    total = num_used + num_left_out
+    return f"{num_used} of {total} test images ({num_left_out} leaked ones left out)"
 
 
 def _cells(row: Row) -> list[object]:

@@ -10,6 +10,7 @@ import click
 
 from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, pick_cohort
+from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
 from orchestrator.scorebook import ScoreBook, read_scores, write_scores
 from orchestrator.settings import Settings
@@ -29,7 +30,15 @@ from orchestrator.settings import Settings
     type=click.Path(path_type=Path),
     help="Folder with the test images, where it is not the one that was submitted.",
 )
-def command(cohort: str | None, publish: bool, data: Path | None) -> None:
+@click.option(
+    "--exclude-leaked/--no-exclude-leaked",
+    default=None,
+    help="Leave out test images that are among the training images, too; by default, as the "
+    "cohort's `scoring.excludeLeaked` says.",
+)
+def command(
+    cohort: str | None, publish: bool, data: Path | None, exclude_leaked: bool | None
+) -> None:
     """Evaluate each job's network on the test set.
 
     The scores stay in the home folder, for the organizer, until they are published.
@@ -37,12 +46,22 @@ def command(cohort: str | None, publish: bool, data: Path | None) -> None:
     settings = Settings()
     with open_store(settings) as store:
         name = pick_cohort(store, cohort).name
-    score_cohort(name, publish, data, settings)
+    score_cohort(name, publish, data, settings, exclude_leaked)
     console.print_note(f"next: gamectl leaderboard --cohort {name}")
 
 
-def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings) -> None:
-    """Scores a cohort and, where asked to, publishes; the commands `score` and `demo`."""
+def score_cohort(
+    name: str,
+    publish: bool,
+    data: Path | None,
+    settings: Settings,
+    exclude_leaked: bool | None = None,
+) -> None:
+    """Scores a cohort and, where asked to, publishes; the commands `score` and `demo`.
+
+    Leaked test images are left out as the cohort says, unless `exclude_leaked` says otherwise.
+    """
+    from jobs.duplicates import leaked_test_images
     from orchestrator import scoring, submission
     from orchestrator.artifacts import Artifacts
     from orchestrator.live import progress
@@ -62,13 +81,21 @@ def score_cohort(name: str, publish: bool, data: Path | None, settings: Settings
                 f"the test images in {source} are not those of the submission any more; put them "
                 f"back, or say that these are meant: gamectl score --cohort {name} --data {source}"
             )
+        if exclude_leaked is None:
+            # A cohort that was stored before there was a choice has none.
+            exclude_leaked = record.spec["spec"].get("scoring", {}).get("excludeLeaked", False)
+        left_out: frozenset[str] = frozenset()
+        if exclude_leaked:
+            with progress("looking for leaked test images") as show:
+                left_out = leaked_test_images(decoded.folder, decoded.cache, show)
         old = read_scores(settings.scores, name)
         with progress("scoring the jobs") as show:
             book = scoring.score_cohort(
-                name, store, Artifacts(settings.artifacts), decoded, old, show
+                name, store, Artifacts(settings.artifacts), decoded, old, show, left_out
             )
     path = write_scores(settings.scores, book)
-    console.print_note(f"scored on {book.test_images} test images: {len(book.scores)}, in {path}")
+    images = images_in_words(book.test_images, book.test_images_left_out)
+    console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
         _publish(book, settings)
         write_scores(settings.scores, book.model_copy(update={"published": True}))
