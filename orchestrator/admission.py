@@ -2,69 +2,49 @@
 
 In: values that are each within their own bounds; out: what the loadout costs, the problems that the
 cohort (or one purchase with another) has with it, and the plan of every member. Pure: the same
-values give the same answer, and nothing is read or written. Next: `files` puts problems at their
-lines; the store keeps what was admitted.
+values give the same answer, and nothing is read or written. The parts are `receipt`, `member_plans`
+and `combinations`. Next: `files` puts problems at their lines; the store keeps what was admitted.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TypeVar
+from dataclasses import dataclass
 
-from jobs.plan import Combine, DataPlan, MemberPlan, OptimizerPlan, feature_side_px
+from jobs.plan import MemberPlan, feature_side_px
 from orchestrator.cohort import Cohort
-from orchestrator.enchanter import EnsembleEnchanter, Member
-from orchestrator.items import NeuralTurboBoost
+from orchestrator.combinations import (
+    PURCHASES,
+    LocatedProblem,
+    given_at,
+    located_members,
+    purchase_problems,
+)
+from orchestrator.console import shortened
+from orchestrator.enchanter import EnsembleEnchanter
+from orchestrator.items.data import MAX_SIZE_PX, ResolutionRocket
+from orchestrator.items.losses import HerrNilssonsFriend
+from orchestrator.items.network import NeuralTurboBoost
 from orchestrator.loadout import Loadout
-from orchestrator.shop import unit_price_bnn
+from orchestrator.member_plans import (
+    combine_of,
+    member_plan,
+    member_plans,
+    members_of,
+    plan_without_items,
+    purchase_of,
+)
+from orchestrator.purchase import Purchase
+from orchestrator.receipt import Receipt, receipt_of
+from orchestrator.shop import nearest
 from orchestrator.yaml_nodes import Loc
 
-T = TypeVar("T")
-PURCHASES: Loc = ("spec", "purchases")
+__all__ = [
+    "Admission", "LocatedProblem", "Receipt", "admit", "combine_of", "data_problems",
+    "member_plans", "purchase_problems", "receipt_of",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class ReceiptLine:
-    """One item on a receipt. `price_bnn` is the price of one unit."""
-
-    item: str
-    title: str
-    quantity: int
-    price_bnn: int
-    total_bnn: int
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a loadout costs, line by line, and what the team may spend."""
-
-    lines: tuple[ReceiptLine, ...]
-    total_bnn: int
-    budget_bnn: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the receipt as JSON has it."""
-        return {
-            "lines": [asdict(line) for line in self.lines],
-            "total_bnn": self.total_bnn,
-            "budget_bnn": self.budget_bnn,
-        }
-
-    def __str__(self) -> str:
-        costs = (
-            f"{line.item} {line.total_bnn}"
-            + (f" ({line.quantity} x {line.price_bnn})" if line.quantity > 1 else "")
-            for line in self.lines
-        )
-        return f"{' + '.join(costs) or 'nothing'} = {self.total_bnn} B NN"
-
-
-@dataclass(frozen=True)
-class LocatedProblem:
-    """A problem and the path, in the file's own keys, of the value that it is about."""
-
-    loc: Loc
-    code: str
-    message: str
+# The embedded data set's, said here again because drawing it takes numpy.
+DRAWN, DRAWN_CLASSES = "drawn", tuple(f"n{label}" for label in range(10))
+SHOWN_CLASSES_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -80,55 +60,32 @@ class Admission:
         return not self.problems
 
 
-def admit(loadout: Loadout, cohort: Cohort) -> Admission:
-    """Hold a loadout against a cohort's rules; report every problem, not only the first."""
+def admit(loadout: Loadout, cohort: Cohort, classes: Sequence[str] = ()) -> Admission:
+    """Hold a loadout against a cohort's rules; report every problem, not only the first.
+
+    `classes` are the data's, where they are known already.
+    """
     receipt = receipt_of(loadout, cohort)
+    plan = member_plan(loadout, cohort, 0)
     problems = (
         *purchase_problems(loadout),
         *_shelf_problems(loadout, cohort),
         *_budget_problems(receipt),
         *_limit_problems(loadout, cohort),
-        *_size_problems(loadout, cohort),
+        *_size_problems(loadout, cohort, plan),
+        *_depth_problems(loadout, cohort, plan),
+        *_effect_problems(loadout, cohort),
+        *_twin_problems(loadout, cohort),
+        *(data_problems(loadout, classes) if classes else ()),
     )
     return Admission(receipt, problems)
 
 
-def receipt_of(loadout: Loadout, cohort: Cohort) -> Receipt:
-    """Price a loadout. An item that is listed twice (a problem of its own) is charged once."""
-    lines: dict[str, ReceiptLine] = {}
-    for bought in loadout.spec.purchases:
-        price_bnn = unit_price_bnn(bought.item, cohort.spec.prices)
-        line = ReceiptLine(
-            bought.item, bought.title, bought.quantity, price_bnn, bought.quantity * price_bnn
-        )
-        lines.setdefault(bought.item, line)
-    total_bnn = sum(line.total_bnn for line in lines.values())
-    return Receipt(tuple(lines.values()), total_bnn, cohort.spec.budget)
-
-
-def purchase_problems(loadout: Loadout) -> Iterator[LocatedProblem]:
-    """Yield what is wrong between purchases, whatever the cohort."""
-    first_at: dict[str, int] = {}
-    for index, bought in enumerate(loadout.spec.purchases):
-        if bought.item in first_at:
-            message = (
-                f"{bought.item} is bought twice; purchase {first_at[bought.item] + 1} is the same "
-                "item, and each applies to every member: keep one"
-            )
-            yield LocatedProblem((*PURCHASES, index, "item"), "bought-twice", message)
-        first_at.setdefault(bought.item, index)
-    for loc, member in _members(loadout):
-        for key, _ in member.tunings():
-            if key not in first_at:
-                message = f"a member tunes {key}, which is not bought; add it to the purchases"
-                yield LocatedProblem((*loc, "items", key), "not-bought", message)
-
-
-def _members(loadout: Loadout) -> Iterator[tuple[Loc, Member]]:
-    for index, bought in enumerate(loadout.spec.purchases):
-        if isinstance(bought, EnsembleEnchanter):
-            for member_index, member in enumerate(bought.members):
-                yield (*PURCHASES, index, "members", member_index), member
+def _first(loadout: Loadout, item: type[Purchase]) -> Loc | None:
+    """Return where an item is bought, or None."""
+    found = (i for i, bought in enumerate(loadout.spec.purchases) if isinstance(bought, item))
+    index = next(found, None)
+    return None if index is None else (*PURCHASES, index)
 
 
 def _shelf_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
@@ -151,7 +108,7 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
         (("spec", "epochs"), "epochs", spec.epochs, limits.epochs),
         (("spec", "batchSize"), "batchSize", spec.batch_size, limits.batch_size),
     ]
-    for loc, member in _members(loadout):
+    for loc, member in located_members(loadout):
         asked += [
             ((*loc, "epochs"), "epochs", member.epochs, limits.epochs),
             ((*loc, "batchSize"), "batchSize", member.batch_size, limits.batch_size),
@@ -166,71 +123,90 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
             yield LocatedProblem(loc, "over-limit", message)
 
 
-def _size_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
-    """Check the network that would be built; size and depth are the same for every member."""
-    plan = _member_plan(loadout, cohort, DataPlan(fingerprint="", classes=("", "")), Member(), 0)
+def _size_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterator[LocatedProblem]:
+    """Check the size of the images, which is the same for every member."""
     size_px, limit_px = plan.data.image_size_px, cohort.spec.limits.image_size_px
     if size_px > limit_px:
+        rocket = _first(loadout, ResolutionRocket)
         message = f"images are {size_px} px wide; cohort {cohort.name} allows at most {limit_px}"
-        yield LocatedProblem(("spec",), "over-limit", message)
-    blocks = plan.model.turbo_blocks
-    if feature_side_px(size_px, blocks) == 0:
-        most = max((n for n in range(blocks) if feature_side_px(size_px, n)), default=0)
-        message = (
-            f"{blocks} more blocks pool images of {size_px} px away to nothing; "
-            f"at most {most} leave something"
-        )
-        boosts = (
-            (*PURCHASES, index, "blocks")
-            for index, bought in enumerate(loadout.spec.purchases)
-            if isinstance(bought, NeuralTurboBoost)
-        )
-        yield LocatedProblem(next(boosts, PURCHASES), "nothing-left", message)
+        if rocket is None:
+            message += f": buy {ResolutionRocket.key()} with a smaller size"
+        yield LocatedProblem((*rocket, "size") if rocket else ("spec",), "over-limit", message)
 
 
-def member_plans(
-    loadout: Loadout, cohort: Cohort, classes: Sequence[str], fingerprint: str
-) -> tuple[MemberPlan, ...]:
-    """Return the plan of every member, for data of these classes and this fingerprint."""
-    members = loadout.ensemble.members if loadout.ensemble else (Member(),)
-    data = cohort.spec.data
-    data_plan = DataPlan(
-        fingerprint=fingerprint,
-        classes=tuple(classes),
-        validation_fraction=data.validation_fraction,
-        train_fraction=data.train_fraction,
-        split_seed=data.split_seed,
+def _depth_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterator[LocatedProblem]:
+    """Check that something is left of an image at the end; depth is the same for every member."""
+    size_px, blocks = plan.data.image_size_px, plan.model.turbo_blocks
+    if feature_side_px(size_px, blocks) > 0:
+        return
+    most = max((n for n in range(blocks) if feature_side_px(size_px, n)), default=0)
+    message = (
+        f"{blocks} more blocks pool images of {size_px} px away to nothing; buy at most {most}"
     )
-    return tuple(
-        _member_plan(loadout, cohort, data_plan, member, index)
-        for index, member in enumerate(members)
-    )
+    largest_px = min(MAX_SIZE_PX, cohort.spec.limits.image_size_px)
+    larger = (px for px in range(size_px, largest_px + 1) if feature_side_px(px, blocks))
+    enough_px = next(larger, None)
+    rocket = ResolutionRocket.key()
+    if enough_px is not None and rocket not in cohort.spec.off_the_shelf:
+        message += f", or {rocket} with a size of {enough_px} or more"
+    boost = _first(loadout, NeuralTurboBoost)
+    yield LocatedProblem((*boost, "blocks") if boost else PURCHASES, "nothing-left", message)
 
 
-def _member_plan(
-    loadout: Loadout, cohort: Cohort, data: DataPlan, member: Member, index: int
-) -> MemberPlan:
-    spec, resources = loadout.spec, cohort.spec.resources
-    plan = MemberPlan(
-        data=data,
-        optimizer=OptimizerPlan(learning_rate=_own(member.learning_rate, spec.learning_rate)),
-        batch_size=_own(member.batch_size, spec.batch_size),
-        epochs=_own(member.epochs, spec.epochs),
-        seed=_own(member.seed, spec.seed + index),
-        threads=resources.threads,
-        precision=resources.precision,
-        device="cuda" if resources.gpus > 0 else "cpu",
-    )
-    tunings = dict(member.tunings())
-    for bought in spec.purchases:
-        plan = bought.tuned(tunings.get(bought.item, {})).apply(plan)
-    return plan
+def _effect_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
+    """Find items without which every member would be the same; the ensemble is not one of them."""
+    seen: set[str] = set()
+    for at, bought in enumerate(loadout.spec.purchases):
+        if bought.item in seen or isinstance(bought, EnsembleEnchanter):
+            continue
+        seen.add(bought.item)
+        if not _has_effect(bought, loadout, cohort):
+            message = f"{bought.item} changes nothing: {bought.without_effect}; leave it out"
+            if bought.parameters():
+                message += ", or give it other parameters"
+            yield LocatedProblem((*PURCHASES, at, "item"), "no-effect", message)
 
 
-def _own(value: T | None, common: T) -> T:
-    return common if value is None else value
+def _has_effect(bought: Purchase, loadout: Loadout, cohort: Cohort) -> bool:
+    """Whether a member differs for an item. No two write the same field, so it is asked alone."""
+    for index, member in enumerate(members_of(loadout)):
+        plan = plan_without_items(loadout, cohort, index)
+        if purchase_of(bought, member).apply(plan) != plan:
+            return True
+    return False
 
 
-def combine_of(loadout: Loadout) -> Combine:
-    """Say how the members' outputs become the job's; one member alone is its own mean."""
-    return loadout.ensemble.combine if loadout.ensemble else "mean"
+def _twin_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
+    """Find members that would be the same network as one before them."""
+    ensemble = _first(loadout, EnsembleEnchanter)
+    if ensemble is None or loadout.num_members > cohort.spec.limits.members:
+        return
+    first_with: dict[MemberPlan, int] = {}
+    for index, plan in enumerate(member_plans(loadout, cohort)):
+        first = first_with.setdefault(plan, index)
+        if first != index:
+            at: Loc = (*ensemble, "members", index)
+            if members_of(loadout)[index].seed is not None:
+                at = (*at, "seed")
+            message = (
+                f"member {index} would be the same network as member {first}, to the bit "
+                "(members count from 0); give it another seed or another setting"
+            )
+            yield LocatedProblem(at, "same-member", message)
+
+
+def data_problems(loadout: Loadout, classes: Sequence[str]) -> Iterator[LocatedProblem]:
+    """Yield what in a loadout does not fit data of these classes, given in label order."""
+    named: dict[Loc, str] = {}
+    for index, bought in enumerate(loadout.spec.purchases):
+        if isinstance(bought, HerrNilssonsFriend):
+            for loc, purchase in given_at(loadout, index, "class_name"):
+                assert isinstance(purchase, HerrNilssonsFriend)
+                named[loc] = purchase.class_name
+    for loc, name in named.items():
+        if name not in classes:
+            message = (
+                f"className is '{shortened(name)}'; the classes of the data are "
+                f"{shortened(', '.join(classes), SHOWN_CLASSES_CHARS)}{nearest(name, classes)}"
+            )
+            yield LocatedProblem(loc, "unknown-class", message)

@@ -2,24 +2,22 @@
 
 In: the list `members` of a loadout's ensemble-enchanter; out: for one member, its free settings and
 its tuned purchases. What members may differ in follows from the classes in `items`: the free
-settings, and every parameter that carries no price. Whether an item is there, and how much of it
-was bought, is the same for all. Next: `shop`.
+settings, and every parameter that carries no price (but what the whole job shares, as the images'
+size). Whether an item is there, and how much of it was bought, is the same for all. Next: `shop`.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
 from jobs.plan import Combine, MemberPlan
-from orchestrator import items
+from orchestrator.items import SHELVES
 from orchestrator.manifest import BatchSize, Epochs, LearningRate, Listed, Model, Seed
 from orchestrator.purchase import Purchase
 
-# `items` is imported for its classes, which are the subclasses that exist at this point.
-MEMBER_ITEMS: tuple[type[Purchase], ...] = tuple(
-    purchase for purchase in Purchase.__subclasses__() if purchase.__module__ == items.__name__
-)
+MEMBER_ITEMS: tuple[type[Purchase], ...] = tuple(chain.from_iterable(SHELVES.values()))
 
 
 def _tuning(purchase: type[Purchase]) -> type[Model]:
@@ -74,16 +72,28 @@ class Member(Model):
 
 
 class EnsembleEnchanter(Purchase):
-    """Train several members, each with its own settings, and combine what they say."""
+    """Train several members, each with its own settings, and combine what they say.
+
+    Networks that were trained apart make different mistakes. Where two of three see a howler, it
+    mostly is one: a group is right more often than its average member, as long as the members do
+    not all err alike. So make them differ: other seeds (each has its own anyway), learning rates,
+    batch sizes, angles. Whatever else you buy is paid once and works in all of them.
+
+    `mean` averages the probabilities and is hard to beat. `vote` counts heads and needs three
+    or more. `stacking` learns on the validation images whom to trust, which helps where members
+    differ much in strength, and can be fooled by how few images those are. The price is most of a
+    budget. Several weak networks remain weak: make one member learn well first.
+    """
 
     title = "Ensemble Enchanter"
+    plain_words = ("ensemble", "stacking", "voting", "several networks")
     price_bnn = 60
 
     item: Literal["ensemble-enchanter"]
     combine: Combine = Field(
         default="mean",
-        description="mean of the members' probabilities, or a majority vote (a tie goes by the "
-        "mean)",
+        description="mean of the members' probabilities; a majority vote (a tie goes by the mean); "
+        "or stacking, a linear layer fitted on validation images",
     )
     members: Listed[Member] = Field(
         min_length=2,

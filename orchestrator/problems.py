@@ -43,6 +43,7 @@ _BOUNDS = {
 _LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
 _MAX_LABEL = 63
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+_NO_COLON = re.compile(r"([A-Za-z][\w-]*)(?: *[:=] *| +)(\S+)", re.ASCII)
 _WITH_UNIT = re.compile(r"([-+]?[0-9]*\.?[0-9]+) *(%|°|[A-Za-z]+)")
 
 
@@ -93,7 +94,8 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
     elif kind in _WANTED:
         code, wanted = _WANTED[kind]
-        message = f"{is_given}; {wanted}{_number_hint(given, whole=kind == 'int_type')}"
+        hint = _number_hint(given, whole=kind == "int_type") if code == "not-a-number" else ""
+        message = f"{is_given}; {wanted}{hint or _colon_hint(given, kind)}"
     return LocatedProblem(loc, code, message)
 
 
@@ -131,7 +133,8 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
     key = str(loc[-1])
     holder = model_at(model, loc[:-1])
     if holder is MemberItems and key in CATALOG:
-        return "not-tunable", f"members cannot differ in {key}: what is bought is the same for all"
+        reason = "; ".join(CATALOG[key].shared.values()) or "what is bought is the same for all"
+        return "not-tunable", f"members cannot differ in {key}: {reason}"
     known = tuple(field.alias or name for name, field in holder.model_fields.items())
     hint = (
         _place_hint(key, loc, holder, model)
@@ -148,12 +151,22 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
         fields = model_at(model, (section,)).model_fields
         if key in {field.alias or name for name, field in fields.items()}:
             return f"; it belongs under {section}" + (": indent it" if is_top else "")
-    if "purchases" not in model_at(model, ("spec",)).model_fields or issubclass(holder, Purchase):
+    if "purchases" not in model_at(model, ("spec",)).model_fields:
         return ""
-    owners = [item.key() for item in CATALOG.values() if key in item.parameters()]
-    if owners and holder is Member:
-        return f"; it belongs under items, {owners[0]}"
-    return f"; it belongs to a purchase: below `- item: {owners[0]}`" if owners else ""
+    owners = [
+        item.key()
+        for item in CATALOG.values()
+        if key in {field.alias or name for name, field in item.model_fields.items()}
+    ]
+    if not owners:
+        return ""
+    owner = " or ".join(owners)
+    if holder is Member:
+        return f"; it belongs under items, {owner}"
+    if issubclass(holder, Purchase):
+        known = (field.alias or name for name, field in holder.model_fields.items())
+        return f"; it is a parameter of {owner}; allowed here is {', '.join(known)}"
+    return f"; it belongs to a purchase: below `- item: {owner}`"
 
 
 def model_at(model: type[Model], loc: Loc) -> type[Model]:
@@ -193,6 +206,14 @@ def _number_hint(given: object, *, whole: bool) -> str:
     if match[2] == "%" and not whole:
         return f"; write {float(match[1]) / 100:g}, without %"
     return f"; write {match[1]}, without a unit"
+
+
+def _colon_hint(given: object, kind: str) -> str:
+    """Say what is missing where a line such as `epochs 3` stands for a mapping, or nothing."""
+    if kind not in ("model_type", "dict_type") or not isinstance(given, str):
+        return ""
+    found = _NO_COLON.match(given)
+    return f"; is a colon missing? `{found[1]}: {shortened(found[2])}`" if found else ""
 
 
 def _is_number(text: str, *, whole: bool) -> bool:

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from orchestrator import items
 from orchestrator.console import shortened
 from orchestrator.enchanter import MEMBER_ITEMS, EnsembleEnchanter
 from orchestrator.purchase import Purchase
 
+SHELVES: Mapping[str, tuple[type[Purchase], ...]] = {
+    **items.SHELVES,
+    "ensemble": (EnsembleEnchanter,),
+}
 ITEMS: tuple[type[Purchase], ...] = (*MEMBER_ITEMS, EnsembleEnchanter)
 CATALOG: Mapping[str, type[Purchase]] = {item.key(): item for item in ITEMS}
 
@@ -46,14 +51,21 @@ def _slug(name: str) -> str:
 _KEY_OF: Mapping[str, str] = {
     _slug(name): item.key()
     for item in ITEMS
-    for title in (item.key(), item.title, *item.also_called)
+    for title in (item.key(), item.title, *item.also_called, *item.plain_words)
     for name in (title, *title.split(":"))
 }
 
 
+def item_called(name: str) -> type[Purchase] | None:
+    """Return the item of this key, name in the game or plain word; None where there is none."""
+    key = _KEY_OF.get(_slug(name))
+    return CATALOG[key] if key else None
+
+
 def unknown_item(word: str) -> str:
     """Say that there is no such item, and which is meant, or which there are."""
-    if sum(_slug(part) in _KEY_OF for part in re.split(r"[,;+&]| and ", word)) > 1:
+    parts = {item_called(part) for part in re.split(r"[,;+&]| and ", word)} - {None}
+    if len(parts) > 1:
         return f"the shop has no item {word}; one item a line: `- item: ...`"
     hint = _meant(_slug(word), _KEY_OF) or f"; the items are {', '.join(CATALOG)}"
     return f"the shop has no item {word}{hint}"

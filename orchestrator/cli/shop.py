@@ -1,10 +1,13 @@
 """`gamectl shop`: what can be bought, for how much, and how to write it in a loadout.
 
-In: the catalog, the key of an item, and a cohort's file for its own prices; out: a table, one item
-with its parameters, or JSON. Next: a team writes a loadout, and `gamectl validate` checks it.
+In: the catalog, the name of an item, and a cohort's file for its own prices; out: a table, one item
+with its lesson and parameters, or JSON. Next: a team writes a loadout, and `gamectl validate`
+checks it.
 """
 
 import json
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +15,19 @@ import click
 
 from orchestrator import console
 from orchestrator.cohort import Cohort
+from orchestrator.enchanter import MEMBER_ITEMS
 from orchestrator.errors import Refused
 from orchestrator.files import read_paths
 from orchestrator.purchase import Purchase
-from orchestrator.shop import CATALOG, unit_price_bnn, unknown_item
+from orchestrator.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 
 # A member may say any of these, or nothing; an item that it tunes must be bought.
 MEMBERS_EXAMPLE = """\
       members:
-        - {}                    # as in the spec, with a seed of its own
-        - learningRate: 0.05    # or its own batchSize, epochs, seed
+        - {}                  # as in the spec, another seed
+        - learningRate: 0.05  # also batchSize, epochs, seed
           epochs: 10
-          items:                # or other parameters of an item that is bought
+          items:              # parameters of bought items
             whirl-and-swirl:
               degrees: 30
     - item: whirl-and-swirl"""
@@ -34,6 +38,7 @@ BOUNDS = {
     "maximum": "at most {}",
     "minItems": "at least {} of them",
 }
+MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
 
 
 @click.command(
@@ -53,19 +58,22 @@ BOUNDS = {
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 def command(item: str | None, cohort_file: Path | None, output: str) -> None:
-    """Show what can be bought and for how much, or one ITEM with its parameters."""
-    if item is not None and item not in CATALOG:
-        raise click.BadParameter(unknown_item(f"'{console.shortened(item)}'"), param_hint="ITEM")
+    """Show what can be bought and for how much, or explain one ITEM."""
     cohort = _cohort(cohort_file) if cohort_file else Cohort()
-    items = [CATALOG[item]] if item else list(CATALOG.values())
-    if output == "json":
-        console.print_json({"items": [_as_json(each, cohort) for each in items]})
-    elif item:
-        _print_item(CATALOG[item], cohort)
+    if item is None:
+        shown = list(CATALOG.values())
     else:
-        rows = [(each.key(), _price(each, cohort), each.blurb()) for each in items]
-        console.print_table(["ITEM", "B NN", "WHAT IT DOES"], rows, right=["B NN"])
-        console.print_note(f"A team has {cohort.spec.budget} B NN. More: gamectl shop ITEM")
+        found = item_called(item)
+        if found is None:
+            reason = unknown_item(f"'{console.shortened(item)}'")
+            raise click.BadParameter(reason, param_hint="ITEM")
+        shown = [found]
+    if output == "json":
+        console.print_json({"items": [_as_json(each, cohort) for each in shown]})
+    elif item:
+        _print_item(shown[0], cohort)
+    else:
+        _print_shelves(cohort)
 
 
 def _cohort(path: Path) -> Cohort:
@@ -101,33 +109,70 @@ def _as_json(item: type[Purchase], cohort: Cohort) -> dict[str, object]:
         "item": item.key(),
         "title": item.title,
         "also_called": list(item.also_called),
+        "plain_words": list(item.plain_words),
+        "shelf": next(shelf for shelf, items in SHELVES.items() if item in items),
         "price_bnn": unit_price_bnn(item.key(), cohort.spec.prices),
         "sold_by": item.sold_by,
         "on_the_shelf": item.key() not in cohort.spec.off_the_shelf,
         "description": item.blurb(),
+        "lesson": item.lesson(),
         "parameters": _parameters(item),
+        "members_may_differ_in": _tunable(item),
     }
+
+
+def _tunable(item: type[Purchase]) -> list[str]:
+    """Return the keys of the parameters that members of an ensemble may differ in."""
+    keys = {name: field.alias or name for name, field in item.model_fields.items()}
+    return [keys[name] for name in item.tunable()] if item in MEMBER_ITEMS else []
+
+
+def _print_shelves(cohort: Cohort) -> None:
+    """Print a table of all items; a shelf's name stands in a line above its items."""
+    rows: list[tuple[str, str, str]] = []
+    for shelf, items in SHELVES.items():
+        rows.append((shelf.upper(), "", ""))
+        rows += [(each.key(), _price(each, cohort), each.blurb()) for each in items]
+    console.print_table(["ITEM", "B NN", "WHAT IT DOES"], rows, right=["B NN"])
+    console.print_note(f"A team has {cohort.spec.budget} B NN. More: gamectl shop ITEM")
 
 
 def _print_item(item: type[Purchase], cohort: Cohort) -> None:
     names = " or ".join([item.title, *item.also_called])
-    console.print_line(f"{names}: {_price(item, cohort, unit=' B NN')}")
-    console.print_line(item.blurb(), indent=0)
+    field_calls_it = f" ({item.plain_words[0]})" if item.plain_words else ""
+    _print_prose(f"{names}{field_calls_it}: {_price(item, cohort, unit=' B NN')}")
+    for paragraph in (item.blurb(), *item.lesson().split("\n\n")):
+        console.print_text("")
+        _print_prose(paragraph)
     parameters = _parameters(item)
     if parameters:
-        console.print_text("")
-        rows = [
-            (name, _written(schema.get("default", "required")), _allowed(schema),
-             schema["description"])
-            for name, schema in parameters.items()
-        ]  # fmt: skip
-        console.print_table(["PARAMETER", "DEFAULT", "ALLOWED", "WHAT IT IS"], rows)
-    console.print_text("\nIn a loadout:\n\n  purchases:\n    - item: " + item.key())
+        console.print_text("\nParameters:\n")
+    margin = max(map(len, parameters), default=0) + 4
     for name, schema in parameters.items():
-        if name == "members":
-            console.print_text(MEMBERS_EXAMPLE)
-        else:
-            console.print_text(f"      {name}: {_written(schema['default'])}")
+        _print_prose(schema["description"], f"  {name}".ljust(margin), margin)
+        default = f"default {_written(schema['default'])}" if "default" in schema else "required"
+        _print_prose("; ".join(filter(None, [default, _allowed(schema)])), " " * margin, margin)
+    if differ := _tunable(item):
+        console.print_text("")
+        _print_prose(f"What members of an ensemble may differ in: {', '.join(differ)}.")
+    console.print_text(f"\nIn a loadout:\n\n  purchases:\n    - item: {item.key()}")
+    defaults = {name: each["default"] for name, each in parameters.items() if "default" in each}
+    for name, value in (item.example or defaults).items():
+        others = [each for each in parameters[name].get("enum", []) if each != value]
+        comment = f"  # or {', '.join(others)}" if others else ""
+        console.print_text(f"      {name}: {_written(value)}{comment}")
+    if "members" in parameters:
+        console.print_text(MEMBERS_EXAMPLE)
+
+
+def _print_prose(text: str, first: str = "", indent: int = 0) -> None:
+    """Print a paragraph that fits the terminal, everywhere: nobody searches it line by line."""
+    width = min(MAX_WIDTH, max(MIN_WIDTH, shutil.get_terminal_size().columns))
+    wrapped = textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=" " * indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    console.print_text(wrapped)
 
 
 def _allowed(schema: dict[str, Any]) -> str:

@@ -92,18 +92,49 @@ def test_the_default_epochs_may_be_over_a_limit_too() -> None:
     assert found(admission) == [(("spec", "epochs"), "over-limit")]
 
 
-def test_images_have_a_limit() -> None:
-    admission = admit(loadout(), cohort(limits={"imageSizePx": 32}))
-    assert found(admission) == [(("spec",), "over-limit")]
+@pytest.mark.parametrize(
+    ("purchases", "at"),
+    [
+        ([], ("spec",)),
+        ([{"item": "resolution-rocket", "size": 65}], ("spec", "purchases", 0, "size")),
+        ([{"item": "resolution-rocket"}], ("spec", "purchases", 0, "size")),
+        ([{"item": "resolution-rocket", "size": 48}], None),
+    ],
+)
+def test_images_have_a_limit(
+    purchases: list[dict[str, Any]], at: tuple[str | int, ...] | None
+) -> None:
+    limit_px = 63 if not purchases else 64
+    admission = admit(loadout(*purchases), cohort(limits={"imageSizePx": limit_px}))
+    assert found(admission) == ([(at, "over-limit")] if at else [])
 
 
-@pytest.mark.parametrize(("blocks", "codes"), [(5, []), (6, ["nothing-left"])])
-def test_pooling_must_leave_something(blocks: int, codes: list[str]) -> None:
-    admission = admit(
-        loadout({"item": "neural-turbo-boost", "blocks": blocks}), cohort(budget=1000)
-    )
-    assert found(admission) == [(("spec", "purchases", 0, "blocks"), code) for code in codes]
-    assert all("at most 5" in problem.message for problem in admission.problems)
+@pytest.mark.parametrize(
+    ("size_px", "blocks", "rules", "said"),
+    [
+        (64, 5, {}, None),
+        (64, 6, {}, "at most 5, or resolution-rocket with a size of 128 or more"),
+        (128, 6, {}, None),
+        (32, 5, {}, "at most 4, or resolution-rocket with a size of 64 or more"),
+        (224, 7, {}, "of 224 px away to nothing; buy at most 6"),
+        (64, 6, {"limits": {"imageSizePx": 127}}, "away to nothing; buy at most 5"),
+        (64, 6, {"offTheShelf": ["resolution-rocket"]}, "away to nothing; buy at most 5"),
+    ],
+)
+def test_pooling_must_leave_something(
+    size_px: int, blocks: int, rules: dict[str, object], said: str | None
+) -> None:
+    purchases: list[dict[str, Any]] = [{"item": "neural-turbo-boost", "blocks": blocks}]
+    purchases += [{"item": "resolution-rocket", "size": size_px}] if size_px != 64 else []
+    problems = admit(loadout(*purchases), cohort(budget=1000, **rules)).problems
+    if said is None:
+        assert problems == ()
+    else:
+        (problem,) = problems
+        assert (problem.loc, problem.code) == (
+            ("spec", "purchases", 0, "blocks"), "nothing-left"
+        )  # fmt: skip
+        assert problem.message.endswith(said)
 
 
 def test_a_member_tunes_only_what_is_bought() -> None:

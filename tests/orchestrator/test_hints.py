@@ -27,11 +27,23 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
         ("purchases: [{item: whirl-and-swirl, degrees: 10°}]", "; write 10, without a unit"),
         ("degrees: 10", "; it belongs to a purchase: below `- item: whirl-and-swirl`"),
         ("purchases: [{item: flip-trick, seed: 1}]", "; it belongs under spec"),
+        ("purchases: [{item: flip-trick, size: 96}]",
+         "; it is a parameter of resolution-rocket; allowed here is item, horizontal, vertical"),
+        ("maxArea: 0.1", "; it belongs to a purchase: below `- item: cutout-chaos`"),
+        ("alpha: 1", "below `- item: mixup-mixer or wisdom-extractor`"),
+        ("learningRate 0.02", "; is a colon missing? `learningRate: 0.02`"),
+        ("learningRate:0.02", "; is a colon missing? `learningRate: 0.02`"),
+        ("learningRate = 0.02\n  seed 1", "; is a colon missing? `learningRate: 0.02`"),
+        ("flip-trick", "; a mapping (lines of `key: value`) is wanted"),
+        ("purchases: [{item: ensemble-enchanter, members: [seed 1, {}]}]", "`seed: 1`"),
+        ("purchases: [{item: ensemble-enchanter, members: [{}, "
+         "{items: {resolution-rocket: {size: 96}}}]}]",
+         "cannot differ in resolution-rocket: all images of a job have one size"),
         ("purchases: [{item: data-potion}]", "; did you mean info-infusion?"),
         ("purchases: [{item: Need for Shift}]", "; did you mean tokyo-data-drift?"),
         ("purchases: [{item: 'flip-trick, speed-boost'}]", "; one item a line: `- item: ...`"),
     ],
-)
+)  # fmt: skip
 def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:
     (problem,) = problems(tmp_path, f"{HEAD}spec:\n  {spec}\n")
     assert problem[2].endswith(said)

@@ -1,80 +1,88 @@
-"""The shop: prices, what an item writes into a plan, and what follows from an item's class."""
+"""The shop: prices, names, and what `gamectl shop` shows. What items do is in `test_items`."""
 
 import json
 
 import pytest
 from click.testing import CliRunner
 
-from jobs.plan import DataPlan, MemberPlan
 from orchestrator.cli import main
-from orchestrator.enchanter import MEMBER_ITEMS, MemberItems
-from orchestrator.shop import CATALOG, nearest, unit_price_bnn
+from orchestrator.shop import CATALOG, SHELVES, item_called, nearest, unit_price_bnn, unknown_item
 
-PLAN = MemberPlan(data=DataPlan(fingerprint="f", classes=("a", "b")))
 PRICES_BNN = {
     "info-infusion": 20,
+    "resolution-rocket": 5,
+    "flip-trick": 10,
+    "whirl-and-swirl": 10,
+    "tokyo-data-drift": 5,
+    "foggy-lens": 5,
+    "cutout-chaos": 10,
+    "mixup-mixer": 20,
+    "neural-turbo-boost": 20,
+    "drop-shield": 10,
+    "focus-lens": 0,
     "speed-boost": 0,
     "weight-decay": 20,
-    "whirl-and-swirl": 10,
-    "flip-trick": 10,
-    "tokyo-data-drift": 5,
-    "neural-turbo-boost": 20,
+    "learning-rate-decay": 5,
+    "rate-rollercoaster": 10,
+    "herr-nilssons-friend": 0,
+    "wisdom-extractor": 0,
     "ensemble-enchanter": 60,
 }
-
-
-def changes(key: str, **parameters: object) -> dict[str, object]:
-    """Return what an item changes in a plan, as {"section.field": value}."""
-    plan = CATALOG[key].from_file({"item": key, **parameters}).apply(PLAN)
-    before, after = PLAN.model_dump(), plan.model_dump()
-    return {
-        f"{section}.{name}": after[section][name]
-        for section in ("data", "model", "augment", "optimizer")
-        for name in after[section]
-        if after[section][name] != before[section][name]
-    } | {name: after[name] for name in ("seed", "epochs") if after[name] != before[name]}
+NAMES = {
+    "info-infusion": ["Info Infusion", "Data Potion", "more data"],
+    "resolution-rocket": ["Resolution Rocket", "upsample", "downsample"],
+    "flip-trick": ["Flip Trick", "flip"],
+    "whirl-and-swirl": ["Whirl and Swirl", "rotate"],
+    "tokyo-data-drift": ["Need for Shift: Tokyo Data Drift", "Need for Shift", "shift"],
+    "foggy-lens": ["Foggy Lens", "blur"],
+    "cutout-chaos": ["Missing Pieces", "Cutout Chaos", "Cutout Mask", "cutout", "random erasing"],
+    "mixup-mixer": ["Mixup Mixer", "mixup"],
+    "neural-turbo-boost": ["Neural Turbo Boost"],
+    "drop-shield": ["Drop Shield", "dropout"],
+    "focus-lens": ["Focus Lens", "spatial attention", "attention"],
+    "speed-boost": ["Speed Boost", "momentum"],
+    "weight-decay": ["Weight decay"],
+    "learning-rate-decay": ["Learning rate decay"],
+    "rate-rollercoaster": [
+        "Rate Rollercoaster", "Speed Dial", "learning rate scheduler", "scheduler",
+    ],
+    "herr-nilssons-friend": ["Herr Nilsson's Friend", "focus on one class"],
+    "wisdom-extractor": ["Wisdom Extractor", "knowledge distillation", "distillation"],
+    "ensemble-enchanter": ["Ensemble Enchanter", "ensemble"],
+}  # fmt: skip
 
 
 def test_prices_are_the_rule_books() -> None:
     assert {key: item.price_bnn for key, item in CATALOG.items()} == PRICES_BNN
 
 
+def test_every_item_lies_on_one_shelf() -> None:
+    assert [item for items in SHELVES.values() for item in items] == list(CATALOG.values())
+
+
+@pytest.mark.parametrize("key", CATALOG)
+def test_an_item_is_found_by_every_name(key: str) -> None:
+    for name in [key, *NAMES[key]]:
+        assert item_called(name) is CATALOG[key]
+        assert item_called(name.upper()) is CATALOG[key]
+        if name != key:
+            assert unknown_item(f"'{name}'").endswith(f"; did you mean {key}?")
+
+
+def test_no_name_is_two_items() -> None:
+    for item in CATALOG.values():
+        for name in (item.title, *item.also_called, *item.plain_words):
+            assert item_called(name) is item
+
+
+def test_two_items_in_one_entry_are_told_apart_from_one_with_a_long_name() -> None:
+    assert unknown_item("'dropout and mixup'").endswith("one item a line: `- item: ...`")
+    assert unknown_item("'upsample, downsample'").endswith("did you mean resolution-rocket?")
+
+
 def test_a_cohorts_price_comes_before_the_catalogs() -> None:
     assert unit_price_bnn("speed-boost", {"speed-boost": 7}) == 7
     assert unit_price_bnn("weight-decay", {"speed-boost": 7}) == 20
-
-
-@pytest.mark.parametrize(
-    ("key", "parameters", "changed"),
-    [
-        ("info-infusion", {}, {"data.train_fraction": 1.0}),
-        ("speed-boost", {}, {"optimizer.momentum": 0.9}),
-        ("weight-decay", {}, {"optimizer.weight_decay": 1e-4}),
-        ("whirl-and-swirl", {}, {"augment.rotate_degrees": 15}),
-        ("whirl-and-swirl", {"degrees": 30}, {"augment.rotate_degrees": 30}),
-        ("flip-trick", {}, {"augment.flip_horizontal_p": 0.2, "augment.flip_vertical_p": 0.2}),
-        ("flip-trick", {"horizontal": 1, "vertical": 0}, {"augment.flip_horizontal_p": 1}),
-        ("tokyo-data-drift", {}, {"augment.shift_fraction": 0.1}),
-        ("neural-turbo-boost", {"blocks": 3}, {"model.turbo_blocks": 3}),
-        ("ensemble-enchanter", {"members": [{}, {}]}, {}),
-    ],
-)
-def test_an_item_writes_its_technique_into_the_plan(
-    key: str, parameters: dict[str, object], changed: dict[str, object]
-) -> None:
-    assert changes(key, **parameters) == changed
-
-
-def test_no_two_items_write_the_same_field() -> None:
-    written = [field for item in MEMBER_ITEMS for field in changes(item.key())]
-    assert len(written) == len(set(written))
-
-
-def test_members_may_differ_in_what_carries_no_price() -> None:
-    tunable = {field.alias for field in MemberItems.model_fields.values()}
-    assert tunable == {
-        "speed-boost", "weight-decay", "whirl-and-swirl", "flip-trick", "tokyo-data-drift"
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -94,13 +102,18 @@ def test_nothing_is_near_to_nonsense() -> None:
     assert nearest("qqqq", CATALOG) == ""
 
 
-def test_shop_prints_a_table_that_fits_80_columns() -> None:
-    result = CliRunner().invoke(main, ["shop"], env={"COLUMNS": "80"})
+@pytest.mark.parametrize("columns", [60, 80])
+def test_shop_prints_a_table_that_fits_the_terminal(columns: int) -> None:
+    result = CliRunner().invoke(main, ["shop"], env={"COLUMNS": str(columns)})
     assert result.exit_code == 0
+    lines = result.stdout.splitlines()
     for key, price_bnn in PRICES_BNN.items():
-        line = next(line for line in result.stdout.splitlines() if line.startswith(f"{key} "))
+        line = next(line for line in lines if line.startswith(f"{key} "))
         assert str(price_bnn) in line.split()
-        assert len(line) <= 80
+    assert max(map(len, lines)) <= columns
+    assert [line.strip() for line in lines if line.strip().lower() in SHELVES] == [
+        shelf.upper() for shelf in SHELVES
+    ]
 
 
 def test_shop_gives_one_item_with_its_parameters() -> None:
@@ -109,16 +122,6 @@ def test_shop_gives_one_item_with_its_parameters() -> None:
     assert (item["item"], item["price_bnn"], item["on_the_shelf"]) == ("whirl-and-swirl", 10, True)
     degrees = item["parameters"]["degrees"]
     assert (degrees["default"], degrees["exclusiveMinimum"], degrees["maximum"]) == (15, 0, 180)
-
-
-@pytest.mark.parametrize("key", CATALOG)
-def test_the_example_of_an_item_can_be_bought(key: str, tmp_path) -> None:
-    shown = CliRunner().invoke(main, ["shop", key]).stdout
-    example = shown.partition("In a loadout:\n")[2]
-    head = "apiVersion: game/v1\nkind: Loadout\nmetadata: {team: a}\nspec:\n"
-    (tmp_path / "a.yaml").write_text(head + example)
-    result = CliRunner().invoke(main, ["validate", str(tmp_path)])
-    assert result.exit_code == 0, result.stdout
 
 
 def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
@@ -136,11 +139,13 @@ def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["neural-turbo-boost"], "Neural Turbo Boost: 20 B NN each\n"),
-        (["flip-trick"], "Flip Trick: 10 B NN\n"),
+        (["neural-turbo-boost"], "Neural Turbo Boost (deeper network): 20 B NN each\n"),
+        (["Data Potion"], "Info Infusion or Data Potion (more data): 20 B NN\n"),
+        (["dropout"], "    - item: drop-shield\n      rate: 0.5\n"),
+        (["rate-rollercoaster"], "      schedule: step  # or cosine, one-cycle, plateau\n"),
         (["ensemble-enchanter"], "        - learningRate: 0.05"),
         (["ensemble-enchanter"], "            whirl-and-swirl:\n              degrees: 30\n"),
-        (["Data Potion"], "the shop has no item 'Data Potion'; did you mean info-infusion?"),
+        (["Data Pution"], "the shop has no item 'Data Pution'; did you mean info-infusion?"),
     ],
 )
 def test_shop_says_how_an_item_is_sold_and_written(words: list[str], said: str) -> None:
