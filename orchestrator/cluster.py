@@ -76,5 +76,12 @@ def num_slots_that_fit(resources: Resources) -> int:
     return fits
 
 
+def num_cpus_of() -> int:
+    """The CPUs of the cluster's largest node."""
+    import ray
+
+    return max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+
+
 def _fits_on(node: dict[str, float], wanted: dict[str, float]) -> int:
     return min(int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from jobs.plan import Precision
+from jobs.plan import Normalize, Precision
 from orchestrator.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.shop import ItemKey
 
@@ -101,6 +101,35 @@ class Retry(Model):
     )
 
 
+class TeacherFile(Model):
+    """The teacher that students distil from, where the organizer brings one.
+
+    Without a file it is the one that `gamectl teacher train` kept for this data, or the one in
+    `Pretrained/`. A file with a manifest beside it needs no more words; for a bare state dict the
+    other fields say what it is.
+    """
+
+    file: str | None = Field(
+        default=None, description="a plain state dict (.pt), relative to the cohort's file"
+    )
+    architecture: str = Field(default="resnet18", description="a classifier of torchvision's")
+    image_size_px: int = Field(
+        default=64, ge=8, le=1024, description="images are resized to this side for the teacher"
+    )
+    normalize: Normalize = Field(
+        default="none", description="whether pixels are normalized as for ImageNet's networks"
+    )
+
+
+class Scoring(Model):
+    """Which test images count."""
+
+    exclude_leaked: bool = Field(
+        default=False,
+        description="leave out test images that are also, or nearly, among the training images",
+    )
+
+
 class CohortMetadata(Model):
     """What the cohort is called."""
 
@@ -120,6 +149,8 @@ class CohortSpec(Model):
     resources: Resources = Resources()
     queue: Queue = Queue()
     retry: Retry = Retry()
+    scoring: Scoring = Scoring()
+    teacher: TeacherFile = TeacherFile()
 
 
 class Cohort(Model):

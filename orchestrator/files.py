@@ -7,17 +7,25 @@ each other. Nothing here raises for what a file holds. Next: `gamectl validate` 
 """
 
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.admission import LocatedProblem, Receipt, admit, purchase_problems
+from orchestrator.admission import (
+    DRAWN,
+    DRAWN_CLASSES,
+    LocatedProblem,
+    Receipt,
+    admit,
+    purchase_problems,
+)
 from orchestrator.cohort import Cohort
 from orchestrator.console import printable, shortened
 from orchestrator.draft import Draft, Problem, read_draft
 from orchestrator.loadout import Loadout
+from orchestrator.yaml_nodes import parse
 
-__all__ = ["LoadoutFile", "Problem", "Reading", "read_paths"]
+__all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_paths"]
 
 SUFFIXES = (".yaml", ".yml")
 COHORT_FILE = "cohort.yaml"
@@ -62,13 +70,14 @@ class Reading:
         return all(file.ok for file in self.files)
 
 
-def read_paths(paths: Sequence[Path]) -> Reading:
+def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
     """Read files and folders, and report every problem of every file.
 
     A folder stands for the YAML files in it. Its subfolders, hidden files and other files are left
     alone; those that look as if they were meant are in the result's `skipped`. The file of kind
     Cohort gives the rules, wherever it stands among the paths. Where only files are named and none
     is a cohort, the `cohort.yaml` beside the first gives them; without one, a cohort's defaults do.
+    `other_data` says that the cohort's own data will not be used, so that its classes are unknown.
     """
     drafts: dict[str, Draft] = {}
     folders: list[tuple[Path, list[Draft]]] = []
@@ -89,7 +98,14 @@ def read_paths(paths: Sequence[Path]) -> Reading:
             empty = Draft(folder)
             empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
-    return _reading(list(drafts.values()), tuple(map(str, skipped)))
+    return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data)
+
+
+def located(file: LoadoutFile, problems: Iterable[LocatedProblem]) -> tuple[Problem, ...]:
+    """Put problems that were found later, once the data was known, at their lines in the file."""
+    draft = Draft(Path(file.path), text=file.text, document=parse(file.text))
+    draft.add_located(problems)
+    return tuple(draft.problems)
 
 
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
@@ -141,7 +157,7 @@ def _is_cohort(draft: Draft) -> bool:
     return draft.kind == "Cohort" or (draft.kind is None and draft.path.name == COHORT_FILE)
 
 
-def _reading(drafts: list[Draft], skipped: tuple[str, ...]) -> Reading:
+def _reading(drafts: list[Draft], skipped: tuple[str, ...], other_data: bool) -> Reading:
     """Hold the files against the cohort and against each other."""
     cohorts = [draft for draft in drafts if _is_cohort(draft)]
     for another in cohorts[1:]:
@@ -150,20 +166,21 @@ def _reading(drafts: list[Draft], skipped: tuple[str, ...]) -> Reading:
     rules: Cohort | None = Cohort()
     if cohorts:
         rules = cohorts[0].model if isinstance(cohorts[0].model, Cohort) else None
-    receipts = {id(draft): _admit(draft, rules) for draft in drafts}
+    receipts = {id(draft): _admit(draft, rules, other_data) for draft in drafts}
     _compare_teams(drafts)
     files = tuple(_finished(draft, receipts[id(draft)]) for draft in drafts)
     return Reading(rules or Cohort(), cohorts[0].path if cohorts else None, files, skipped)
 
 
-def _admit(draft: Draft, rules: Cohort | None) -> Receipt | None:
+def _admit(draft: Draft, rules: Cohort | None, other_data: bool) -> Receipt | None:
     """Add what the cohort has against a loadout; without rules, what is wrong under any."""
     if not isinstance(draft.model, Loadout):
         return None
     if rules is None:
         draft.add_located(purchase_problems(draft.model))
         return None
-    admission = admit(draft.model, rules)
+    drawn = rules.spec.data.source == DRAWN and not other_data
+    admission = admit(draft.model, rules, DRAWN_CLASSES if drawn else ())
     draft.add_located(admission.problems)
     return admission.receipt
 

@@ -23,6 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.plan import EpochReport
 from orchestrator.console import printable
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member, newest_revisions
@@ -193,5 +194,29 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             if not console.is_terminal and done == 1:
                 console.print(f"{label}: {total}")
             bars.update(task, completed=done, total=total, visible=True)
+
+        yield update
+
+
+@contextmanager
+def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
+    """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        task = bars.add_task(label, total=num_epochs)
+
+        def update(report: EpochReport) -> None:
+            said = f"{label}: {report.val_accuracy:.1%} on validation images"
+            if not console.is_terminal:
+                console.print(f"epoch {report.epoch} of {num_epochs}, {said}", highlight=False)
+            bars.update(task, completed=report.epoch, description=said)
 
         yield update

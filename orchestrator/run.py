@@ -12,13 +12,14 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.cluster import num_slots_that_fit, ray_cluster
 from orchestrator.controller import Controller
 from orchestrator.errors import GameError
-from orchestrator.finish import validation_labels
+from orchestrator.finish import validation_truth
 from orchestrator.lease import hold_lease
-from orchestrator.live import LiveView
+from orchestrator.live import LiveView, progress
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Ledger, Store, Submitted
 from orchestrator.submission import Prepared
+from orchestrator.teachings import TeacherWeights, teachings
 from orchestrator.tracking.background import Tracker
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
@@ -47,6 +48,8 @@ def run(
         return Projection(experiment, store, artifacts, cohort.name)
 
     with hold_lease(store, cohort.name, time.time) as ledger:
+        if prepared.teacher is not None:  # before a plan names it
+            TeacherWeights(settings.artifacts).keep(prepared.teacher.spec, prepared.teacher.weights)
         submitted = submission.submit(prepared, ledger, time.time())
         waiting = [job for job in store.jobs(cohort.name) if not job.phase.terminal]
         on_submitted(submitted, len(waiting))
@@ -71,7 +74,11 @@ def _control(
     # Jobs of an earlier submission wait as well, perhaps for images of another size.
     sizes_px = {plan.data.image_size_px for job in waiting for plan in store.plans(job.id)}
     data = submission.training_images(prepared, sizes_px, settings)
-    pool = RaySlots(num_slots, resources, data)
+    plans = [plan for job in waiting for plan in store.plans(job.id)]
+    taught = teachings(
+        plans, data, TeacherWeights(settings.artifacts), settings.teacher_logits, progress
+    )
+    pool = RaySlots(num_slots, resources, data, taught)
     try:
         with LiveView(num_slots) as view:
             Controller(
@@ -80,7 +87,7 @@ def _control(
                 ledger=ledger,
                 pool=pool,
                 artifacts=Artifacts(settings.artifacts),
-                labels=validation_labels(data),
+                truth=validation_truth(data),
                 clock=time.time,
                 on_change=view.show,
             ).run()

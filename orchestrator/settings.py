@@ -79,6 +79,16 @@ class Settings(BaseSettings):
         return self.root / "cache" / "data"
 
     @property
+    def teacher_logits(self) -> Path:
+        """Folder of what teachers say about images; safe to delete."""
+        return self.root / "cache" / "teachers"
+
+    @property
+    def teachers(self) -> Path:
+        """Folder of the teachers that were trained here."""
+        return self.root / "teachers"
+
+    @property
     def scores(self) -> Path:
         """Folder of the organizer's scores."""
         return self.root / "scores"

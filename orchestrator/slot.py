@@ -1,7 +1,8 @@
 """A slot: the warm Ray actor that trains one member after another through Ray Train.
 
-In: a member plan, as JSON, and a reference to the images. Out: the member's result, its epochs on
-demand while it trains. Next on the path: `slots`, which keeps a pool of these.
+In: a plan, as JSON, and references to the images and to a teacher. Out: the member's result, its
+epochs on demand while it trains. Next on the path: `slots`, which keeps a pool of these; a teacher
+is trained in a slot of its own by `teacher_trainer`.
 
 A slot keeps its process, and with it torch and Ray Train, between members: `TorchTrainer` in local
 mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s. With
@@ -16,16 +17,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
 
 from jobs.errors import Stopped
 from jobs.memory import keep_freed_memory
-from jobs.plan import EpochReport, MemberPlan
+from jobs.plan import EpochReport, MemberPlan, TeacherPlan
+from jobs.teacher_training import train_teacher
 from jobs.train import MemberResult, train_member
 from orchestrator.news import TimedReport
+
+Trainee = Literal["member", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,19 @@ class Slot:
         return str(ray.get_runtime_context().get_node_id())[:12]
 
     def train(
-        self, run: str, plan_json: str, data: list[Any], workers: dict[str, float] | None
+        self,
+        run: str,
+        trainee: Trainee,
+        plan_json: str,
+        inputs: list[Any],
+        workers: dict[str, float] | None,
     ) -> tuple[MemberResult | Raised | None, list[TimedReport]]:
-        """Trains one member; returns its result and the reports that were not drained yet.
+        """Trains one network; returns its result and the reports that were not drained yet.
 
-        `data` holds one reference to `LabelledImages`. `workers` are the resources of a worker
-        group, or None for local mode. None instead of a result: the member was stopped.
+        `inputs` holds a reference to `LabelledImages`, and where the plan asks for it a second one:
+        to a member's `Teaching`, or to the state dict that a teacher starts from. `workers` are the
+        resources of a worker group, or None for local mode. None instead of a result: the network
+        was stopped.
         """
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -79,7 +90,7 @@ class Slot:
             outcome = (
                 TorchTrainer(
                     loop,
-                    train_loop_config={"plan": plan_json, "data": data},
+                    train_loop_config={"trainee": trainee, "plan": plan_json, "inputs": inputs},
                     scaling_config=scaling,
                     run_config=RunConfig(name=run.replace("/", "-"), storage_path=storage),
                 )
@@ -116,10 +127,14 @@ def _train_loop(
                 raise Stopped
 
         keep_freed_memory()
-        plan = MemberPlan.model_validate_json(config["plan"])
-        images = ray.get(config["data"][0])
+        images, *others = [ray.get(ref) for ref in config["inputs"]]
+        other = others[0] if others else None
         try:
-            return train_member(plan, images, report, should_stop)
+            if config["trainee"] == "teacher":
+                plan = TeacherPlan.model_validate_json(config["plan"])
+                return train_teacher(plan, images, other, report, should_stop)
+            member = MemberPlan.model_validate_json(config["plan"])
+            return train_member(member, images, report, should_stop, other)
         except Stopped:
             return None
         except RayError:

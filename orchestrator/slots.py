@@ -16,6 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from jobs.errors import Diverged
 from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
+from jobs.teacher import Teaching
 from jobs.train import MemberResult
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
@@ -24,6 +25,7 @@ from orchestrator.phases import Blame, Reason
 from orchestrator.schedule import SlotState
 from orchestrator.slot import Raised, Slot
 from orchestrator.state import MemberKey
+from orchestrator.teachings import TeachingKey, teaching_key
 
 STARTS_IN_A_ROW = 3
 """After so many slots that died before they were ready the cluster is taken to be broken."""
@@ -52,15 +54,17 @@ class _Handle:
 class RaySlots:
     """A fixed number of slots on the connected Ray cluster; one that dies is replaced.
 
-    `data` holds the training images by size in pixels; they are put into the object store once and
-    mapped by every slot of a node.
+    `data` holds the training images by size in pixels, `teachings` what students are given of their
+    teachers; both are put into the object store once and mapped by every slot of a node.
     """
 
     num_slots: int
     resources: Resources
     data: Mapping[int, LabelledImages]
+    teachings: Mapping[TeachingKey, Teaching] = field(default_factory=dict)
     _slots: dict[str, _Handle] = field(default_factory=dict)
     _refs: dict[int, Any] = field(default_factory=dict)
+    _teaching_refs: dict[TeachingKey, Any] = field(default_factory=dict)
     _num_made: int = 0
     _failed_starts: int = 0
 
@@ -70,6 +74,7 @@ class RaySlots:
             size_px: ray.put(replace(images, images=np.asarray(images.images)))
             for size_px, images in self.data.items()
         }
+        self._teaching_refs = {key: ray.put(value) for key, value in self.teachings.items()}
         for _ in range(self.num_slots):
             self._add()
 
@@ -89,8 +94,12 @@ class RaySlots:
         workers = None
         if self.resources.trainer == "workers":
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
+        inputs = [self._refs[plan.data.image_size_px]]
+        key_of_teaching = teaching_key(plan)
+        if key_of_teaching is not None:
+            inputs.append(self._teaching_refs[key_of_teaching])
         handle.training = handle.actor.train.remote(
-            handle.run, plan.model_dump_json(), [self._refs[plan.data.image_size_px]], workers
+            handle.run, "member", plan.model_dump_json(), inputs, workers
         )
 
     def stop(self, slot: str) -> None:

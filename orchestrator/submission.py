@@ -8,16 +8,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.drawn_monkeys import ensure_drawn
 from jobs.images import DecodedFolder, LabelledImages, decode
-from orchestrator.admission import combine_of, member_plans
+from jobs.plan import MemberPlan
+from orchestrator.admission import data_problems
 from orchestrator.cohort import Cohort
-from orchestrator.files import LoadoutFile, Reading
+from orchestrator.errors import Refused
+from orchestrator.files import LoadoutFile, Reading, located
+from orchestrator.member_plans import combine_of, member_plans
 from orchestrator.schedule import expected_work
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
 from orchestrator.store import Ledger, NewJob, Submitted
+
+if TYPE_CHECKING:
+    from orchestrator.teachers import Teacher
 
 DRAWN = "drawn"
 
@@ -40,6 +47,8 @@ class Prepared:
     decoded: DecodedFolder
     sizes_px: tuple[int, ...]
     jobs: tuple[NewJob, ...]
+    teacher: "Teacher | None"
+    """What students of this submission learn from; None where nobody distils."""
 
 
 def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -> Path:
@@ -79,7 +88,8 @@ def prepare(
 ) -> Prepared:
     """Decodes the data at every size that is asked for, and resolves the members' plans.
 
-    Raises `jobs.errors.DataError` where the data can't be used.
+    Raises `jobs.errors.DataError` where the data can't be used, and `Refused` where a loadout does
+    not fit it, or a teacher is wanted and there is none that fits.
     """
     cohort = reading.cohort
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
@@ -87,12 +97,15 @@ def prepare(
     skip_broken = cohort.spec.data.skip_broken_images
     decoded = decode_source(source, sizes_px, skip_broken, settings, progress)
     folder = decoded.folder
+    _check_fit(admitted, folder.classes)
+    teacher = _teacher(admitted, reading, decoded, settings)
     return Prepared(
         cohort=cohort,
         data=DataRecord(source, folder.fingerprint, folder.test_fingerprint, folder.classes),
         decoded=decoded,
         sizes_px=tuple(sizes_px),
-        jobs=tuple(_new_job(file, cohort, decoded) for file in admitted),
+        jobs=tuple(_new_job(file, cohort, decoded, teacher) for file in admitted),
+        teacher=teacher,
     )
 
 
@@ -120,16 +133,57 @@ def _sizes_px(file: LoadoutFile, cohort: Cohort) -> Sequence[int]:
     return [plan.data.image_size_px for plan in plans]
 
 
-def _new_job(file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder) -> NewJob:
+def _check_fit(admitted: Sequence[LoadoutFile], classes: Sequence[str]) -> None:
+    """Refuses loadouts that name what the data does not have."""
+    lines = []
+    for file in admitted:
+        assert file.loadout is not None
+        lines += [
+            f"{each.path}:{each.line}:{each.column}  {each.code}  {each.message}"
+            for each in located(file, data_problems(file.loadout, classes))
+        ]
+    if lines:
+        raise Refused("\n".join(["loadouts do not fit the data:", *lines]))
+
+
+def _teacher(
+    admitted: Sequence[LoadoutFile], reading: Reading, decoded: DecodedFolder, settings: Settings
+) -> "Teacher | None":
+    plans = [plan for file in admitted for plan in _plans(file, reading.cohort, decoded)]
+    students = [plan for plan in plans if plan.distill is not None]
+    if not students:
+        return None
+
+    from orchestrator.teachers import find_teacher  # torch, which only distillation needs here
+
+    beside = reading.cohort_path.parent if reading.cohort_path else Path()
+    own = reading.cohort.spec.teacher
+    return find_teacher(settings.teachers, own, beside, students[0].data)
+
+
+def _plans(file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder) -> tuple[MemberPlan, ...]:
+    assert file.loadout is not None
+    return member_plans(file.loadout, cohort, decoded.folder.classes, decoded.folder.fingerprint)
+
+
+def _taught(plan: MemberPlan, teacher: "Teacher | None") -> MemberPlan:
+    if plan.distill is None or teacher is None:
+        return plan
+    distill = plan.distill.model_copy(update={"teacher": teacher.spec})
+    return plan.model_copy(update={"distill": distill})
+
+
+def _new_job(
+    file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder, teacher: "Teacher | None"
+) -> NewJob:
     assert file.loadout is not None
     assert file.receipt is not None
-    folder = decoded.folder
-    plans = member_plans(file.loadout, cohort, folder.classes, folder.fingerprint)
+    plans = tuple(_taught(plan, teacher) for plan in _plans(file, cohort, decoded))
     return NewJob(
         team=file.loadout.team,
         loadout=file.text,
         receipt=file.receipt.to_dict(),
         combine=combine_of(file.loadout),
         plans=plans,
-        work=tuple(expected_work(plan, len(folder.training)) for plan in plans),
+        work=tuple(expected_work(plan, len(decoded.folder.training)) for plan in plans),
     )

@@ -58,7 +58,9 @@ def command(
     interrupted, or failed by the cluster's fault. The exit code is 0 once every job has ended,
     whether it succeeded or failed, 1 if the cohort could not be run, and 130 after Ctrl-C.
     """
-    name, num_succeeded = run_cohort(read_paths(paths), data, skip_refused, cpus, Settings())
+    name, num_succeeded = run_cohort(
+        read_paths(paths, other_data=data is not None), data, skip_refused, cpus, Settings()
+    )
     if num_succeeded:
         console.print_note(f"next: gamectl score --cohort {name}")
 

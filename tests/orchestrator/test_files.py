@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from orchestrator import yaml_nodes
-from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.admission import data_problems
+from orchestrator.files import LoadoutFile, Reading, located, read_paths
+from orchestrator.shop import CATALOG
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
 REFUSED = LOADOUTS / "refused"
@@ -54,7 +56,18 @@ def test_the_demo_is_in_order() -> None:
     assert len(loadouts) >= 6
     assert 3 in {loadout.num_members for loadout in loadouts}
     bought = {item.item for loadout in loadouts for item in loadout.spec.purchases}
-    assert len(bought) == 8
+    assert bought == set(CATALOG)
+
+
+def test_the_drawn_classes_are_checked_unless_other_data_is_meant(tmp_path: Path) -> None:
+    howler = loadout(spec="{purchases: [{item: herr-nilssons-friend, className: howler}]}")
+    path = write(tmp_path, x=howler) / "x.yaml"
+    (file,) = read_paths([path]).files
+    assert [problem.code for problem in file.problems] == ["unknown-class"]
+    (file,) = read_paths([path], other_data=True).files
+    assert file.ok
+    (problem,) = located(file, data_problems(file.loadout, ["gibbon"]))
+    assert (problem.line, problem.code) == (5, "unknown-class")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,282 @@
+"""`gamectl teacher`: the networks that wisdom-extractor's students learn from.
+
+In: a cohort's data and the weights to start from. Out: a trained teacher, kept for that data; a
+list of those that there are; their accuracy on the test set, for the organizer. Next: loadouts that
+buy wisdom-extractor are submitted.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator import console
+from orchestrator.cli.common import make_home, output_option
+from orchestrator.errors import NotFound, Refused
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.images import DecodedFolder
+    from jobs.plan import DataPlan
+    from orchestrator.files import Reading
+
+# From random weights, and from trained ones, which want smaller steps and fewer of them.
+FROM_NOTHING = {"epochs": 40, "learning_rate": 0.05}
+FINE_TUNED = {"epochs": 10, "learning_rate": 0.005}
+
+cohort_file_option = click.option(
+    "--cohort-file",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="The cohort whose data and validation split count; the drawn monkeys by default.",
+)
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+)
+
+
+@click.group("teacher")
+def command() -> None:
+    """Train and show the teachers that wisdom-extractor's students learn from."""
+
+
+@command.command(
+    "train",
+    epilog="""\b
+    Example:
+      gamectl teacher train
+      gamectl teacher train --data photos/monkeys --weights imagenet --size 224
+      gamectl teacher train --architecture mobilenet_v2 --weights backbone.pth""",
+)
+@cohort_file_option
+@data_option
+@click.option(
+    "--architecture", default="resnet18", show_default=True, help="A classifier of torchvision's."
+)
+@click.option(
+    "--weights",
+    default="none",
+    show_default=True,
+    metavar="imagenet|none|FILE",
+    help="What it starts from: torchvision's ImageNet weights (downloaded), nothing, or a plain "
+    "state dict in torchvision's keys, with any last layer or without.",
+)
+@click.option(
+    "--size", default=64, show_default=True, type=click.IntRange(8, 1024), help="Image side, px."
+)
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="40; 10 from trained weights.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, 10, min_open=True),
+    help="The highest of the cycle: 0.05; 0.005 from trained weights.",
+)
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2, 8192))
+@click.option(
+    "--patience",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Stop after so many epochs without a lower validation loss.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--cpus", type=click.IntRange(min=1), help="CPUs, and threads; all by default.")
+@click.option("--gpu", is_flag=True, help="Train on a GPU.")
+@click.option(
+    "-o",
+    "file",
+    metavar="FILE.pt",
+    type=click.Path(path_type=Path),
+    help="Write it there, instead of keeping it in the home folder.",
+)
+def train(
+    cohort_file: Path | None,
+    data: Path | None,
+    architecture: str,
+    weights: str,
+    size: int,
+    epochs: int | None,
+    learning_rate: float | None,
+    batch_size: int,
+    patience: int,
+    seed: int,
+    cpus: int | None,
+    gpu: bool,
+    file: Path | None,
+) -> None:
+    """Train a teacher on a cohort's training images, and keep it for that data.
+
+    Validation images only say when to stop; the epoch with the lowest validation loss is kept. Test
+    images play no part. A cohort with the same data and split finds the teacher by itself.
+    """
+    if file is not None and file.suffix != ".pt":
+        raise click.BadParameter(f"'{file}' does not end in .pt", param_hint="-o")
+    settings = Settings()
+    make_home(settings)
+
+    # Imported here: `--help` and wrong usage need none of them.
+    from jobs.plan import TeacherPlan
+    from orchestrator.cluster import num_cpus_of, ray_cluster
+    from orchestrator.live import epoch_progress
+    from orchestrator.teachers import initial_state, keep_teacher, kept_path
+
+    initial = initial_state(architecture, weights)
+    decoded, data_plan = _data(cohort_file, data, size, settings)
+    recipe = FROM_NOTHING if initial is None else FINE_TUNED
+    with ray_cluster(settings.ray_address, cpus):
+        from orchestrator.teacher_trainer import train_on_ray  # once Ray's settings stand
+
+        threads = cpus or num_cpus_of()
+        plan = TeacherPlan(
+            data=data_plan,
+            architecture=architecture,
+            normalize="none" if initial is None else "imagenet",
+            initial_sha256="" if initial is None else initial.sha256,
+            learning_rate=learning_rate or recipe["learning_rate"],
+            batch_size=batch_size,
+            epochs=epochs or int(recipe["epochs"]),
+            patience_epochs=patience,
+            seed=seed,
+            threads=threads,
+            device="cuda" if gpu else "cpu",
+        )
+        with epoch_progress(f"training {architecture}", plan.epochs) as show:
+            result = train_on_ray(
+                plan,
+                decoded.training(size),
+                None if initial is None else initial.state,
+                threads,
+                1 if gpu else 0,
+                show,
+            )
+    target = file or kept_path(settings.teachers, data_plan)
+    manifest = keep_teacher(target, plan, result, decoded.training(size))
+    console.print_note(
+        f"{architecture}: {manifest.val_accuracy:.1%} on {len(result.val_probs)} validation "
+        f"images; kept in {target}"
+    )
+
+
+@command.command("list")
+@output_option
+def list_teachers(output: str) -> None:
+    """List the teachers that there are, with what they were made for."""
+    from orchestrator.teachers import kept_teachers
+
+    found = kept_teachers(Settings().teachers)
+    if output == "json":
+        rows = [{"path": str(path), **manifest.model_dump()} for path, manifest in found]
+        console.print_json({"teachers": rows})
+        return
+    console.print_table(
+        ["FILE", "NETWORK", "SIZE", "DATA", "VALIDATION"],
+        [
+            (path.name, m.architecture, m.image_size_px, m.fingerprint[:8], f"{m.val_accuracy:.1%}")
+            for path, m in found
+        ],
+        right=["SIZE", "VALIDATION"],
+    )
+    if not found:
+        console.print_note("no teacher yet; `gamectl teacher train` makes one")
+
+
+@command.command(
+    "score",
+    epilog="""\b
+    Example:
+      gamectl teacher score
+      gamectl teacher score --data photos/monkeys --exclude-leaked""",
+)
+@cohort_file_option
+@data_option
+@click.option("--exclude-leaked", is_flag=True, help="Leave out test images that leak.")
+@output_option
+def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, output: str) -> None:
+    """Evaluate the teacher of a cohort's data on the test set; for the organizer's eyes."""
+    settings = Settings()
+    make_home(settings)
+
+    from jobs.duplicates import leaked_test_images
+    from jobs.metrics import score as score_of
+    from jobs.teacher import Teaching, teacher_logits
+    from orchestrator.live import progress
+    from orchestrator.scoring import scored_images
+    from orchestrator.teachers import find_teacher
+
+    reading = _reading(cohort_file)
+    decoded, data_plan = _data(cohort_file, data, None, settings)
+    beside = reading.cohort_path.parent if reading.cohort_path else Path()
+    teacher = find_teacher(settings.teachers, reading.cohort.spec.teacher, beside, data_plan)
+    decoded, data_plan = _data(cohort_file, data, teacher.spec.image_size_px, settings)
+    leaked: frozenset[str] = frozenset()
+    if exclude_leaked:
+        with progress("looking for leaked images") as show:
+            leaked = leaked_test_images(decoded.folder, settings.image_cache, show)
+    test = scored_images(decoded, teacher.spec.image_size_px, leaked)
+    with progress("asking the teacher") as show:
+        logits = teacher_logits(
+            Teaching(teacher.spec, teacher.weights), test.images,
+            len(data_plan.classes), 1, show,
+        )  # fmt: skip
+    result = score_of(test.labels, logits)
+    left_out = len(decoded.folder.test) - len(test.labels)
+    if output == "json":
+        console.print_json(
+            {
+                "teacher": str(teacher.path),
+                "architecture": teacher.spec.architecture,
+                "accuracy": result.accuracy,
+                "accuracy_low": result.accuracy_low,
+                "accuracy_high": result.accuracy_high,
+                "test_images": len(test.labels),
+                "test_images_left_out": left_out,
+            }
+        )
+        return
+    leaks = f" ({left_out} leaked ones left out)" if exclude_leaked else ""
+    console.print_text(
+        f"{teacher.spec.architecture}: {result.accuracy:.1%} "
+        f"({result.accuracy_low:.1%} - {result.accuracy_high:.1%}) "
+        f"on {len(test.labels)} of {len(decoded.folder.test)} test images{leaks}"
+    )
+    console.print_note(f"teacher: {teacher.path}")
+
+
+def _reading(cohort_file: Path | None) -> "Reading":
+    from orchestrator.files import read_paths
+
+    reading = read_paths([cohort_file] if cohort_file else [])
+    lines = [
+        f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}"
+        for file in reading.files
+        for p in file.problems
+    ]
+    if lines:
+        raise Refused("\n".join(["the cohort cannot be used:", *lines]))
+    if cohort_file is not None and reading.cohort_path is None:
+        raise NotFound(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
+    return reading
+
+
+def _data(
+    cohort_file: Path | None, data: Path | None, size_px: int | None, settings: Settings
+) -> tuple["DecodedFolder", "DataPlan"]:
+    """The cohort's images at this size (none, to know the data only), and its split."""
+    from jobs.plan import DataPlan
+    from orchestrator import submission
+    from orchestrator.live import progress
+
+    reading = _reading(cohort_file)
+    rules = reading.cohort.spec.data
+    source = submission.source_of(reading, data)
+    sizes = [] if size_px is None else [size_px]
+    decoded = submission.decode_source(source, sizes, rules.skip_broken_images, settings, progress)
+    return decoded, DataPlan(
+        fingerprint=decoded.folder.fingerprint,
+        classes=decoded.folder.classes,
+        image_size_px=size_px or 64,
+        validation_fraction=rules.validation_fraction,
+        train_fraction=1.0,
+        split_seed=rules.split_seed,
+    )

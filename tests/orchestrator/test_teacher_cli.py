@@ -1,0 +1,153 @@
+"""`gamectl teacher`, and students of the teacher that it trained, on real Ray."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torchvision import models
+
+from orchestrator.cli import main
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+
+pytestmark = pytest.mark.usefixtures("home")
+
+SMALL = "mobilenet_v3_small"
+TRAIN = (
+    "teacher", "train", "--architecture", SMALL, "--size", "32", "--epochs", "2", "--cpus", "1"
+)  # fmt: skip
+STUDENT = "epochs: 2\nbatchSize: 4\npurchases:\n  - item: wisdom-extractor\n"
+AUGMENTED = STUDENT + "  - item: flip-trick\n"
+PAIR = STUDENT + "  - {item: ensemble-enchanter, members: [{}, {learningRate: 0.05}]}\n"
+
+WriteCohort = Callable[..., Path]
+
+
+def gamectl(*words: object) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+def weights(home: Path, team: str) -> list[bytes]:
+    return [
+        path.read_bytes() for path in sorted((home / "artifacts").rglob(f"{team}/*/m*.safetensors"))
+    ]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_teacher_is_trained_and_students_learn_from_it(
+    write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort(
+        {"plain": STUDENT, "flipped": AUGMENTED, "pair": PAIR, "alone": "epochs: 2\nbatchSize: 4\n"}
+    )
+    missing = gamectl("submit", folder, "--data", photos)
+    assert missing.exit_code == 1
+    assert "wisdom-extractor needs a teacher" in missing.stderr
+    assert "gamectl teacher train" in missing.stderr
+    assert not (home / "store.db").exists()
+
+    trained = gamectl(*TRAIN, "--data", photos)
+    assert trained.exit_code == 0, trained.output
+    assert "epoch 2 of 2" in trained.stderr
+    listed = json.loads(gamectl("teacher", "list", "-o", "json").stdout)["teachers"]
+    (teacher,) = (entry for entry in listed if entry["architecture"] == SMALL)
+    assert (teacher["image_size_px"], teacher["classes"]) == (32, ["n0", "n1", "n2"])
+    scored = json.loads(gamectl("teacher", "score", "--data", photos, "-o", "json").stdout)
+    assert scored["test_images"] == 18
+    assert scored["teacher"] == teacher["path"]
+
+    done = gamectl("submit", folder, "--data", photos)
+    assert done.exit_code == 0, done.output
+    store = Store(Settings().store_url)
+    jobs = store.jobs("small")
+    assert {job.phase for job in jobs} == {"Succeeded"}
+    plans = {job.team: store.plans(job.id)[0] for job in jobs}
+    store.close()
+    assert plans["plain"].distill.teacher.sha256 == teacher["sha256"]
+    assert plans["alone"].distill is None
+    # The same settings and seed, with and without a teacher, and with one member more.
+    assert weights(home, "plain")[0] != weights(home, "alone")[0]
+    assert weights(home, "plain")[0] == weights(home, "pair")[0]
+    assert weights(home, "flipped")[0] != weights(home, "plain")[0]
+
+    # Another teacher makes another job of the same loadout, and of nobody else's.
+    gamectl(*TRAIN, "--seed", "1", "--data", photos)
+    again = gamectl("submit", folder, "--data", photos)
+    assert "3 jobs submitted, 1 unchanged" in again.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_teacher_starts_from_a_backbone_and_goes_where_it_is_told(
+    photos: Path, tmp_path: Path
+) -> None:
+    backbone = models.get_model(SMALL, weights=None, num_classes=1000).state_dict()
+    torch.save(
+        {k: v for k, v in backbone.items() if not k.startswith("classifier")}, tmp_path / "b.pth"
+    )
+    target = tmp_path / "out" / "Pretrained.pt"
+    done = gamectl(*TRAIN, "--data", photos, "--weights", tmp_path / "b.pth", "-o", target)
+    assert done.exit_code == 0, done.output
+    assert torch.load(target, weights_only=True)["classifier.3.bias"].dtype == torch.float16
+    manifest = json.loads(target.with_suffix(".json").read_text())
+    assert manifest["normalize"] == "imagenet"
+    assert len(manifest["plan"]["initial_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--architecture", "resnet19"], "no classifier 'resnet19'"),
+        (["--weights", "nope.pth"], "cannot read the weights nope.pth"),
+        (["-o", "teacher.bin"], "does not end in .pt"),
+        (["--size", "4"], "4 is not in the range"),
+    ],
+)
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_mistakes_are_told_without_a_traceback(words: list[str], said: str, photos: Path) -> None:
+    result = gamectl("teacher", "train", "--data", photos, *words)
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_without_any_teacher_the_list_says_how_to_make_one(home: Path) -> None:
+    result = gamectl("teacher", "list", "-o", "json")
+    assert {entry["path"] for entry in json.loads(result.stdout)["teachers"]} <= {
+        str(Path("Pretrained/Pretrained-Resnet18.pt").absolute())
+    }
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cohort_names_a_file_of_its_own(
+    write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort(
+        {"plain": STUDENT},
+        spec=f"  teacher: {{file: mine.pt, architecture: {SMALL}, imageSizePx: 32}}\n",
+    )
+    (folder / "mine.pt").write_bytes(b"GIF89a")
+    refused = gamectl("submit", folder, "--data", photos)
+    assert refused.exit_code == 1
+    assert "mine.pt is no plain state dict, or is damaged" in refused.stderr
+    torch.save(
+        models.get_model(SMALL, weights=None, num_classes=10).state_dict(), folder / "mine.pt"
+    )
+    refused = gamectl("submit", folder, "--data", photos)
+    assert "tells 10 classes apart; the data has 3" in refused.stderr
+    assert not (home / "store.db").exists()
+    torch.save(
+        models.get_model(SMALL, weights=None, num_classes=3).state_dict(), folder / "mine.pt"
+    )
+    done = gamectl("submit", folder, "--data", photos)
+    assert "1 Succeeded" in done.stderr, done.output
