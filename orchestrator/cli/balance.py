@@ -1,0 +1,171 @@
+"""`gamectl balance`: what each loadout is worth, measured by running it with several seeds.
+
+In: loadouts and their cohort file. Out: a table of mean test accuracies, and a section of a
+Markdown file. The runs are ordinary jobs of a side cohort, submitted and scored by the commands
+`submit` and `score`; nothing is published.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator import console
+from orchestrator.cli.common import make_home, open_store
+from orchestrator.errors import Refused
+from orchestrator.files import Reading, read_paths
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.balance import Balance
+
+BASELINE = "none"
+
+
+@click.command(
+    "balance",
+    epilog="""\b
+    Example:
+      gamectl balance loadouts/balance --seeds 3 -o loadouts/BALANCE.md
+      gamectl balance loadouts/balance --data photos/monkeys --output json""",
+)
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of a loadout."
+)
+@click.option(
+    "--baseline",
+    metavar="TEAM",
+    help=f"The loadout that the others are compared with; `{BASELINE}`, where it is there.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+)
+@click.option(
+    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
+)
+@click.option(
+    "-o",
+    "file",
+    metavar="FILE.md",
+    type=click.Path(path_type=Path),
+    help="Write the table into this file's section for the data; the rest of it stays.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
+def command(
+    paths: tuple[Path, ...],
+    seeds: int,
+    baseline: str | None,
+    data: Path | None,
+    cpus: int | None,
+    file: Path | None,
+    output: str,
+) -> None:
+    """Measure what loadouts are worth: run each with several seeds and compare.
+
+    The first run has the loadout's own seeds, the next ones have them moved by 1000, 2000, ... An
+    interrupted measurement goes on where it was; with other data, it starts anew.
+    """
+    if file is not None and file.suffix != ".md":
+        raise click.BadParameter(
+            f"'{file}' does not end in .md; --output json is for programs", param_hint="-o"
+        )
+    reading, settings = read_paths(paths, other_data=data is not None), Settings()
+
+    # Imported here: wrong usage needs none of them.
+    from orchestrator import balance_table as written
+    from orchestrator.balance import section_name
+    from orchestrator.submission import source_of
+
+    section = section_name(source_of(reading, data))
+    if file is not None:
+        written.read_for_update(file, section)  # before hours of training, not after
+    result = measure(reading, seeds, baseline, data, cpus, settings)
+    if output == "json":
+        console.print_json(result.to_dict())
+    else:
+        columns, rows = written.table(result)
+        console.print_table(columns, rows, right=written.NUMBERS)
+        console.print_note(f"\n{written.legend(result)}")
+    if file is not None:
+        words = _words(paths, seeds, baseline, data, file)
+        text = written.read_for_update(file, section)
+        text = written.updated(text, section, written.section(result, section, words))
+        file.write_text(text, encoding="utf-8")
+        console.print_note(f"written into {file}, section {section}")
+
+
+def measure(
+    reading: Reading,
+    num_seeds: int,
+    baseline: str | None,
+    data: Path | None,
+    cpus: int | None,
+    settings: Settings,
+) -> "Balance":
+    """Runs and scores what is left to do of the side cohort, and sums it up.
+
+    Raises a `GameError` where a loadout is refused or the cohort can't be run.
+    """
+    from jobs.images import scan
+    from orchestrator.balance import balance, data_label, known_baseline, side_cohort
+    from orchestrator.cli.score import score_cohort
+    from orchestrator.cli.submit import run_cohort
+    from orchestrator.live import progress
+    from orchestrator.scorebook import read_scores
+    from orchestrator.submission import data_root, source_of
+
+    _check(reading)
+    teams = [file.loadout.team for file in reading.files if file.loadout is not None]
+    baseline = known_baseline(baseline, BASELINE, teams)
+    make_home(settings)
+    source = source_of(reading, data)
+    label = data_label(source, scan(data_root(source, settings, progress)).fingerprint)
+    cohort, _ = run_cohort(side_cohort(reading, num_seeds, label), data, False, cpus, settings)
+    score_cohort(cohort, False, None, settings)
+    book = read_scores(settings.scores, cohort)
+    assert book is not None, "score_cohort has just written it"
+    with open_store(settings) as store:
+        return balance(teams, num_seeds, baseline, store.jobs(cohort), book)
+
+
+def _check(reading: Reading) -> None:
+    """Says what is wrong with the files; raises `Refused` before anything is drawn or run."""
+    for file in reading.files:
+        for p in file.problems:
+            console.print_note(f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}")
+    if not reading.ok:
+        raise Refused("nothing was measured; correct the problems above")
+    if reading.cohort_path is None:
+        raise Refused(
+            "no file of kind Cohort among the paths; name the folder that holds cohort.yaml"
+        )
+    if all(file.loadout is None for file in reading.files):
+        raise Refused("no loadout among the paths")
+
+
+def _words(
+    paths: Sequence[Path], seeds: int, baseline: str | None, data: Path | None, file: Path
+) -> str:
+    """The command that makes the table, without what only this machine has."""
+    words = ["gamectl", "balance", *map(_portable, paths), "--seeds", str(seeds)]
+    if baseline not in (None, BASELINE):
+        words += ["--baseline", str(baseline)]
+    if data is not None:
+        words += ["--data", _portable(data)]
+    return shlex.join([*words, "-o", _portable(file)])
+
+
+def _portable(path: Path) -> str:
+    return path.name if path.is_absolute() else str(path)

@@ -1,0 +1,117 @@
+"""`gamectl preview`: training images as a loadout's members will see them.
+
+In: one loadout, its cohort's rules and the data. Out: a PNG with untouched images beside changed
+ones. Reads the loadout as `gamectl validate` does, and needs neither Ray nor MLflow nor a store.
+"""
+
+from pathlib import Path
+
+import click
+
+from orchestrator import console
+from orchestrator.cli.common import make_home
+from orchestrator.errors import Refused
+from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.receipt import Receipt
+from orchestrator.settings import Settings
+
+DRAWS, DRAWS_OF_EACH = 6, 3
+"""Changed images in a row: where all members see the same, and where they differ."""
+
+
+@click.command(
+    "preview",
+    epilog="""\b
+    Example:
+      gamectl preview loadouts/demo/dizzy-macaques.yaml
+      gamectl preview my-loadout.yaml --seed 1 -o other-draws.png""",
+)
+@click.argument("loadout", metavar="LOADOUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o",
+    "file",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the picture; TEAM-preview.png in this folder by default.",
+)
+@click.option(
+    "--cohort-file",
+    metavar="PATH",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The cohort whose rules and data hold; the cohort.yaml beside the loadout by default.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    type=click.IntRange(0, 2**53 - 1),
+    help="Another one shows other images, changed in other ways.",
+)
+def command(
+    loadout: Path, file: Path | None, cohort_file: Path | None, data: Path | None, seed: int
+) -> None:
+    """Draw training images as the members of a loadout will see them.
+
+    One image of each class from the team's training images, untouched and then as augmentation
+    may change it. Where members of an ensemble see different augmentations, each has its columns.
+    """
+    if file is not None and file.suffix.lower() != ".png":
+        raise click.BadParameter(f"'{file}' does not end in .png", param_hint="-o")
+    reading = read_paths(
+        [loadout, cohort_file] if cohort_file else [loadout], other_data=data is not None
+    )
+    admitted = _admitted(reading, loadout)
+    if cohort_file is not None and reading.cohort_path != cohort_file:
+        raise Refused(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
+    assert admitted.loadout is not None
+    assert admitted.receipt is not None
+
+    # Imported here: reading and refusing files needs none of them.
+    from jobs.contact_sheet import contact_sheet
+    from jobs.preview import preview, side_px
+    from orchestrator.live import progress
+    from orchestrator.member_plans import member_plans
+    from orchestrator.submission import decode_source, source_of
+
+    settings, cohort = Settings(), reading.cohort
+    source = source_of(reading, data)
+    # The size does not depend on the data, which is not decoded yet.
+    size_px = member_plans(admitted.loadout, cohort)[0].data.image_size_px
+    make_home(settings)
+    skip_broken = cohort.spec.data.skip_broken_images
+    decoded = decode_source(source, [size_px], skip_broken, settings, progress)
+    folder = decoded.folder
+    plans = member_plans(admitted.loadout, cohort, folder.classes, folder.fingerprint)
+    num_draws = DRAWS if len({plan.augment for plan in plans}) == 1 else DRAWS_OF_EACH
+    shown = preview(plans, decoded.training(size_px), num_draws, seed)
+
+    header = f"{admitted.team}, {size_px} px, bought: {_bought(admitted.receipt)}"
+    file = file or Path(f"{admitted.team}-preview.png")
+    contact_sheet(shown.rows, side_px(size_px), header, shown.titles).save(file)
+    console.print_note(f"{header}\nwritten to {file}")
+
+
+def _bought(receipt: Receipt) -> str:
+    items = (
+        f"{line.item} x {line.quantity}" if line.quantity > 1 else line.item
+        for line in receipt.lines
+    )
+    return ", ".join(items) or "nothing"
+
+
+def _admitted(reading: Reading, loadout: Path) -> LoadoutFile:
+    """The loadout's file. Raises `Refused`, with its problems said, where it can't be previewed."""
+    for each in reading.files:
+        for p in each.problems:
+            where = f"{console.printable(p.path)}:{p.line}:{p.column}"
+            console.print_line(f"{where}  {p.code}  {p.message}")
+    if not reading.ok:
+        raise Refused("nothing was drawn; correct the problems above")
+    found = next((each for each in reading.files if Path(each.path) == loadout), None)
+    if found is None or found.loadout is None:
+        raise Refused(f"{loadout} is no loadout; a file with `kind: Loadout` is wanted")
+    return found
