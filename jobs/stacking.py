@@ -109,7 +109,8 @@ def out_of_fold(
     for fold in np.unique(folds):
         held_out = folds == fold
         stacker = fit(probs[:, ~held_out], labels[~held_out])
-        predicted[held_out] = stacker(torch.from_numpy(probs[:, held_out])).numpy()
+        with _one_thread():
+            predicted[held_out] = stacker(torch.from_numpy(probs[:, held_out])).numpy()
     return predicted
 
 

@@ -178,8 +178,9 @@ def read_state(content: bytes, name: str) -> dict[str, Tensor]:
             "write the file with torch.save(model.state_dict(), FILE)"
         )
     tensors = cast(Mapping[str, Tensor], state)
+    # Own memory for each: views of one storage would be written wrongly, or not at all.
     return {
-        key: (value.float() if value.is_floating_point() else value).contiguous()
+        key: (value.float() if value.is_floating_point() else value).clone().contiguous()
         for key, value in tensors.items()
     }
 
@@ -188,7 +189,8 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Put a whole state dict into a network; it may have been built on the meta device.
 
     Raises:
-        DataError: parameters are missing, unknown, or of another shape; says which.
+        DataError: parameters are missing, unknown, of another shape or type, or not finite; says
+            which.
     """
     wanted = network.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in state]
@@ -203,12 +205,46 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise DataError(
             f"the weights do not fit the network: {'; '.join(problems[:KEYS_SHOWN])}{rest}"
         )
+    wrong = [
+        f"{key} is of another type, {state[key].dtype}"
+        for key, value in wanted.items()
+        if state[key].is_floating_point() != value.is_floating_point()
+    ]
+    wrong += [f"{key} is not finite" for key in wanted if not state[key].isfinite().all()]
+    if wrong:
+        raise DataError(f"the weights cannot be those of a trained network: {wrong[0]}")
     network.load_state_dict(dict(state), assign=True)
+
+
+def check_takes(spec: TeacherSpec, num_classes: int) -> None:
+    """Raise DataError where the network cannot take images of its size; nothing is computed."""
+    try:
+        with torch.device("meta"):
+            TeacherNet(spec, num_classes).eval()(
+                torch.zeros(1, 3, spec.image_size_px, spec.image_size_px)
+            )
+    except DataError:
+        raise
+    except Exception as error:  # every architecture has a way of its own to say so
+        raise DataError(
+            f"{spec.architecture} cannot take images of {spec.image_size_px} px; try 224, or "
+            "another architecture"
+        ) from error
 
 
 def _is_state(value: object) -> bool:
     return (
         isinstance(value, Mapping)
         and bool(value)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+        and all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a dense tensor of its own size: a small file can hold a view of a huge one."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )

@@ -82,11 +82,13 @@ def train_teacher(
         # Whole batches only: batch normalization learns nothing from a batch of one.
         batch_size = min(plan.batch_size, len(split.train))
         num_batches = len(split.train) // batch_size
+        num_steps = plan.epochs * num_batches
         rates = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             plan.learning_rate,
-            total_steps=plan.epochs * num_batches,
-            pct_start=WARMUP,
+            total_steps=num_steps,
+            # A rise of exactly one step would be divided by its length of zero.
+            pct_start=WARMUP if num_steps < 3 else max(WARMUP, 2 / num_steps),
             cycle_momentum=False,
         )
         best: tuple[float, int, dict[str, Tensor], np.ndarray] | None = None

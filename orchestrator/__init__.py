@@ -28,6 +28,7 @@ The path, a line a file:
     slot          a warm actor that trains one member after another through Ray Train
     slots         the pool of them
     teachings     what a slot is given of a student's teacher
+    backbones     what a teacher's training starts from
     teacher_trainer   a teacher trained in a slot of its own
     news          what slots have to tell
     finish        a job's members combined and measured

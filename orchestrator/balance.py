@@ -37,8 +37,9 @@ class Row:
     loadout: str
     spent_bnn: float
     accuracies: tuple[float, ...]
-    """One a seed, in the order of the seeds."""
+    """Of the runs that have a score, in the order of the seeds."""
     mean: float | None
+    """None where a run has no score: a mean of the others would flatter risky settings."""
     spread: float | None
     """Sample standard deviation; None for fewer than two runs."""
     gain_points: float | None
@@ -188,7 +189,9 @@ def balance(
         scores = [found for job in runs if (found := book.find(job)) is not None]
         accuracies[team] = tuple(score.accuracy for score in scores)
         spent_bnn[team] = runs[0].spent_bnn
-    means = {team: statistics.fmean(each) for team, each in accuracies.items() if each}
+    means = {
+        team: statistics.fmean(each) for team, each in accuracies.items() if len(each) == num_seeds
+    }
     rows = [
         Row(
             loadout=team,

@@ -18,16 +18,17 @@ TITLE = "# What the loadouts are worth\n"
 def table(result: Balance) -> tuple[list[str], list[list[str]]]:
     """The column names and the rows; columns that would be empty are left out."""
     columns = ["loadout", *NUMBERS]
-    rows = [_cells(row) for row in result.rows]
+    rows = [_cells(row, result.num_seeds) for row in result.rows]
     filled = [i for i in range(len(columns)) if any(row[i] != "-" for row in rows)]
     return [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, num_seeds: int) -> list[str]:
+    num_scored = len(row.accuracies)
     return [
         row.loadout,
         f"{row.spent_bnn:g}",
-        str(len(row.accuracies)),
+        str(num_seeds) if num_scored == num_seeds else f"{num_scored} of {num_seeds}",
         _or_dash(row.mean, "{:.1%}"),
         "-" if row.spread is None else f"{100 * row.spread:.1f}",
         _or_dash(row.gain_points, "{:+.1f}"),
@@ -47,6 +48,8 @@ def legend(result: Balance) -> str:
         f"spent: in B NN; accuracy: mean over {result.num_seeds} seeds, on {result.test_images} "
         f"test images{leaked}; spread: sample standard deviation, in points",
     ]
+    if any(row.mean is None for row in result.rows):
+        parts.append("no mean where a run failed")
     if result.baseline is not None:
         parts.append(f"gain: points above {result.baseline}")
     if any(row.kept is not None for row in result.rows):

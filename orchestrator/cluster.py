@@ -61,26 +61,39 @@ def num_slots_that_fit(resources: Resources) -> int:
 
     Counted node by node, because a member does not stretch over two.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    fits = sum(_fits_on(node, wanted) for node in nodes)
+    fits = sum(_fits_on(node, wanted) for node in _nodes())
     if fits == 0:
-        largest = {name: max((n.get(name, 0.0) for n in nodes), default=0.0) for name in wanted}
         raise ClusterError(
-            f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs; the largest "
-            f"node has {largest['CPU']:g} CPUs and {largest['GPU']:g} GPUs: lower resources.cpus "
-            "or resources.gpus in the cohort file, or join a larger cluster"
+            f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs; "
+            f"{_largest_node()}: lower resources.cpus or resources.gpus in the cohort file, or "
+            "join a larger cluster"
         )
     return fits
 
 
-def num_cpus_of() -> int:
-    """The CPUs of the cluster's largest node."""
+def cpus_for_one(num_cpus: int | None, num_gpus: int) -> int:
+    """The CPUs for something that has a node to itself: as many as asked for, or all of one.
+
+    Raises `ClusterError` where no node has them, and the GPUs.
+    """
+    fitting = [node for node in _nodes() if _fits_on(node, {"CPU": num_cpus or 1, "GPU": num_gpus})]
+    if not fitting:
+        raise ClusterError(
+            f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_node()}"
+        )
+    return num_cpus or max(int(node["CPU"]) for node in fitting)
+
+
+def _nodes() -> list[dict[str, float]]:
     import ray
 
-    return max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _largest_node() -> str:
+    most = {name: max((n.get(name, 0.0) for n in _nodes()), default=0.0) for name in ("CPU", "GPU")}
+    return f"the largest node has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
 
 
 def _fits_on(node: dict[str, float], wanted: dict[str, float]) -> int:

@@ -79,10 +79,10 @@ class EnsembleEnchanter(Purchase):
     not all err alike. So make them differ: other seeds (each has its own anyway), learning rates,
     batch sizes, angles. Whatever else you buy is paid once and works in all of them.
 
-    `mean` averages the probabilities and is hard to beat. `vote` counts heads and needs three
-    or more. `stacking` learns on the validation images whom to trust, which helps where members
-    differ much in strength, and can be fooled by how few images those are. The price is most of a
-    budget. Several weak networks remain weak: make one member learn well first.
+    `mean` averages the probabilities and is hard to beat. `vote` counts heads and makes sense from
+    three members on. `stacking` learns on the validation images whom to trust, which helps where
+    members differ much in strength, and can be fooled by how few images those are. The price is
+    most of a budget. Several weak networks remain weak: make one member learn well first.
     """
 
     title = "Ensemble Enchanter"

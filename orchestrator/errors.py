@@ -2,6 +2,7 @@
 
     GameError                 the message is for people; the exit code is 1
     ├── Refused               a manifest was not admitted: its problems were found before any work
+    │   └── NoTeacher         students are wanted, and there is no teacher for them
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
     ├── StoreError            the store cannot be used
@@ -23,6 +24,10 @@ class GameError(Exception):
 
 class Refused(GameError):
     """A loadout or a cohort that cannot be admitted as it is written."""
+
+
+class NoTeacher(Refused):
+    """A loadout distils, and no teacher fits the cohort's data."""
 
 
 class NotFound(GameError):

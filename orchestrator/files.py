@@ -22,10 +22,11 @@ from orchestrator.admission import (
 from orchestrator.cohort import Cohort
 from orchestrator.console import printable, shortened
 from orchestrator.draft import Draft, Problem, read_draft
+from orchestrator.errors import Refused
 from orchestrator.loadout import Loadout
 from orchestrator.yaml_nodes import parse
 
-__all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_paths"]
+__all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_cohort", "read_paths"]
 
 SUFFIXES = (".yaml", ".yml")
 COHORT_FILE = "cohort.yaml"
@@ -99,6 +100,26 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
             empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
     return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data)
+
+
+def read_cohort(path: Path | None) -> Reading:
+    """Read a cohort's file for its rules; without a path they are the default ones.
+
+    Raises `Refused` where the file has problems, or is none of a cohort.
+    """
+    if path is None:
+        return Reading(Cohort(), None, ())
+    reading = read_paths([path])
+    lines = [
+        f"{each.path}:{each.line}:{each.column}  {each.code}  {each.message}"
+        for file in reading.files
+        for each in file.problems
+    ]
+    if lines:
+        raise Refused("\n".join(["the cohort cannot be used:", *lines]))
+    if reading.cohort_path != path:
+        raise Refused(f"{path} is no cohort; a file with `kind: Cohort` is wanted")
+    return reading
 
 
 def located(file: LoadoutFile, problems: Iterable[LocatedProblem]) -> tuple[Problem, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError, RayTaskError
 from torch import Tensor
 
 from jobs.images import LabelledImages
@@ -20,29 +20,34 @@ from orchestrator.errors import ClusterError, GameError
 from orchestrator.slot import Raised, Slot
 
 POLL_S = 0.25
+START_S = 30.0
+"""A slot that is not there by then waits for CPUs or GPUs that others use."""
 
 
 def train_on_ray(
     plan: TeacherPlan,
     data: LabelledImages,
     initial: Mapping[str, Tensor] | None,
-    num_cpus: int,
-    num_gpus: float,
+    num_gpus: int,
     on_epoch: Callable[[EpochReport], None],
+    on_wait: Callable[[], None] = lambda: None,
 ) -> MemberResult:
-    """Trains a teacher on the connected cluster.
+    """Trains a teacher on the connected cluster, with a CPU a thread.
 
-    Raises `GameError` where its training fails, and `ClusterError` where its slot dies.
+    `on_wait` is called where it has to queue. Raises `GameError` where its training fails, and
+    `ClusterError` where its slot dies.
     """
     inputs = [ray.put(replace(data, images=np.asarray(data.images)))]
     if initial is not None:
         inputs.append(ray.put(dict(initial)))
     slot = (
         ray.remote(Slot)
-        .options(num_cpus=num_cpus, num_gpus=num_gpus, max_concurrency=3, max_restarts=0)
+        .options(num_cpus=plan.threads, num_gpus=num_gpus, max_concurrency=3, max_restarts=0)
         .remote()
     )
     try:
+        if not ray.wait([slot.ready.remote()], timeout=START_S)[0]:
+            on_wait()
         training = slot.train.remote("teacher", "teacher", plan.model_dump_json(), inputs, None)
         while not ray.wait([training], timeout=POLL_S, fetch_local=False)[0]:
             for report, _ in ray.get(slot.drain.remote()):
@@ -50,7 +55,9 @@ def train_on_ray(
         outcome, reports = ray.get(training)
         for report, _ in reports:
             on_epoch(report)
-    except RayActorError as error:
+    except RayTaskError as error:
+        raise ClusterError(f"Ray Train could not train the teacher: {error.cause}") from error
+    except RayError as error:
         raise ClusterError(
             "the slot that trained the teacher was lost: its process ended, perhaps for lack of "
             "memory; try a smaller --batch-size or --size"

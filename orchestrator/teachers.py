@@ -6,8 +6,8 @@ teacher that `gamectl teacher train` kept for this data and this split, then the
 `Pretrained/`. Next on the path: `submission` puts the spec into the plans, `teachings` the weights
 into the slots.
 
-    HOME/teachers/KEY.pt      a plain state dict, float16; KEY is of the data and the split
-    HOME/teachers/KEY.json    its manifest
+    HOME/teachers/KEY.pt               a plain state dict, float16; KEY is of data and split
+    HOME/teachers/KEY.manifest.json    its manifest
 """
 
 import hashlib
@@ -30,17 +30,24 @@ from jobs.images import LabelledImages
 from jobs.metrics import accuracy
 from jobs.plan import DataPlan, Normalize, TeacherPlan, TeacherSpec
 from jobs.split import split_images
-from jobs.teacher import build_classifier, check_architecture, fit_state, read_state
+from jobs.teacher import (
+    Teaching,
+    build_classifier,
+    check_takes,
+    fit_state,
+    read_state,
+    teacher_logits,
+)
 from jobs.train import MemberResult
 from orchestrator.cohort import TeacherFile
-from orchestrator.errors import Damaged, Refused
+from orchestrator.errors import Damaged, NoTeacher
 
 PRETRAINED = Path(orchestrator.__file__).parent.parent / "Pretrained" / "Pretrained-Resnet18.pt"
 HOW = "`gamectl teacher train` makes one for a cohort's data"
 
 
 class Manifest(BaseModel):
-    """What there is to know of a teacher's file; it lies beside it, with the ending .json."""
+    """What there is to know of a teacher's file; it lies beside it, as .manifest.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,78 +85,42 @@ def find_teacher(
     """The teacher for this data.
 
     `folder` holds the kept teachers, `own` is the cohort's `teacher` section, `beside` the folder
-    that its path is relative to. Raises `Refused` where the file is missing, is no plain state
+    that its path is relative to. Raises `NoTeacher` where the file is missing, is no plain state
     dict, or was made for other classes, other images or another split.
     """
     if own is not None and own.file is not None:
         return _open(beside / Path(own.file).expanduser(), own, data)
     kept = folder / f"{_key(data)}.pt"
     if kept.exists():
-        return _open(kept, own, data)
+        return _open(kept, own, data, kept=True)
     if pretrained.exists():
         return _open(pretrained, own, data)
-    raise Refused(
+    raise NoTeacher(
         f"wisdom-extractor needs a teacher, and there is none for this data: no {kept} and no "
         f"{pretrained}; {HOW}"
     )
 
 
-@dataclass(frozen=True)
-class InitialState:
-    """Weights to start from, and the SHA-256 that names them."""
-
-    state: dict[str, Tensor]
-    sha256: str
-
-
-def initial_state(architecture: str, weights: str) -> InitialState | None:
-    """What a teacher starts from: `imagenet`, `none`, or the path of a plain state dict.
-
-    Raises `Refused` where the weights cannot be had, and `DataError` where torchvision has no such
-    network.
-    """
-    check_architecture(architecture)
-    if weights == "none":
-        return None
-    if weights == "imagenet":
-        state = _imagenet(architecture)
-    else:
-        try:
-            content = Path(weights).expanduser().read_bytes()
-        except OSError as error:
-            raise Refused(
-                f"cannot read the weights {weights}: {error.strerror}; --weights is imagenet, none "
-                "or the path of a plain state dict"
-            ) from error
-        state = read_state(content, weights)
-    return InitialState(state, hashlib.sha256(safetensors.torch.save(state)).hexdigest())
-
-
-def _imagenet(architecture: str) -> dict[str, Tensor]:
-    from torchvision import models
-
-    try:
-        weights = models.get_model_weights(architecture).DEFAULT
-        state = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
-        raise Refused(
-            f"the ImageNet weights of {architecture} cannot be downloaded: {error}; download them "
-            "elsewhere and name the file with --weights FILE, or start from --weights none"
-        ) from error
-    return {name: value.contiguous() for name, value in state.items()}
-
-
 def keep_teacher(
     target: Path, plan: TeacherPlan, result: MemberResult, images: LabelledImages
 ) -> Manifest:
-    """Writes a trained teacher as a plain float16 state dict, and its manifest beside it."""
+    """Writes a trained teacher as a plain float16 state dict, and its manifest beside it.
+
+    The manifest goes first: a file without the manifest that belongs to it is never taken for a
+    kept teacher. Its accuracy is that of the rounded weights.
+    """
     state = safetensors.torch.load(result.weights)
-    labels = images.labels[split_images(images.labels, images.groups, plan.data).validation]
-    order = _blank(plan.architecture, len(plan.data.classes)).state_dict()
-    halves = {k: state[k].half() if state[k].is_floating_point() else state[k] for k in order}
+    num_classes = len(plan.data.classes)
+    kept = {k: _halved(state[k]) for k in _blank(plan.architecture, num_classes).state_dict()}
     buffer = io.BytesIO()
-    torch.save(halves, buffer)
+    torch.save(kept, buffer)
     content = buffer.getvalue()
+    spec = spec_of(plan, hashlib.sha256(content).hexdigest())
+    split = split_images(images.labels, images.groups, plan.data)
+    rounded = safetensors.torch.save(read_state(content, str(target)))
+    logits = teacher_logits(
+        Teaching(spec, rounded), images.images[split.validation], num_classes, plan.threads
+    )
     manifest = Manifest(
         architecture=plan.architecture,
         classes=plan.data.classes,
@@ -158,15 +129,33 @@ def keep_teacher(
         fingerprint=plan.data.fingerprint,
         validation_fraction=plan.data.validation_fraction,
         split_seed=plan.data.split_seed,
-        val_accuracy=accuracy(labels, result.val_probs.argmax(axis=1)),
-        sha256=hashlib.sha256(content).hexdigest(),
+        val_accuracy=accuracy(images.labels[split.validation], logits.argmax(axis=1)),
+        sha256=spec.sha256,
         plan=plan.model_dump(mode="json"),
     )
-    with atomic_file(target) as file:
-        file.write(content)
     with atomic_file(_manifest_path(target)) as file:
         file.write(manifest.model_dump_json(indent=1).encode() + b"\n")
+    with atomic_file(target) as file:
+        file.write(content)
+    for path in (target, _manifest_path(target)):
+        path.chmod(0o644)  # no secret, and in `Pretrained/` it is everybody's
     return manifest
+
+
+def _halved(value: Tensor) -> Tensor:
+    """In float16, where its range holds the values; numbers that are no weights as they are."""
+    halved = value.half() if value.is_floating_point() else value
+    return halved if halved.isfinite().all() else value
+
+
+def spec_of(plan: TeacherPlan, sha256: str) -> TeacherSpec:
+    """What students need to know of a teacher that this plan made."""
+    return TeacherSpec(
+        sha256=sha256,
+        architecture=plan.architecture,
+        image_size_px=plan.data.image_size_px,
+        normalize=plan.normalize,
+    )
 
 
 def kept_path(folder: Path, data: DataPlan) -> Path:
@@ -174,50 +163,60 @@ def kept_path(folder: Path, data: DataPlan) -> Path:
     return folder / f"{_key(data)}.pt"
 
 
-def kept_teachers(folder: Path, pretrained: Path = PRETRAINED) -> list[tuple[Path, Manifest]]:
-    """All teachers with a manifest, the one in `Pretrained/` first."""
-    paths = [pretrained, *sorted(folder.glob("*.pt"))]
-    return [(path, found) for path in paths if (found := _manifest(path)) is not None]
+def kept_teachers(
+    folder: Path, pretrained: Path = PRETRAINED
+) -> list[tuple[Path, Manifest | None]]:
+    """All teachers, the one in `Pretrained/` first; None for a file without its manifest."""
+    paths = [path for path in (pretrained, *sorted(folder.glob("*.pt"))) if path.exists()]
+    return [(path, _own_manifest(path, path.read_bytes())) for path in paths]
 
 
-def _open(path: Path, own: TeacherFile | None, data: DataPlan) -> Teacher:
-    """Reads a teacher's file; raises `Refused` where it is none for this data."""
+def _open(path: Path, own: TeacherFile | None, data: DataPlan, kept: bool = False) -> Teacher:
+    """Reads a teacher's file; raises `NoTeacher` where it is none for this data."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise Refused(f"cannot read the teacher {path}: {error.strerror}; {HOW}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    manifest = _manifest(path)
-    if manifest is not None and manifest.sha256 == sha256:
+        raise NoTeacher(f"cannot read the teacher {path}: {error.strerror}; {HOW}") from error
+    manifest = _own_manifest(path, content)
+    if manifest is not None:
         _check_made_for(path, manifest, data)
         described = manifest.architecture, manifest.image_size_px, manifest.normalize
+    elif kept:
+        raise NoTeacher(
+            f"{path} and its manifest do not belong together, perhaps because its training was cut "
+            f"short; {HOW}"
+        )
     else:  # an organizer's own file: nobody else can tell what it is
         own = own or TeacherFile()
         described = own.architecture, own.image_size_px, own.normalize
     architecture, image_size_px, normalize = described
     spec = TeacherSpec(
-        sha256=sha256, architecture=architecture, image_size_px=image_size_px, normalize=normalize
+        sha256=hashlib.sha256(content).hexdigest(),
+        architecture=architecture,
+        image_size_px=image_size_px,
+        normalize=normalize,
     )
     try:
         state = read_state(content, str(path))
         network = _blank(spec.architecture, len(data.classes))
         _check_classes(state, network, len(data.classes))
         fit_state(network, state)
+        check_takes(spec, len(data.classes))
     except DataError as error:
-        raise Refused(f"the teacher {path} cannot be used: {error}") from error
+        raise NoTeacher(f"the teacher {path} cannot be used: {error}") from error
     return Teacher(path, spec, safetensors.torch.save(state))
 
 
 def _check_made_for(path: Path, manifest: Manifest, data: DataPlan) -> None:
     if manifest.classes != data.classes:
-        raise Refused(
+        raise NoTeacher(
             f"wisdom-extractor needs a teacher for this data: {path} knows the classes "
             f"{', '.join(manifest.classes)}; the data has {', '.join(data.classes)}; {HOW}"
         )
     made_for = (manifest.fingerprint, manifest.validation_fraction, manifest.split_seed)
     if made_for != (data.fingerprint, data.validation_fraction, data.split_seed):
         what = "other images" if made_for[0] != data.fingerprint else "another validation split"
-        raise Refused(
+        raise NoTeacher(
             f"wisdom-extractor needs a teacher for this data: {path} was trained on {what} than "
             f"this cohort's, so it may have seen images that it must not know; {HOW}"
         )
@@ -236,19 +235,23 @@ def _blank(architecture: str, num_classes: int) -> nn.Module:
         return build_classifier(architecture, num_classes)
 
 
-def _manifest(path: Path) -> Manifest | None:
-    """The manifest beside a teacher's file, or None; raises `Damaged` for one that is none."""
+def _own_manifest(path: Path, content: bytes) -> Manifest | None:
+    """The manifest beside a teacher's file, where there is one and it is of this very file.
+
+    Raises `Damaged` for one that cannot be read.
+    """
     beside = _manifest_path(path)
     try:
-        return Manifest.model_validate_json(beside.read_bytes())
+        manifest = Manifest.model_validate_json(beside.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
         raise Damaged(f"cannot read {beside}: it is no teacher's manifest; delete it") from error
+    return manifest if manifest.sha256 == hashlib.sha256(content).hexdigest() else None
 
 
 def _manifest_path(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return path.with_suffix(".manifest.json")
 
 
 def _key(data: DataPlan) -> str:

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from jobs.atomic import atomic_file
+from jobs.decoding import DECODE_VERSION
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, MemberPlan, TeacherSpec
 from jobs.teacher import Teaching, teacher_logits
 from orchestrator.errors import Damaged
 from orchestrator.submission import ProgressBar, silent
 
+AGAIN = "put the teacher back that the jobs were submitted with, and submit them again"
 TeachingKey = tuple[TeacherSpec, tuple[int, int] | None]
 """A teacher; for students without augmentation also their image size and threads."""
 
@@ -41,8 +44,10 @@ class TeacherWeights:
         self._folder = folder
 
     def keep(self, spec: TeacherSpec, weights: bytes) -> None:
-        """Writes the weights (safetensors) where they are not kept yet."""
-        if not self._path(spec).exists():
+        """Writes the weights (safetensors) where they are not kept, or damaged."""
+        try:
+            self.read(spec)
+        except Damaged:
             with atomic_file(self._path(spec)) as file:
                 file.write(hashlib.sha256(weights).hexdigest().encode() + weights)
 
@@ -52,10 +57,10 @@ class TeacherWeights:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise Damaged(f"cannot read the teacher {path}: {error.strerror}") from error
+            raise Damaged(f"cannot read the teacher {path}: {error.strerror}; {AGAIN}") from error
         digest, weights = content[:64], content[64:]
         if hashlib.sha256(weights).hexdigest().encode() != digest:
-            raise Damaged(f"{path} is not the teacher that was kept: its SHA-256 differs")
+            raise Damaged(f"{path} is not the teacher that was kept: its SHA-256 differs; {AGAIN}")
         return weights
 
     def _path(self, spec: TeacherSpec) -> Path:
@@ -92,7 +97,10 @@ def _logits(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     images = data[size_px].images
-    name = f"{teaching.spec.model_dump_json()}{plan.data.fingerprint}{size_px}{plan.threads}"
+    versions = f"{DECODE_VERSION}-torch{torch.__version__}"
+    name = (
+        f"{teaching.spec.model_dump_json()}{plan.data.fingerprint}{size_px}{plan.threads}{versions}"
+    )
     path = cache / f"logits-{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
     try:
         cached: np.ndarray[Any, np.dtype[np.float32]] = np.load(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.atomic import atomic_file
 from orchestrator import console
 from orchestrator.cli.common import make_home, open_store
 from orchestrator.errors import Refused
@@ -102,7 +103,9 @@ def command(
         words = _words(paths, seeds, baseline, data, file)
         text = written.read_for_update(file, section)
         text = written.updated(text, section, written.section(result, section, words))
-        file.write_text(text, encoding="utf-8")
+        with atomic_file(file) as out:  # it may hold the table of other data, too
+            out.write(text.encode())
+        file.chmod(0o644)
         console.print_note(f"written into {file}, section {section}")
 
 

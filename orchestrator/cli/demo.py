@@ -6,14 +6,16 @@ In: the loadouts in `loadouts/demo` of the checkout. Out: a trained, scored and 
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 import orchestrator
 from orchestrator import console
-from orchestrator.errors import NotFound
-from orchestrator.files import read_paths
+from orchestrator.errors import NoTeacher, NotFound
+from orchestrator.files import Reading, read_paths
+from orchestrator.items.losses import WisdomExtractor
 from orchestrator.settings import Settings
 
 LOADOUTS = Path(orchestrator.__file__).parent.parent / "loadouts" / "demo"
@@ -41,7 +43,13 @@ def command() -> None:
     from orchestrator.scorebook import read_scores
 
     settings = Settings()
-    name, _ = run_cohort(read_paths([LOADOUTS]), None, False, None, settings)
+    reading = read_paths([LOADOUTS])
+    try:
+        name, _ = run_cohort(reading, None, False, None, settings)
+    except NoTeacher as error:
+        # On another kind of processor the monkeys may be drawn with other bits than the teacher's.
+        console.print_note(f"the demo goes on without the teams that have a teacher: {error}")
+        name, _ = run_cohort(without_students(reading), None, False, None, settings)
     score_cohort(name, True, None, settings)
     book = read_scores(settings.scores, name)
     assert book is not None, "score_cohort has just written it"
@@ -57,6 +65,17 @@ What next:
   {gamectl} shop              what there is to buy
   {gamectl} validate FILE     check a loadout of your own"""
     )
+
+
+def without_students(reading: Reading) -> Reading:
+    """Leave out the loadouts that distil."""
+    stay = [
+        file
+        for file in reading.files
+        if file.loadout is None
+        or not any(item.item == WisdomExtractor.key() for item in file.loadout.spec.purchases)
+    ]
+    return replace(reading, files=tuple(stay))
 
 
 def _as_called() -> str:

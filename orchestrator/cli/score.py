@@ -86,6 +86,11 @@ def score_cohort(
             exclude_leaked = record.spec["spec"].get("scoring", {}).get("excludeLeaked", False)
         left_out: frozenset[str] = frozenset()
         if exclude_leaked:
+            if decoded.folder.fingerprint != record.data.fingerprint:
+                raise Refused(
+                    f"the training images in {source} are not those that cohort {name!r} trained "
+                    "on, so leaks cannot be told; put them back, or score with --no-exclude-leaked"
+                )
             with progress("looking for leaked test images") as show:
                 left_out = leaked_test_images(decoded.folder, decoded.cache, show)
         old = read_scores(settings.scores, name)

@@ -16,8 +16,7 @@ import click
 from orchestrator import console
 from orchestrator.cohort import Cohort
 from orchestrator.enchanter import MEMBER_ITEMS
-from orchestrator.errors import Refused
-from orchestrator.files import read_paths
+from orchestrator.files import read_cohort
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 
@@ -59,7 +58,7 @@ MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 def command(item: str | None, cohort_file: Path | None, output: str) -> None:
     """Show what can be bought and for how much, or explain one ITEM."""
-    cohort = _cohort(cohort_file) if cohort_file else Cohort()
+    cohort = read_cohort(cohort_file).cohort
     if item is None:
         shown = list(CATALOG.values())
     else:
@@ -74,21 +73,6 @@ def command(item: str | None, cohort_file: Path | None, output: str) -> None:
         _print_item(shown[0], cohort)
     else:
         _print_shelves(cohort)
-
-
-def _cohort(path: Path) -> Cohort:
-    """Read a cohort's file; raise Refused with what is wrong with it."""
-    reading = read_paths([path])
-    lines = [
-        f"{each.path}:{each.line}:{each.column}  {each.code}  {each.message}"
-        for file in reading.files
-        for each in file.problems
-    ]
-    if lines:
-        raise Refused("\n".join(["the cohort cannot be used:", *lines]))
-    if reading.cohort_path != path:
-        raise Refused(f"{path} is no cohort; a file with `kind: Cohort` is wanted")
-    return reading.cohort
 
 
 def _price(item: type[Purchase], cohort: Cohort, unit: str = "") -> str:

@@ -5,20 +5,21 @@ list of those that there are; their accuracy on the test set, for the organizer.
 buy wisdom-extractor are submitted.
 """
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from jobs.plan import Normalize
 from orchestrator import console
 from orchestrator.cli.common import make_home, output_option
-from orchestrator.errors import NotFound, Refused
+from orchestrator.files import Reading, read_cohort
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.images import DecodedFolder
     from jobs.plan import DataPlan
-    from orchestrator.files import Reading
 
 # From random weights, and from trained ones, which want smaller steps and fewer of them.
 FROM_NOTHING = {"epochs": 40, "learning_rate": 0.05}
@@ -80,7 +81,12 @@ def command() -> None:
     type=click.IntRange(min=1),
     help="Stop after so many epochs without a lower validation loss.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--normalize",
+    type=click.Choice(["none", "imagenet"]),
+    help="How pixels are scaled for it; as for ImageNet, where it starts from weights.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**53 - 1))
 @click.option("--cpus", type=click.IntRange(min=1), help="CPUs, and threads; all by default.")
 @click.option("--gpu", is_flag=True, help="Train on a GPU.")
 @click.option(
@@ -100,6 +106,7 @@ def train(
     learning_rate: float | None,
     batch_size: int,
     patience: int,
+    normalize: Normalize | None,
     seed: int,
     cpus: int | None,
     gpu: bool,
@@ -114,41 +121,47 @@ def train(
         raise click.BadParameter(f"'{file}' does not end in .pt", param_hint="-o")
     settings = Settings()
     make_home(settings)
+    if file is not None:  # known before the training, not after
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
 
     # Imported here: `--help` and wrong usage need none of them.
     from jobs.plan import TeacherPlan
-    from orchestrator.cluster import num_cpus_of, ray_cluster
+    from jobs.teacher import check_takes
+    from orchestrator.backbones import initial_state
+    from orchestrator.cluster import cpus_for_one, ray_cluster
     from orchestrator.live import epoch_progress
-    from orchestrator.teachers import initial_state, keep_teacher, kept_path
+    from orchestrator.teachers import keep_teacher, kept_path, spec_of
 
     initial = initial_state(architecture, weights)
-    decoded, data_plan = _data(cohort_file, data, size, settings)
+    decoded, data_plan = _data(read_cohort(cohort_file), data, size, settings)
     recipe = FROM_NOTHING if initial is None else FINE_TUNED
+    plan = TeacherPlan(
+        data=data_plan,
+        architecture=architecture,
+        normalize=normalize or ("none" if initial is None else "imagenet"),
+        initial_sha256="" if initial is None else initial.sha256,
+        learning_rate=learning_rate or recipe["learning_rate"],
+        batch_size=batch_size,
+        epochs=epochs or int(recipe["epochs"]),
+        patience_epochs=patience,
+        seed=seed,
+        device="cuda" if gpu else "cpu",
+    )
+    check_takes(spec_of(plan, ""), len(data_plan.classes))
     with ray_cluster(settings.ray_address, cpus):
         from orchestrator.teacher_trainer import train_on_ray  # once Ray's settings stand
 
-        threads = cpus or num_cpus_of()
-        plan = TeacherPlan(
-            data=data_plan,
-            architecture=architecture,
-            normalize="none" if initial is None else "imagenet",
-            initial_sha256="" if initial is None else initial.sha256,
-            learning_rate=learning_rate or recipe["learning_rate"],
-            batch_size=batch_size,
-            epochs=epochs or int(recipe["epochs"]),
-            patience_epochs=patience,
-            seed=seed,
-            threads=threads,
-            device="cuda" if gpu else "cpu",
-        )
+        num_gpus = 1 if gpu else 0
+        plan = plan.model_copy(update={"threads": cpus_for_one(cpus, num_gpus)})
         with epoch_progress(f"training {architecture}", plan.epochs) as show:
             result = train_on_ray(
                 plan,
                 decoded.training(size),
                 None if initial is None else initial.state,
-                threads,
-                1 if gpu else 0,
+                num_gpus,
                 show,
+                lambda: console.print_note("waiting for CPUs or GPUs that others use"),
             )
     target = file or kept_path(settings.teachers, data_plan)
     manifest = keep_teacher(target, plan, result, decoded.training(size))
@@ -166,13 +179,18 @@ def list_teachers(output: str) -> None:
 
     found = kept_teachers(Settings().teachers)
     if output == "json":
-        rows = [{"path": str(path), **manifest.model_dump()} for path, manifest in found]
+        rows = [
+            {"path": str(path), **(manifest.model_dump() if manifest else {})}
+            for path, manifest in found
+        ]
         console.print_json({"teachers": rows})
         return
     console.print_table(
         ["FILE", "NETWORK", "SIZE", "DATA", "VALIDATION"],
         [
             (path.name, m.architecture, m.image_size_px, m.fingerprint[:8], f"{m.val_accuracy:.1%}")
+            if m
+            else (path.name, "no manifest", "", "", "")
             for path, m in found
         ],
         right=["SIZE", "VALIDATION"],
@@ -204,11 +222,11 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
     from orchestrator.scoring import scored_images
     from orchestrator.teachers import find_teacher
 
-    reading = _reading(cohort_file)
-    decoded, data_plan = _data(cohort_file, data, None, settings)
+    reading = read_cohort(cohort_file)
+    decoded, data_plan = _data(reading, data, 64, settings)
     beside = reading.cohort_path.parent if reading.cohort_path else Path()
     teacher = find_teacher(settings.teachers, reading.cohort.spec.teacher, beside, data_plan)
-    decoded, data_plan = _data(cohort_file, data, teacher.spec.image_size_px, settings)
+    decoded, data_plan = _data(reading, data, teacher.spec.image_size_px, settings)
     leaked: frozenset[str] = frozenset()
     if exclude_leaked:
         with progress("looking for leaked images") as show:
@@ -243,39 +261,23 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
     console.print_note(f"teacher: {teacher.path}")
 
 
-def _reading(cohort_file: Path | None) -> "Reading":
-    from orchestrator.files import read_paths
-
-    reading = read_paths([cohort_file] if cohort_file else [])
-    lines = [
-        f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}"
-        for file in reading.files
-        for p in file.problems
-    ]
-    if lines:
-        raise Refused("\n".join(["the cohort cannot be used:", *lines]))
-    if cohort_file is not None and reading.cohort_path is None:
-        raise NotFound(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
-    return reading
-
-
 def _data(
-    cohort_file: Path | None, data: Path | None, size_px: int | None, settings: Settings
+    reading: Reading, data: Path | None, size_px: int, settings: Settings
 ) -> tuple["DecodedFolder", "DataPlan"]:
-    """The cohort's images at this size (none, to know the data only), and its split."""
+    """The cohort's images at this size, and its split."""
     from jobs.plan import DataPlan
     from orchestrator import submission
     from orchestrator.live import progress
 
-    reading = _reading(cohort_file)
     rules = reading.cohort.spec.data
     source = submission.source_of(reading, data)
-    sizes = [] if size_px is None else [size_px]
-    decoded = submission.decode_source(source, sizes, rules.skip_broken_images, settings, progress)
+    decoded = submission.decode_source(
+        source, [size_px], rules.skip_broken_images, settings, progress
+    )
     return decoded, DataPlan(
         fingerprint=decoded.folder.fingerprint,
         classes=decoded.folder.classes,
-        image_size_px=size_px or 64,
+        image_size_px=size_px,
         validation_fraction=rules.validation_fraction,
         train_fraction=1.0,
         split_seed=rules.split_seed,

@@ -50,8 +50,9 @@ class WisdomExtractor(Purchase):
     `temperature` softens the teacher's answers; at 1 they are nearly plain labels, at 3 to 5 the
     likenesses show, far above that all species look alike. `alpha` is the share of the true labels
     in the loss, and 0 trusts the teacher alone. Training takes longer, most of all with
-    augmentation, since the teacher looks at every changed image again. And a network that is too
-    small, or trained too briefly, to follow its teacher gains little.
+    augmentation, since the teacher looks at every changed image again. Its loss adds to the length
+    of the steps: with momentum or turbo blocks, take a smaller learning rate. And a network that is
+    too small, or trained too briefly, to follow its teacher gains little.
     """
 
     title = "Wisdom Extractor"

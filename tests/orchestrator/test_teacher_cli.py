@@ -1,7 +1,6 @@
 """`gamectl teacher`, and students of the teacher that it trained, on real Ray."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from click.testing import CliRunner, Result
 from torchvision import models
 
 from orchestrator.cli import main
+from orchestrator.cli.demo import LOADOUTS, without_students
+from orchestrator.files import read_paths
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -96,7 +97,7 @@ def test_a_teacher_starts_from_a_backbone_and_goes_where_it_is_told(
     done = gamectl(*TRAIN, "--data", photos, "--weights", tmp_path / "b.pth", "-o", target)
     assert done.exit_code == 0, done.output
     assert torch.load(target, weights_only=True)["classifier.3.bias"].dtype == torch.float16
-    manifest = json.loads(target.with_suffix(".json").read_text())
+    manifest = json.loads(target.with_suffix(".manifest.json").read_text())
     assert manifest["normalize"] == "imagenet"
     assert len(manifest["plan"]["initial_sha256"]) == 64
 
@@ -108,6 +109,11 @@ def test_a_teacher_starts_from_a_backbone_and_goes_where_it_is_told(
         (["--weights", "nope.pth"], "cannot read the weights nope.pth"),
         (["-o", "teacher.bin"], "does not end in .pt"),
         (["--size", "4"], "4 is not in the range"),
+        (["--seed", str(2**64)], "is not in the range"),
+        (["--architecture", "vit_b_16"], "vit_b_16 cannot take images of 64 px"),
+        (["--gpu"], "1 GPUs are asked for; the largest node has 2 CPUs and 0 GPUs"),
+        (["--cpus", "99"], "99 CPUs and 0 GPUs are asked for"),
+        (["-o", "/dev/null/t.pt"], "/dev/null"),
     ],
 )
 @pytest.mark.ray
@@ -119,12 +125,30 @@ def test_mistakes_are_told_without_a_traceback(words: list[str], said: str, phot
     assert "Traceback" not in result.output
 
 
-def test_without_any_teacher_the_list_says_how_to_make_one(home: Path) -> None:
-    result = gamectl("teacher", "list", "-o", "json")
-    assert {entry["path"] for entry in json.loads(result.stdout)["teachers"]} <= {
-        str(Path("Pretrained/Pretrained-Resnet18.pt").absolute())
-    }
-    shutil.rmtree(home, ignore_errors=True)
+def test_the_list_tells_bare_files_from_trained_ones(home: Path) -> None:
+    (home / "teachers").mkdir(parents=True)
+    (home / "teachers" / "bare.pt").write_bytes(b"")
+    listed = json.loads(gamectl("teacher", "list", "-o", "json").stdout)["teachers"]
+    (bare,) = (entry for entry in listed if entry["path"].endswith("bare.pt"))
+    assert set(bare) == {"path"}
+    (line,) = (x for x in gamectl("teacher", "list").stdout.splitlines() if "bare.pt" in x)
+    assert "no manifest" in line
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_few_steps_are_enough(photos: Path) -> None:
+    # 5 steps: a fifth of them is exactly one, over which the learning rate has nowhere to rise.
+    few = gamectl(
+        *TRAIN[:-4], "--epochs", "5", "--batch-size", "48", "--cpus", "1", "--data", photos
+    )
+    assert few.exit_code == 0, few.output
+
+
+def test_the_demo_can_be_played_without_a_teacher() -> None:
+    reading = read_paths([LOADOUTS])
+    left_out = {f.team for f in reading.files} - {f.team for f in without_students(reading).files}
+    assert left_out == {"teachers-pets"}
 
 
 @pytest.mark.ray
