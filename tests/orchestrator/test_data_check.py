@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.duplicates import leaked_test_images
-from jobs.images import DecodedFolder, decode
+from jobs.images import DecodedFolder, decode, scan
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
 from orchestrator.cohort import Cohort
@@ -217,6 +219,14 @@ def set_rules(store: Store, rules: Cohort, without: str | None = None) -> None:
     ledger.release()
 
 
+def trained_on(home: Path, folder: Path) -> None:
+    """Lets the store's cohort say that its jobs trained on this folder's images."""
+    with closing(sqlite3.connect(home / "store.db")) as database, database:
+        (text,) = database.execute("SELECT data FROM cohorts").fetchone()
+        data = json.loads(text) | {"fingerprint": scan(folder).fingerprint}
+        database.execute("UPDATE cohorts SET data = ?", [json.dumps(data)])
+
+
 def test_the_cohort_decides_and_the_leaderboard_says_so(
     store: Store,
     train_job: TrainJob,
@@ -227,6 +237,10 @@ def test_the_cohort_decides_and_the_leaderboard_says_so(
     monkeypatch.setenv("GAME_HOME", str(tmp_path))  # where the fixtures' store and weights are
     train_job("apes", 1, "mean")
     set_rules(store, cohort(scoring={"exclude_leaked": True}))
+    refused = gamectl("score", "--data", leaky)
+    assert refused.exit_code == 1
+    assert "not those that cohort 'small' trained on, so leaks cannot be told" in refused.stderr
+    trained_on(tmp_path, leaky)
     done = gamectl("score", "--data", leaky)
     assert done.exit_code == 0, done.output
     assert "9 of 12 test images (3 leaked ones left out)" in done.stderr
@@ -241,6 +255,7 @@ def test_the_cohort_decides_and_the_leaderboard_says_so(
     assert "on 12 test images" in done.stderr
     assert read_json("leaderboard")["test_images_left_out"] == 0
     set_rules(store, cohort())
+    trained_on(tmp_path, leaky)
     assert "on 12 test images" in gamectl("score", "--data", leaky).stderr
     done = gamectl("score", "--data", leaky, "--exclude-leaked")
     assert "on 9 of 12 test images" in done.stderr
