@@ -83,6 +83,8 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(str(error))
             ctx.exit(1)
+        except BrokenPipeError:
+            raise  # whoever reads our output has seen enough (`| head`): click ends quietly
         except OSError as error:
             # A full disk, a folder that may not be written: the place says what to do.
             where = f": {error.filename}" if error.filename else ""

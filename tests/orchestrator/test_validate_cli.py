@@ -154,6 +154,15 @@ def test_errors_travel_between_processes(error: type[errors.GameError]) -> None:
     assert str(pickle.loads(pickle.dumps(error("why")))) == "why"  # noqa: S301  # our own bytes
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    words = [sys.executable, "-c", "from orchestrator.cli import main; main()", "schema", "cohort"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 @pytest.mark.parametrize(
     "words",
     [
