@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.admission import LocatedProblem
 from orchestrator.cohort import Cohort
+from orchestrator.console import printable
 from orchestrator.loadout import Loadout
 from orchestrator.manifest import Model
 from orchestrator.problems import explain, written
@@ -38,6 +39,9 @@ class Problem:
     column: int
     code: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}:{self.line}:{self.column}  {self.code}  {self.message}"
 
 
 @dataclass

@@ -66,6 +66,11 @@ class Reading:
     skipped: tuple[str, ...] = ()
 
     @property
+    def folder(self) -> Path:
+        """What paths in the cohort's file are relative to."""
+        return self.cohort_path.parent if self.cohort_path else Path()
+
+    @property
     def ok(self) -> bool:
         """Whether nothing is wrong with any file."""
         return all(file.ok for file in self.files)
@@ -110,11 +115,7 @@ def read_cohort(path: Path | None) -> Reading:
     if path is None:
         return Reading(Cohort(), None, ())
     reading = read_paths([path])
-    lines = [
-        f"{each.path}:{each.line}:{each.column}  {each.code}  {each.message}"
-        for file in reading.files
-        for each in file.problems
-    ]
+    lines = [str(problem) for file in reading.files for problem in file.problems]
     if lines:
         raise Refused("\n".join(["the cohort cannot be used:", *lines]))
     if reading.cohort_path != path:

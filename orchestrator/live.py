@@ -175,19 +175,23 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-@contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), drawn as a bar; one line without a terminal."""
-    console = Console(stderr=True)
-    with Progress(
+def _bars(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as bars:
+    )
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total), drawn as a bar; one line without a terminal."""
+    console = Console(stderr=True)
+    with _bars(console) as bars:
         task = bars.add_task(label, total=None, visible=False)
 
         def update(done: int, total: int) -> None:
@@ -202,15 +206,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
     """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
+    with _bars(console) as bars:
         task = bars.add_task(label, total=num_epochs)
 
         def update(report: EpochReport) -> None:

@@ -65,16 +65,10 @@ def plan_without_items(
 
     `index` is the member's; it moves the seed that the spec gives to all of them.
     """
-    spec, data, resources = loadout.spec, cohort.spec.data, cohort.spec.resources
+    spec, resources = loadout.spec, cohort.spec.resources
     member = members_of(loadout)[index]
     return MemberPlan(
-        data=DataPlan(
-            fingerprint=fingerprint,
-            classes=tuple(classes),
-            validation_fraction=data.validation_fraction,
-            train_fraction=data.train_fraction,
-            split_seed=data.split_seed,
-        ),
+        data=data_plan(cohort, classes, fingerprint),
         optimizer=OptimizerPlan(learning_rate=_own(member.learning_rate, spec.learning_rate)),
         batch_size=_own(member.batch_size, spec.batch_size),
         epochs=_own(member.epochs, spec.epochs),
@@ -82,6 +76,18 @@ def plan_without_items(
         threads=resources.threads,
         precision=resources.precision,
         device="cuda" if resources.gpus > 0 else "cpu",
+    )
+
+
+def data_plan(cohort: Cohort, classes: Sequence[str], fingerprint: str) -> DataPlan:
+    """Return what a cohort says about the data of these classes and this fingerprint."""
+    data = cohort.spec.data
+    return DataPlan(
+        fingerprint=fingerprint,
+        classes=tuple(classes),
+        validation_fraction=data.validation_fraction,
+        train_fraction=data.train_fraction,
+        split_seed=data.split_seed,
     )
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.drawn_monkeys import ensure_drawn
-from jobs.images import DecodedFolder, LabelledImages, decode
+from jobs.images import DecodedFolder, ImageFolder, LabelledImages, decode
 from jobs.plan import MemberPlan
 from orchestrator.admission import data_problems
 from orchestrator.cohort import Cohort
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, located
-from orchestrator.member_plans import combine_of, member_plans
+from orchestrator.member_plans import combine_of, member_plan, member_plans
 from orchestrator.schedule import expected_work
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
@@ -66,8 +66,7 @@ def source_of(reading: Reading, override: Path | None) -> str:
     source = reading.cohort.spec.data.source
     if source == DRAWN:
         return source
-    beside = reading.cohort_path.parent if reading.cohort_path else Path()
-    return str((beside / Path(source).expanduser()).absolute())
+    return str((reading.folder / Path(source).expanduser()).absolute())
 
 
 def decode_source(
@@ -93,18 +92,22 @@ def prepare(
     """
     cohort = reading.cohort
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
-    sizes_px = sorted({size for file in admitted for size in _sizes_px(file, cohort)})
+    sizes_px = sorted({_size_px(file, cohort) for file in admitted})
     skip_broken = cohort.spec.data.skip_broken_images
     decoded = decode_source(source, sizes_px, skip_broken, settings, progress)
     folder = decoded.folder
     _check_fit(admitted, folder.classes)
-    teacher = _teacher(admitted, reading, decoded, settings)
+    plans = [_plans(file, cohort, folder) for file in admitted]
+    teacher = _teacher([plan for job in plans for plan in job], reading, settings)
     return Prepared(
         cohort=cohort,
         data=DataRecord(source, folder.fingerprint, folder.test_fingerprint, folder.classes),
         decoded=decoded,
         sizes_px=tuple(sizes_px),
-        jobs=tuple(_new_job(file, cohort, decoded, teacher) for file in admitted),
+        jobs=tuple(
+            _new_job(file, _taught(job, teacher), len(folder.training))
+            for file, job in zip(admitted, plans, strict=True)
+        ),
         teacher=teacher,
     )
 
@@ -126,64 +129,60 @@ def training_images(
     return {size_px: decoded.training(size_px) for size_px in sizes_px}
 
 
-def _sizes_px(file: LoadoutFile, cohort: Cohort) -> Sequence[int]:
+def _size_px(file: LoadoutFile, cohort: Cohort) -> int:
+    """The image size of a job, which does not depend on the data: that is not decoded yet."""
     assert file.loadout is not None
-    # Sizes do not depend on the data, which is not decoded yet.
-    plans = member_plans(file.loadout, cohort, ("a", "b"), "")
-    return [plan.data.image_size_px for plan in plans]
+    return member_plan(file.loadout, cohort, 0).data.image_size_px
 
 
 def _check_fit(admitted: Sequence[LoadoutFile], classes: Sequence[str]) -> None:
     """Refuses loadouts that name what the data does not have."""
-    lines = []
+    lines: list[str] = []
     for file in admitted:
         assert file.loadout is not None
-        lines += [
-            f"{each.path}:{each.line}:{each.column}  {each.code}  {each.message}"
-            for each in located(file, data_problems(file.loadout, classes))
-        ]
+        lines += map(str, located(file, data_problems(file.loadout, classes)))
     if lines:
         raise Refused("\n".join(["loadouts do not fit the data:", *lines]))
 
 
-def _teacher(
-    admitted: Sequence[LoadoutFile], reading: Reading, decoded: DecodedFolder, settings: Settings
-) -> "Teacher | None":
-    plans = [plan for file in admitted for plan in _plans(file, reading.cohort, decoded)]
-    students = [plan for plan in plans if plan.distill is not None]
-    if not students:
+def _plans(file: LoadoutFile, cohort: Cohort, folder: ImageFolder) -> tuple[MemberPlan, ...]:
+    assert file.loadout is not None
+    return member_plans(file.loadout, cohort, folder.classes, folder.fingerprint)
+
+
+def _teacher(plans: Sequence[MemberPlan], reading: Reading, settings: Settings) -> "Teacher | None":
+    student = next((plan for plan in plans if plan.distill is not None), None)
+    if student is None:
         return None
 
-    from orchestrator.teachers import find_teacher  # torch, which only distillation needs here
+    from orchestrator.teachers import find_teacher  # torchvision, which only distillation needs
 
-    beside = reading.cohort_path.parent if reading.cohort_path else Path()
     own = reading.cohort.spec.teacher
-    return find_teacher(settings.teachers, own, beside, students[0].data)
+    return find_teacher(settings.teachers, own, reading.folder, student.data)
 
 
-def _plans(file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder) -> tuple[MemberPlan, ...]:
-    assert file.loadout is not None
-    return member_plans(file.loadout, cohort, decoded.folder.classes, decoded.folder.fingerprint)
+def _taught(plans: Sequence[MemberPlan], teacher: "Teacher | None") -> tuple[MemberPlan, ...]:
+    """The plans of a job, with the teacher in those that distil."""
+    if teacher is None:
+        return tuple(plans)
+    return tuple(
+        plan.model_copy(
+            update={"distill": plan.distill.model_copy(update={"teacher": teacher.spec})}
+        )
+        if plan.distill is not None
+        else plan
+        for plan in plans
+    )
 
 
-def _taught(plan: MemberPlan, teacher: "Teacher | None") -> MemberPlan:
-    if plan.distill is None or teacher is None:
-        return plan
-    distill = plan.distill.model_copy(update={"teacher": teacher.spec})
-    return plan.model_copy(update={"distill": distill})
-
-
-def _new_job(
-    file: LoadoutFile, cohort: Cohort, decoded: DecodedFolder, teacher: "Teacher | None"
-) -> NewJob:
+def _new_job(file: LoadoutFile, plans: tuple[MemberPlan, ...], num_training_images: int) -> NewJob:
     assert file.loadout is not None
     assert file.receipt is not None
-    plans = tuple(_taught(plan, teacher) for plan in _plans(file, cohort, decoded))
     return NewJob(
         team=file.loadout.team,
         loadout=file.text,
         receipt=file.receipt.to_dict(),
         combine=combine_of(file.loadout),
         plans=plans,
-        work=tuple(expected_work(plan, len(decoded.folder.training)) for plan in plans),
+        work=tuple(expected_work(plan, num_training_images) for plan in plans),
     )

@@ -146,8 +146,8 @@ def measure(
 def _check(reading: Reading) -> None:
     """Says what is wrong with the files; raises `Refused` before anything is drawn or run."""
     for file in reading.files:
-        for p in file.problems:
-            console.print_note(f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}")
+        for problem in file.problems:
+            console.print_note(str(problem))
     if not reading.ok:
         raise Refused("nothing was measured; correct the problems above")
     if reading.cohort_path is None:

@@ -106,9 +106,8 @@ def _bought(receipt: Receipt) -> str:
 def _admitted(reading: Reading, loadout: Path) -> LoadoutFile:
     """The loadout's file. Raises `Refused`, with its problems said, where it can't be previewed."""
     for each in reading.files:
-        for p in each.problems:
-            where = f"{console.printable(p.path)}:{p.line}:{p.column}"
-            console.print_line(f"{where}  {p.code}  {p.message}")
+        for problem in each.problems:
+            console.print_line(str(problem))
     if not reading.ok:
         raise Refused("nothing was drawn; correct the problems above")
     found = next((each for each in reading.files if Path(each.path) == loadout), None)

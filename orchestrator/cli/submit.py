@@ -108,8 +108,8 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
         console.print_note(f"not read: {', '.join(reading.skipped)}; end a file's name in .yaml")
     refused = [file for file in reading.files if not file.ok]
     for file in refused:
-        for p in file.problems:
-            console.print_note(f"{p.path}:{p.line}:{p.column}  {p.code}  {p.message}")
+        for problem in file.problems:
+            console.print_note(str(problem))
     good = tuple(file for file in reading.files if file.ok and file.loadout is not None)
     if reading.cohort_path is None:
         raise Refused(

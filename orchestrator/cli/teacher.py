@@ -224,8 +224,8 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
 
     reading = read_cohort(cohort_file)
     decoded, data_plan = _data(reading, data, 64, settings)
-    beside = reading.cohort_path.parent if reading.cohort_path else Path()
-    teacher = find_teacher(settings.teachers, reading.cohort.spec.teacher, beside, data_plan)
+    own = reading.cohort.spec.teacher
+    teacher = find_teacher(settings.teachers, own, reading.folder, data_plan)
     decoded, data_plan = _data(reading, data, teacher.spec.image_size_px, settings)
     leaked: frozenset[str] = frozenset()
     if exclude_leaked:
@@ -264,21 +264,13 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
 def _data(
     reading: Reading, data: Path | None, size_px: int, settings: Settings
 ) -> tuple["DecodedFolder", "DataPlan"]:
-    """The cohort's images at this size, and its split."""
-    from jobs.plan import DataPlan
+    """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import submission
     from orchestrator.live import progress
+    from orchestrator.member_plans import data_plan
 
-    rules = reading.cohort.spec.data
-    source = submission.source_of(reading, data)
-    decoded = submission.decode_source(
-        source, [size_px], rules.skip_broken_images, settings, progress
-    )
-    return decoded, DataPlan(
-        fingerprint=decoded.folder.fingerprint,
-        classes=decoded.folder.classes,
-        image_size_px=size_px,
-        validation_fraction=rules.validation_fraction,
-        train_fraction=1.0,
-        split_seed=rules.split_seed,
-    )
+    cohort, source = reading.cohort, submission.source_of(reading, data)
+    skip_broken = cohort.spec.data.skip_broken_images
+    decoded = submission.decode_source(source, [size_px], skip_broken, settings, progress)
+    plan = data_plan(cohort, decoded.folder.classes, decoded.folder.fingerprint)
+    return decoded, plan.model_copy(update={"image_size_px": size_px, "train_fraction": 1.0})

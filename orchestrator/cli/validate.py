@@ -61,12 +61,10 @@ def _as_json(file: LoadoutFile) -> dict[str, object]:
 
 def _print_files(reading: Reading) -> None:
     for file in sorted(reading.files, key=lambda file: file.path):
-        path = console.printable(file.path)
         for problem in file.problems:
-            where = f"{path}:{problem.line}:{problem.column}"
-            console.print_line(f"{where}  {problem.code}  {problem.message}")
+            console.print_line(str(problem))
         if file.ok:
-            console.print_line(f"{path}  ok  {_summary(file)}")
+            console.print_line(f"{console.printable(file.path)}  ok  {_summary(file)}")
 
 
 def _print_notes(reading: Reading) -> None:

@@ -22,7 +22,7 @@ class InfoInfusion(Purchase):
     more monkeys in more poses has less to guess, and finds it harder to learn single pictures by
     heart.
 
-    An epoch takes nearly half as long again, and holds as many more steps. So the same number of
+    An epoch has nearly half as many steps again, and takes longer for it. So the same number of
     epochs also trains the network further, which helps one that has not learned enough yet. What it
     cannot mend is a learning rate that is far too low or too high.
     """

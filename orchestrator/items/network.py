@@ -19,8 +19,8 @@ class NeuralTurboBoost(Purchase):
     This is what makes deep networks deep.
 
     Each block doubles the filters and halves the image, so 64 px are used up after five blocks;
-    larger images (resolution-rocket) have room for more. Already the first one makes training about
-    three times as long, and a deeper network learns slowly from nothing: give it momentum
+    larger images (resolution-rocket) have room for more. Already the first one makes training five
+    to seven times as long, and a deeper network learns slowly from nothing: give it momentum
     (speed-boost), a higher learning rate or more epochs, or it may still be guessing after 20. One
     or two blocks are a good start.
     """
@@ -70,7 +70,7 @@ class FocusLens(Purchase):
     Spatial attention draws a map over the image, bright where something important is and dark
     elsewhere, and multiplies the features with it. A forest behind the monkey then disturbs less.
     The map itself comes from a small convolution that is trained along with the rest: 98 weights,
-    the cheapest part that you can add.
+    and yet training takes more than twice as long, as it works on every pixel.
 
     It stands after the last convolution, so it works with whatever that one found. After the base
     network's single layer these are edges and colours, no faces yet, and the effect is small; with

@@ -6,19 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from orchestrator.cli import main
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from tests.orchestrator.commands import gamectl
 
 WriteCohort = Callable[..., Path]
-
-
-def gamectl(*words: object) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 def test_mistakes_are_found_before_anything_is_run(

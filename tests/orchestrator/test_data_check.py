@@ -5,17 +5,14 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.duplicates import leaked_test_images
 from jobs.images import DecodedFolder, decode, scan
 from orchestrator.artifacts import Artifacts
-from orchestrator.cli import main
 from orchestrator.cohort import Cohort
 from orchestrator.errors import Refused
 from orchestrator.scorebook import read_scores
@@ -24,19 +21,8 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator.cohorts import DATA, cohort
+from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.tracked import SIDE, TrainJob
-
-
-def gamectl(*words: object) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
-
-
-def read_json(*words: object) -> Any:
-    result = gamectl(*words, "-o", "json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture

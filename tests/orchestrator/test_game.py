@@ -1,23 +1,20 @@
 """The whole path through the commands: loadouts in, leaderboard out, on real Ray and MLflow."""
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from orchestrator.cli import main
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.conftest import write_photos
+from tests.orchestrator.commands import gamectl, read_json
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -37,19 +34,6 @@ DIVERGES = (
 REFUSED = "epochs: 41\n"
 
 WriteCohort = Callable[..., Path]
-
-
-def gamectl(*words: object) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    # A SystemExit is how a command ends; anything else is a traceback in somebody's face.
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
-
-
-def read_json(*words: object) -> Any:
-    result = gamectl(*words, "-o", "json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def phases(name: str = "small") -> dict[str, str]:

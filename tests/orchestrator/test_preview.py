@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 
 from jobs.augment import augment
@@ -13,7 +12,7 @@ from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, DataPlan, MemberPlan
 from jobs.preview import preview, side_px
 from jobs.split import split_images
-from orchestrator.cli import main
+from tests.orchestrator.commands import gamectl
 from tests.orchestrator.tracked import DATA
 
 ROTATED, FLIPPED = AugmentPlan(rotate_degrees=30), AugmentPlan(flip_horizontal_p=1)
@@ -21,12 +20,6 @@ ROTATED, FLIPPED = AugmentPlan(rotate_degrees=30), AugmentPlan(flip_horizontal_p
 
 def plans(*augmentations: AugmentPlan, data: DataPlan = DATA) -> list[MemberPlan]:
     return [MemberPlan(data=data, augment=each) for each in augmentations]
-
-
-def gamectl(*words: object) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 def test_each_row_starts_with_an_untouched_training_image_of_its_class(

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from torchvision import models
 
-from orchestrator.cli import main
 from orchestrator.cli.demo import LOADOUTS, without_students
 from orchestrator.files import read_paths
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from tests.orchestrator.commands import gamectl
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -26,12 +25,6 @@ AUGMENTED = STUDENT + "  - item: flip-trick\n"
 PAIR = STUDENT + "  - {item: ensemble-enchanter, members: [{}, {learningRate: 0.05}]}\n"
 
 WriteCohort = Callable[..., Path]
-
-
-def gamectl(*words: object) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 def weights(home: Path, team: str) -> list[bytes]:
