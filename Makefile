@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KILLS ?= 60
+SEED ?= 1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint install constraints clean
+.PHONY: help demo test soak simulate lint install constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +17,12 @@ demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 
 test: $(VENV)/.installed-dev  ## run the whole test suite
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed-dev  ## kill slots, controllers and Ray at random; KILLS=300 SEED=2 for more
+	$(BIN)/python -m tests.bench.soak --kills $(KILLS) --seed $(SEED)
+
+simulate: $(VENV)/.installed  ## the queue with 50,000 members on 1,000 pretended slots, as JSON
+	$(BIN)/python -m tests.bench.simulate
 
 lint: $(VENV)/.installed-dev  ## formatting, lint, strict types, import rules
 	$(BIN)/ruff format --check .

@@ -20,6 +20,8 @@ The path, a line a file:
     rates           the learning rate of every step
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
+    training_state  everything that changes while a member trains
+    checkpoint      that state in a file, to resume from
     train           the training function: plan + images -> weights, reporting every epoch
     teacher_training    the same for a teacher: a torchvision classifier
     stacking        how far to trust each member, learnt on validation images

@@ -7,9 +7,13 @@ power cut. Used wherever something is kept.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
+
+# What mkstemp puts behind the prefix; a star would also match other files' longer names.
+RANDOM_NAME = "[a-z0-9_]" * 8
 
 
 @contextmanager
@@ -30,6 +34,22 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what writers of `path` that were killed half-way have left, as far as it can be.
+
+    A writer still at work then fails with FileNotFoundError; the file itself stays as it is.
+    """
+    with suppress(OSError):
+        for leftover in path.parent.glob(f".{escape(path.name)}.{RANDOM_NAME}"):
+            leftover.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Removes the file, if there is one, and what a writer killed half-way left beside it."""
+    path.unlink(missing_ok=True)
+    remove_leftovers(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,9 +1,10 @@
 """The training side's errors, one tree.
 
     JobsError
-    ├── DataError    the data folder cannot be used; lists every problem at once
-    ├── Stopped      somebody asked a running member to stop; not a failure of the member
-    └── Diverged     the training loss is no longer a finite number
+    ├── DataError        the data folder cannot be used; lists every problem at once
+    ├── Stopped          somebody asked a running member to stop; not a failure of the member
+    ├── Diverged         the training loss is no longer a finite number
+    └── CheckpointError  a checkpoint could not be written; not a failure of the member either
 
 Members train in other processes, so each error keeps its constructor's arguments in `args`, which
 is what pickle hands to the constructor on the other side.
@@ -53,4 +54,20 @@ class Diverged(JobsError):
             f"the training loss is not a finite number from epoch {self.epoch}, step {self.step} "
             f"on; the learning rate of {self.learning_rate:g} is probably too large: try a "
             f"smaller one, such as {self.learning_rate / 10:g}"
+        )
+
+
+class CheckpointError(JobsError):
+    """A checkpoint could not be written: the file's path, and the system's reason."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the checkpoint {self.path} cannot be written: {self.reason}; make room for it, or "
+            "allow writing there, and start the member again: training goes on from the last good "
+            "checkpoint"
         )

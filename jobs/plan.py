@@ -170,6 +170,10 @@ class EpochReport(Plan):
     val_accuracy: float
     learning_rate: float
     images_per_second: float = Field(description="training images, this epoch, without validation")
+    seconds: float = Field(
+        description="of wall clock for the whole epoch: training, validation and the previous "
+        "epoch's checkpoint"
+    )
 
 
 def feature_side_px(image_size_px: int, turbo_blocks: int) -> int:

@@ -92,6 +92,7 @@ def train_teacher(
             cycle_momentum=False,
         )
         best: tuple[float, int, dict[str, Tensor], np.ndarray] | None = None
+        reported_s = time.perf_counter()
         for epoch in range(1, plan.epochs + 1):
             # 1. One pass over the training images.
             started_s = time.perf_counter()
@@ -123,6 +124,7 @@ def train_teacher(
             val_logits = torch.from_numpy(predict(net, val_images, plan.device))
             val_loss = functional.cross_entropy(val_logits, val_labels)
             check_finite(epoch_losses, val_loss, epoch, plan.learning_rate)
+            before_s, reported_s = reported_s, time.perf_counter()
             report(
                 EpochReport(
                     epoch=epoch,
@@ -132,6 +134,7 @@ def train_teacher(
                     val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
                     learning_rate=rates.get_last_lr()[0],
                     images_per_second=batches.size / elapsed_s,
+                    seconds=reported_s - before_s,
                 )
             )
             if best is None or val_loss.item() < best[0]:

@@ -2,7 +2,8 @@
 
 In: a `MemberPlan` and the training part of the data as `LabelledImages`; `report` is called after
 every epoch. Out: a `MemberResult`, whose bits depend on plan and data alone (on one instruction
-set). Next on the path: `jobs.ensemble` combines the members' weights.
+set), however often the training was killed and resumed from its checkpoint. Next on the path:
+`jobs.ensemble` combines the members' weights.
 
 Alone, for profiling: `python -m jobs.train PLAN.json DATA_FOLDER` prints one JSON line an epoch.
 """
@@ -23,21 +24,24 @@ from torch.fx import GraphModule
 from torch.nn import functional
 
 from jobs.augment import augment
+from jobs.checkpoint import resume, save_checkpoint
 from jobs.errors import DataError, Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, decode
 from jobs.losses import distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
 from jobs.mixup import mixup
-from jobs.monkeynet import build_model
 from jobs.plan import AugmentPlan, EpochReport, LossPlan, MemberPlan
-from jobs.rates import Plateau, Rates
+from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import Teaching, Tutor
+from jobs.training_state import TrainingState
 
 # Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
 EVAL_BATCH = 16
+# Steps between two looks at the loss: on a GPU, each look waits for all the work queued so far.
+LOOK_EVERY = {"cpu": 1, "cuda": 32}
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ def train_member(
     report: Callable[[EpochReport], None],
     should_stop: Callable[[], bool] | None = None,
     teaching: Teaching | None = None,
+    checkpoint: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> MemberResult:
     """Train one member. One call at a time in a process: it fixes process-wide settings.
 
@@ -64,14 +70,19 @@ def train_member(
     Args:
         plan: what to train.
         data: the training part of the data at the plan's image size; may be memory-mapped.
-        report: called after every epoch; what it raises (`Stopped`, say) ends the training.
+        report: called after every epoch; what it raises (`Stopped`, say) ends the training. A
+            resumed training first reports the epochs that it does not train again.
         should_stop: looked at before every batch.
         teaching: the teacher that the plan distils from.
+        checkpoint: a file to resume from and to write after every epoch, before that epoch is
+            reported; left in place, and ignored where it is damaged or not of this plan.
+        say: given a line on what was done with the file found there.
 
     Raises:
+        CheckpointError: the checkpoint cannot be written; the one before is intact.
         DataError: the images cannot be divided as the plan says, they have no class of the name
             that the loss is focused on, or the teacher's weights do not fit.
-        Diverged: a training or validation loss is not finite.
+        Diverged: a training or validation loss is not finite; noticed within LOOK_EVERY steps.
         Stopped: `should_stop` said so.
         ValueError: images of another size than the plan's, or not the plan's teacher.
     """
@@ -86,32 +97,31 @@ def train_member(
     val_images = data.images[split.validation]
     val_labels = torch.from_numpy(data.labels[split.validation])
 
-    # 1. Model, optimizer, and a random stream for each purpose.
-    init_seed, shuffle_seed, augment_seed, mixup_seed = seeds(plan.seed)
+    # 1. Model, optimizer, and a random stream for each purpose: new, or as in the checkpoint.
+    init_seed, *stream_seeds = seeds(plan.seed)
     with reproducible(plan.threads, plan.device, init_seed):
-        shuffling = torch.Generator().manual_seed(shuffle_seed)
-        augmenting = torch.Generator().manual_seed(augment_seed)
-        mixing = np.random.Generator(np.random.PCG64(mixup_seed))
-        model = build_model(plan.model, num_classes, size_px).to(plan.device)
+        state = TrainingState.start(plan, *stream_seeds)
+        model, optimizer = state.model, state.optimizer
         tutor = None
         if plan.distill is not None and teaching is not None:
             tutor = Tutor(teaching, num_classes, plan.device)
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=plan.optimizer.learning_rate,
-            momentum=plan.optimizer.momentum,
-            weight_decay=plan.optimizer.weight_decay,
-        )
         steps_per_epoch = math.ceil(len(split.train) / plan.batch_size)
-        rates = Rates(plan.schedule, plan.optimizer.learning_rate, plan.epochs, steps_per_epoch)
-        plateau = Plateau()
-        step = 0
+        learning_rate, look_every = plan.optimizer.learning_rate, LOOK_EVERY[plan.device]
+        rates = Rates(plan.schedule, learning_rate, plan.epochs, steps_per_epoch)
+        note = None if checkpoint is None else resume(checkpoint, plan, state)
+        if note is not None and say is not None:
+            say(note)
+        for known in state.history:
+            report(known)
+        val_logits: Tensor | None = None
 
-        for epoch in range(1, plan.epochs + 1):
+        reported_s = time.perf_counter()
+        for epoch in range(len(state.history) + 1, plan.epochs + 1):
             # 2. One pass over the training images in a new order.
             started_s = time.perf_counter()
             model.train()
-            order = split.train[torch.randperm(len(split.train), generator=shuffling).numpy()]
+            drawn = torch.randperm(len(split.train), generator=state.shuffling)
+            order = split.train[drawn.numpy()]
             losses: list[Tensor] = []  # per batch, summed over its images; on the device
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
             for start in range(0, len(order), plan.batch_size):
@@ -119,12 +129,12 @@ def train_member(
                     raise Stopped(f"stopped in epoch {epoch}")
                 batch = order[start : start + plan.batch_size]
                 images = augment(
-                    to_float(data.images[batch], plan.device), plan.augment, augmenting
+                    to_float(data.images[batch], plan.device), plan.augment, state.augmenting
                 )
                 labels = targets = torch.from_numpy(data.labels[batch]).to(plan.device)
                 if plan.augment.mixup_alpha > 0:
                     images, targets = mixup(
-                        images, labels, num_classes, plan.augment.mixup_alpha, mixing
+                        images, labels, num_classes, plan.augment.mixup_alpha, state.mixing
                     )
                     labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
@@ -133,35 +143,45 @@ def train_member(
                 if plan.distill is not None and tutor is not None:
                     taught, share = tutor.logits(images, batch), plan.distill.alpha
                     loss = distillation_loss(logits, taught, loss, plan.distill.temperature, share)
-                optimizer.param_groups[0]["lr"] = rates.at(step, plateau)
+                optimizer.param_groups[0]["lr"] = rates.at(state.step, state.plateau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                step += 1
+                state.step += 1
                 losses.append(loss.detach() * len(batch))
                 num_correct += (logits.detach().argmax(dim=1) == labels).sum()
+                if len(losses) % look_every == 0 and not math.isfinite(losses[-1].item()):
+                    check_finite(torch.stack(losses).cpu(), losses[-1].cpu(), epoch, learning_rate)
 
-            # 3. The epoch's only wait for the device.
+            # 3. The rest of the epoch's losses: a wait for the device.
             epoch_losses = torch.stack(losses).cpu()
             elapsed_s = time.perf_counter() - started_s
 
             # 4. Validate in full precision, as the combined model is evaluated later.
             val_logits = torch.from_numpy(predict(model, val_images, plan.device))
             val_loss = functional.cross_entropy(val_logits, val_labels)
-            check_finite(epoch_losses, val_loss, epoch, plan.optimizer.learning_rate)
-            plateau = plateau.after(val_loss.item(), plan.schedule)
-            report(
-                EpochReport(
-                    epoch=epoch,
-                    train_loss=epoch_losses.sum().item() / len(order),
-                    train_accuracy=num_correct.item() / len(order),
-                    val_loss=val_loss.item(),
-                    val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
-                    learning_rate=optimizer.param_groups[0]["lr"],
-                    images_per_second=len(order) / elapsed_s,
-                )
-            )
+            check_finite(epoch_losses, val_loss, epoch, learning_rate)
+            state.plateau = state.plateau.after(val_loss.item(), plan.schedule)
 
+            # 5. Keep the epoch, then report it: what was reported is never trained again.
+            before_s, reported_s = reported_s, time.perf_counter()
+            done = EpochReport(
+                epoch=epoch,
+                train_loss=epoch_losses.sum().item() / len(order),
+                train_accuracy=num_correct.item() / len(order),
+                val_loss=val_loss.item(),
+                val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
+                learning_rate=optimizer.param_groups[0]["lr"],
+                images_per_second=len(order) / elapsed_s,
+                seconds=reported_s - before_s,
+            )
+            state.history.append(done)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, plan, state)
+            report(done)
+
+        if val_logits is None:  # killed between its last epoch and its result
+            val_logits = torch.from_numpy(predict(model, val_images, plan.device))
         weights = {name: value.cpu() for name, value in model.state_dict().items()}
         return MemberResult(
             weights=safetensors.torch.save(weights),

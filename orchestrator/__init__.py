@@ -18,22 +18,40 @@ The path, a line a file:
     admission     a loadout and a cohort's rules -> receipt and problems
     files         paths -> cohort and loadouts, with every problem at its line
     teachers      teachers' files, and which one a cohort's students learn from
+    sources       where a cohort's images come from
+    architectures what torchvision's classifiers cost
+    costs         what a member takes: reference seconds and memory
+    speeds        what was measured of that, here
+    capacity      whether a member can ever run on a machine
     submission    admitted files and data -> jobs in the store
-    phases        the state machine
+    phases        the state machine: phases, reasons, blame
     state         the store's rows as plain values
+    moves         the small steps that changes of a job are made of
+    lifecycle     what each happening does to a job
+    wishes        what the organizer and the teams want of it
     store/        the SQL database of desired and actual state
-    artifacts     weights, probabilities and fitted stackers as files
+    artifacts     weights, checkpoints, logs and fitted stackers as files
+    lazy_heap     a heap whose entries may be taken back
+    fair_queue    whose turn it is
     schedule      what to do next: pure decisions
-    cluster       Ray, started or joined
+    forecast      the cohort played to its end, to say when that is
+    planning      the same before anything is submitted
+    cluster       Ray, started or joined, and whether it is still there
+    member_log    what a member says while it trains, as a file
     slot          a warm actor that trains one member after another through Ray Train
     slots         the pool of them
+    faults        what went wrong, why, and who is to blame: one table
     teachings     what a slot is given of a student's teacher
+    inputs        images and teachings, fetched when they are needed
     backbones     what a teacher's training starts from
     teacher_trainer   a teacher trained in a slot of its own
-    news          what slots have to tell
+    news          what crosses between controller and slots
     finish        a job's members combined and measured
+    lease         one controller a cohort
     controller    observe, decide, act
-    run           the parts of a run put together
+    serve         the parts of a run on Ray put together
+    run           being a cohort's controller, from lease to MLflow
+    attend        making sure that there is one: here, in the background, or watched
     tracking/     MLflow, a projection of the store
     scoring       the hidden test set
     scorebook     the organizer's scores
@@ -43,7 +61,12 @@ The path, a line a file:
     settings      where things are kept
     errors        every error that a user can cause
     console       results and remarks for people and programs
-    live          a cohort watched while it runs
+    outlook       places in the queue and expected ends
+    lookup        a cohort as commands look at it
+    timeline      the phases a job went through, from its events
+    display       words for all of that
+    live_table, live, progress_bars   a cohort watched while it runs
+    follow        logs read while they grow
     cli/          the commands, one file each
 
 It may import `jobs`, the training side; never the other way round.

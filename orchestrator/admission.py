@@ -29,6 +29,7 @@ from orchestrator.member_plans import (
     member_plan,
     member_plans,
     members_of,
+    min_members_of,
     plan_without_items,
     purchase_of,
 )
@@ -39,7 +40,7 @@ from orchestrator.yaml_nodes import Loc
 
 __all__ = [
     "Admission", "LocatedProblem", "Receipt", "admit", "combine_of", "data_problems",
-    "member_plans", "purchase_problems", "receipt_of",
+    "member_plans", "min_members_of", "purchase_problems", "receipt_of",
 ]  # fmt: skip
 
 # The embedded data set's, said here again because drawing it takes numpy.
@@ -72,6 +73,7 @@ def admit(loadout: Loadout, cohort: Cohort, classes: Sequence[str] = ()) -> Admi
         *_shelf_problems(loadout, cohort),
         *_budget_problems(receipt),
         *_limit_problems(loadout, cohort),
+        *_enough_problems(loadout),
         *_size_problems(loadout, cohort, plan),
         *_depth_problems(loadout, cohort, plan),
         *_effect_problems(loadout, cohort),
@@ -121,6 +123,18 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
         if value is not None and value > limit:
             message = f"{name} is {value}; cohort {cohort.name} allows at most {limit}"
             yield LocatedProblem(loc, "over-limit", message)
+
+
+def _enough_problems(loadout: Loadout) -> Iterator[LocatedProblem]:
+    """Check that an ensemble does not wait for more members than it has."""
+    if min_members_of(loadout) > loadout.num_members:
+        ensemble = _first(loadout, EnsembleEnchanter)
+        assert ensemble is not None, "only an ensemble asks for a number of members"
+        message = (
+            f"minMembers is {min_members_of(loadout)}, and there are {loadout.num_members} members;"
+            f" allowed is 1 to {loadout.num_members}, or leave it out: all are needed then"
+        )
+        yield LocatedProblem((*ensemble, "minMembers"), "over-limit", message)
 
 
 def _size_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterator[LocatedProblem]:

@@ -6,9 +6,12 @@ path: `finish`, which reads them back.
 
     COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
+    COHORT/TEAM/rREVISION-UID/mINDEX.checkpoint      where its training stands; gone once it is over
+    COHORT/TEAM/rREVISION-UID/mINDEX-aATTEMPT.log    what it said, attempt by attempt
     COHORT/TEAM/rREVISION-UID/stack.safetensors      the layer that stacks the members, if one does
 """
 
+import contextlib
 import hashlib
 import io
 from pathlib import Path
@@ -16,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.atomic import atomic_file
+from jobs.atomic import atomic_file, remove
 from orchestrator.errors import Damaged
 from orchestrator.state import Job
 from orchestrator.store import FittedStacker, TrainedWeights
@@ -66,6 +69,19 @@ class Artifacts:
         except ValueError as error:
             raise Damaged(f"{self.path(trained.val_probs)} is no array: {error}") from error
         return array
+
+    def checkpoint_path(self, job: Job, index: int) -> Path:
+        """Where a member's training keeps its state, for all of its attempts."""
+        return self.path(f"{_folder(job)}/m{index}.checkpoint")
+
+    def log_path(self, job: Job, index: int, attempt: int) -> Path:
+        """Where an attempt's own output goes."""
+        return self.path(f"{_folder(job)}/m{index}-a{attempt}.log")
+
+    def drop_checkpoint(self, job: Job, index: int) -> None:
+        """Removes the checkpoint of a member whose weights are stored; a failure does no harm."""
+        with contextlib.suppress(OSError):
+            remove(self.checkpoint_path(job, index))
 
     def path(self, name: str) -> Path:
         """Where the file of that name lies."""

@@ -1,21 +1,42 @@
-"""Ray, started here or joined where it runs already.
+"""Ray, started here or joined where it runs already, and whether it is still there.
 
-In: what a member needs and how many members there are. Out: a running connection and the number of
-slots that fit. Next on the path: `slots`.
+In: what a member needs and how many members there are. Out: a running connection, the number of
+slots that fit, and a `LivenessProbe`. Next on the path: `slots`.
+
+Ray's calls block where Ray is gone, and a minute later Ray ends the whole process. So its doors are
+tried before it is asked: a closed one tells at once, and disconnecting in time keeps the process.
 """
 
 import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from orchestrator.capacity import Machine
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, ClusterLost
 
 OBJECT_STORE_BYTES = 1 << 30
 """Room for decoded images on a local cluster: 1,400 images of 224 px take 200 MB."""
+SETTINGS = {
+    # Sending usage figures home is not ours to decide.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment variables that Ray reads when it is imported; a user's own values stay."""
+LOCAL_SETTINGS = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
+"""Nobody sees the metrics and events of a Ray without a dashboard, and where Ray was lost,
+disconnecting waits up to 20 s for the last of them to be delivered."""
+PROBE_EVERY_S = 1.0
+CONNECT_S = 5.0
+
+Door = tuple[str, int]
+"""Host and port of a process of Ray's."""
 
 
 @contextmanager
@@ -25,16 +46,23 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
     `address` joins a running cluster, otherwise one is started on this machine, with `num_cpus`
     CPUs (all by default), and stopped at the end. A connection that is there already is used and
     left as it was. Raises `ClusterError` where Ray does not come up.
+
+    Where Ray was lost meanwhile, leaving the block takes 1 to 7 s; then it can be entered again in
+    the same process.
     """
-    # Ray reads these when it is imported. Sending usage figures home is not ours to decide.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in (SETTINGS if address else SETTINGS | LOCAL_SETTINGS).items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         yield
         return
+    where = f"at {address}" if address else "on this machine"
     local = {} if address else {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
+    door = _door(address)
+    if door is not None and not _is_open(door):
+        # Ray would try for a minute.
+        raise ClusterError(f"cannot reach Ray {where}: nothing answers there")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -45,7 +73,7 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
             **local,
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = f"at {address}" if address else "on this machine"
+        ray.shutdown()  # of what was started before it failed
         raise ClusterError(f"cannot reach or start Ray {where}: {error}") from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler ends the process with a stack trace, before anything is put in order.
@@ -54,6 +82,45 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
         yield
     finally:
         ray.shutdown()
+
+
+class LivenessProbe:
+    """Whether the connected Ray is there, found out without asking it.
+
+    Tried are the doors of its control store (the GCS) and of this node's raylet: without either one
+    nothing works.
+    """
+
+    def __init__(self, doors: Sequence[Door], clock: Callable[[], float] = time.monotonic) -> None:
+        self._doors = tuple(doors)
+        self._clock = clock
+        self._next_at = clock()
+
+    @classmethod
+    def of_connection(cls) -> "LivenessProbe":
+        """A probe of the Ray that this process is connected to."""
+        import ray
+        from ray.util.client import ray as client
+
+        if client.is_connected():
+            # The doors are those of another network; the client's own connection raises in time.
+            return cls(())
+        context = ray.get_runtime_context()
+        here = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+        gcs = _door(context.gcs_address)
+        return cls([*([gcs] if gcs else []), *(_raylet(node) for node in here)])
+
+    def check(self, now: bool = False) -> None:
+        """Tries the doors, at most once a second unless it has to be `now`.
+
+        Raises `ClusterLost` where one is closed.
+        """
+        if not now and self._clock() < self._next_at:
+            return
+        for host, port in self._doors:
+            if not _is_open((host, port)):
+                raise ClusterLost(f"Ray was lost: nothing answers at {host}:{port} any more")
+        self._next_at = self._clock() + PROBE_EVERY_S
 
 
 def num_slots_that_fit(resources: Resources) -> int:
@@ -66,7 +133,7 @@ def num_slots_that_fit(resources: Resources) -> int:
     if fits == 0:
         raise ClusterError(
             f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs; "
-            f"{_largest_node()}: lower resources.cpus or resources.gpus in the cohort file, or "
+            f"{_largest_in_words()}: lower resources.cpus or resources.gpus in the cohort file, or "
             "join a larger cluster"
         )
     return fits
@@ -80,9 +147,30 @@ def cpus_for_one(num_cpus: int | None, num_gpus: int) -> int:
     fitting = [node for node in _nodes() if _fits_on(node, {"CPU": num_cpus or 1, "GPU": num_gpus})]
     if not fitting:
         raise ClusterError(
-            f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_node()}"
+            f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_in_words()}"
         )
     return num_cpus or max(int(node["CPU"]) for node in fitting)
+
+
+def largest_node() -> Machine:
+    """The most that any node has of each, busy or free; memory with the object store's part."""
+    nodes = _nodes()
+    most = {
+        name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in ("CPU", "GPU")
+    }
+    memory = (node.get("memory", 0.0) + node.get("object_store_memory", 0.0) for node in nodes)
+    return Machine(most["CPU"], most["GPU"], int(max(memory, default=0.0)))
+
+
+def node_is_gone(node_id: str) -> bool:
+    """Whether a node, named by the beginning of its id, is no longer there.
+
+    Ray itself takes half a minute to notice a node that ended without a word.
+    """
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["NodeID"].startswith(node_id)]
+    return not any(node["Alive"] and _is_open(_raylet(node)) for node in nodes)
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -91,10 +179,28 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _largest_node() -> str:
-    most = {name: max((n.get(name, 0.0) for n in _nodes()), default=0.0) for name in ("CPU", "GPU")}
-    return f"the largest node has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
+def _largest_in_words() -> str:
+    machine = largest_node()
+    return f"the largest node has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
 
 
 def _fits_on(node: dict[str, float], wanted: dict[str, float]) -> int:
     return min(int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount)
+
+
+def _raylet(node: dict[str, Any]) -> Door:
+    return node["NodeManagerAddress"], int(node["NodeManagerPort"])
+
+
+def _door(address: str | None) -> Door | None:
+    """The host and port in an address; None for one without, such as `auto`."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
+
+
+def _is_open(door: Door) -> bool:
+    try:
+        with socket.create_connection(door, timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False

@@ -35,6 +35,18 @@ class Limits(Model):
     image_size_px: int = Field(default=224, ge=8, le=1024, description="side of the images")
     members: int = Field(default=5, ge=1, le=100, description="of an ensemble")
     batch_size: int = Field(default=256, ge=1, le=8192, description="of any member")
+    submissions_per_team: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="revisions a team may hand in; those that the cluster failed are not counted",
+    )
+    active_deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="time a job may run; waiting and suspension do not count",
+    )
 
 
 class Data(Model):
@@ -88,6 +100,12 @@ class Queue(Model):
     policy: Literal["fair", "longest-first"] = Field(
         default="fair", description="by turns, or the jobs with the most work first"
     )
+    max_wait_seconds: float = Field(
+        default=3600,
+        gt=0,
+        le=1e9,
+        description="a job that has waited so long goes before all that have waited less",
+    )
 
 
 class Retry(Model):
@@ -97,7 +115,11 @@ class Retry(Model):
         default=0, ge=0, le=100, description="retries of a member that failed by the team's fault"
     )
     cluster_retries: int = Field(
-        default=3, ge=0, le=100, description="retries of attempts that the cluster lost"
+        default=10,
+        ge=0,
+        le=1000,
+        description="attempts in a row that the cluster may lose before a member is an epoch "
+        "further; each is retried after a moment",
     )
 
 

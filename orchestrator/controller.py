@@ -1,150 +1,274 @@
 """The reconcile loop: observe, decide, act, until nothing is left to do.
 
 In: a cohort's jobs in the store and a pool of slots. Out: every job in a terminal phase, every step
-on the way in the store. The decision is `schedule.decide`, a pure function; this module has the
-effects. Next on the path: `tracking` and `scoring`, which read what it wrote.
+on the way in the store. What to do next is decided by `schedule.decide`, what a happening means by
+`lifecycle`, both pure; this module has the effects. Next on the path: `tracking` and `scoring`,
+which read what it wrote.
 
-A cohort has one controller at a time, held together by a lease in the store. Slots die with the
+A cohort has one controller at a time, held together by a lease in the store. It lists the cohort
+once and then watches: what the organizer and the teams want arrives as events. Slots end with the
 controller that started them; a new one queues again what the old one left open.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-from jobs.plan import DataPlan, MemberPlan
+from jobs.errors import JobsError
+from jobs.plan import MemberPlan
+from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Cohort
-from orchestrator.errors import Damaged
+from orchestrator.cohort import Cohort, CohortSpec
+from orchestrator.errors import ClusterLost, Damaged, GameError, LeaseLost, StoreError
 from orchestrator.finish import Truth, job_result
-from orchestrator.news import Failed, Halted, News, Progress, Trained
+from orchestrator.news import Failed, Halted, News, Place, Progress, SlotPool, Trained
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.schedule import SlotState, Start, decide, retries
-from orchestrator.state import Job, Member, MemberKey
-from orchestrator.store import JobResult, Ledger, Store
+from orchestrator.schedule import Queue, Start, decide
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import Ledger, Store
 
 POLL_S = 0.25
 
 Clock = Callable[[], float]
 
 
-class SlotPool(Protocol):
-    """What the controller needs of slots; `slots.RaySlots` is the real one."""
-
-    def states(self) -> list[SlotState]:
-        """The slots that can train, and what they are busy with."""
-
-    def node(self, slot: str) -> str:
-        """The node that a slot is on."""
-
-    def start(self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan) -> None:
-        """Starts an attempt on a free slot."""
-
-    def stop(self, slot: str) -> None:
-        """Asks a slot to stop what it trains."""
-
-    def poll(self, timeout_s: float) -> list[News]:
-        """What happened since the last call; waits up to `timeout_s` for something to."""
-
-
 @dataclass
 class Controller:
     """Runs one cohort to its end.
 
-    `on_change` is called with the state of all jobs after every round, for people to watch.
+    `unfit` says why a plan can never run on this cluster, or None where it can. `on_change` is
+    called with all jobs after every round, `on_trouble` with what is in the way of going on.
     """
 
-    cohort: Cohort
+    cohort: str
     store: Store
     ledger: Ledger
     pool: SlotPool
     artifacts: Artifacts
     truth: Truth
     clock: Clock
+    unfit: Callable[[MemberPlan], str | None] = lambda _: None
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
+    on_trouble: Callable[[str], None] = lambda _: None
+    _spec: CohortSpec = field(default_factory=CohortSpec)
+    _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
+    _jobs: dict[int, Job] = field(default_factory=dict)
+    _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
+    _news: deque[News] = field(default_factory=deque)
+    """What slots told and the store does not know yet."""
+    _progressed: set[int] = field(default_factory=set)
+    """Jobs with new epochs, which make no event."""
+    _seen: int = 0
+    """The id of the newest event whose job was read."""
+    _listed: bool = False
+    """Whether what is known here was read as a whole, with nothing missed since."""
 
     def run(self) -> None:
-        """Reconciles until every job is in a terminal phase and every slot is idle.
+        """Reconciles until every job is over or suspended, and every slot is idle.
 
-        Raises `LeaseLost` where another controller takes over. However it ends, what is still on a
-        slot is queued again; the caller ends the slots.
+        Raises `LeaseLost` where another controller takes over, and `ClusterLost` where the cluster
+        is gone. However it ends, what is still on a slot is queued again; the caller ends slots,
+        and gives up the lease if there is still nothing left to do by then.
         """
         self.ledger.recover(self.clock())
         try:
-            while True:
-                # 1. Observe: what slots have to tell goes into the store, then read it whole.
-                for news in self.pool.poll(POLL_S):
-                    self._record(news)
-                jobs = self.store.jobs(self.cohort.name)
-                slots = self.pool.states()
-                # 2. Decide.
-                actions = decide(jobs, slots, self.cohort.spec.queue.policy)
-                # 3. Act.
-                for action in actions:
-                    if isinstance(action, Start):
-                        self._start(action)
-                    else:
-                        self.pool.stop(action.slot)
-                # 4. Say what we see.
-                self.on_change(jobs)
-                # 5. End where nothing is left to do.
-                if all(j.phase.terminal for j in jobs) and not any(s.busy_with for s in slots):
-                    return
-        finally:
+            while not self._round():
+                pass
+        except ClusterLost:
+            self._news.extend(self.pool.abandon())
+            self._record_news()
+            self._give_back()
+            raise
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _round(self) -> bool:
+        """One round of the loop; returns whether nothing is left to do."""
+        try:
+            # 1. Observe: what slots tell goes into the store, what it tells is read.
+            self._news.extend(self.pool.poll(POLL_S))
+            self._record_news()
+            changed = self._watch()
+            # 2. Jobs that are at their end: combined, or over their time.
+            self._finish(changed)
+            # 3. Decide.
+            self.pool.want(self._demand())
+            slots = self.pool.states()
+            actions = decide(self._queue, self._jobs, slots, self.clock())
+            # 4. Act.
+            for action in actions:
+                if isinstance(action, Start):
+                    self._start(action)
+                else:
+                    self.pool.stop(action.slot)
+            # 5. Say what we see.
+            self.on_change(list(self._jobs.values()))
+            # 6. End where nothing is left to do.
+            return not (actions or self._demand() or any(slot.busy_with for slot in slots))
+        except LeaseLost:
+            raise
+        except StoreError as error:
+            # Nothing is lost: what slots told waits here until the store answers.
+            self.on_trouble(f"{error}; trying again")
+            self._listed = False
+            return False
+
+    def _give_back(self) -> None:
+        """Queues again what is on slots. Where the store does not answer the next one does it."""
+        with contextlib.suppress(StoreError):
             self.ledger.recover(self.clock())
 
-    def _start(self, action: Start) -> None:
-        plan = self.store.plans(action.key.job_id)[action.key.index]
-        node = self.pool.node(action.slot)
-        attempt = self.ledger.start(action.key, action.slot, node, self.clock())
-        self.pool.start(action.slot, action.key, attempt, plan)
+    # --- observing --------------------------------------------------------------------------------
+
+    def _watch(self) -> list[Job]:
+        """Reads what has changed since the last round, by whomever; at first everything."""
+        if not self._listed:
+            return self._list()
+        news = self.store.changes(self.cohort, self._seen, also=self._progressed)
+        self._seen = max(self._seen, news.last_event_id)
+        self._progressed.clear()
+        if any(job.id not in self._jobs for job in news.jobs):
+            rules = self._rules()
+            if rules.queue != self._spec.queue:
+                return self._list()
+            self._spec = rules
+        for job in news.jobs:
+            self._see(job)
+        self._refuse_unfit(news.jobs)
+        return list(news.jobs)
+
+    def _list(self) -> list[Job]:
+        self._spec = self._rules()
+        self._queue = Queue(self._spec.queue.policy, self._spec.queue.max_wait_seconds)
+        everything = self.store.changes(self.cohort, 0)
+        self._seen = everything.last_event_id
+        on_slots = {slot.busy_with for slot in self.pool.states()} | {n.key for n in self._news}
+        for job in everything.jobs:
+            self._see(job)
+            for member in job.members:
+                if member.phase is Phase.RUNNING and member.key not in on_slots:
+                    # The store had written its start when the connection broke, unknown to us.
+                    self._see(self.ledger.halt(member.key, member.attempt, self.clock()))
+        self._refuse_unfit(everything.jobs)
+        self._listed = True
+        return list(everything.jobs)
+
+    def _rules(self) -> CohortSpec:
+        return Cohort.model_validate(self.store.cohort(self.cohort).spec).spec
+
+    def _see(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._queue.put(job)
+
+    def _refuse_unfit(self, jobs: Iterable[Job]) -> None:
+        """Gives up on jobs that would wait forever."""
+        for job in jobs:
+            if job.phase.terminal or job.id in self._plans:
+                continue
+            plans = self._plans_of(job.id)
+            reason = next((why for plan in plans if (why := self.unfit(plan))), None)
+            if reason is not None:
+                self._give_up(job, Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER))
+
+    def _plans_of(self, job_id: int) -> tuple[MemberPlan, ...]:
+        if job_id not in self._plans:
+            self._plans[job_id] = self.store.plans(job_id)
+        return self._plans[job_id]
+
+    def _record_news(self) -> None:
+        while self._news:
+            self._record(self._news[0])  # stays here until the store has it
+            self._news.popleft()
 
     def _record(self, news: News) -> None:
         now = self.clock()
         if isinstance(news, Progress):
             self.ledger.record_epochs([(news.key, news.attempt, r, at) for r, at in news.reports])
+            self._progressed.add(news.key.job_id)
         elif isinstance(news, Halted):
-            self.ledger.stop(news.key, news.attempt, now)
-        elif isinstance(news, Trained):
-            try:
-                self._succeed(news, now)
-            except (OSError, Damaged) as error:
-                message = f"its results cannot be kept: {error}"
-                self._fail(
-                    Failed(news.key, news.attempt, Reason.STORAGE, message, Blame.CLUSTER), now
-                )
+            self._see(self.ledger.halt(news.key, news.attempt, now))
         elif isinstance(news, Failed):
-            self._fail(news, now)
+            self._fail(news.key, news.attempt, news.fault)
+        elif isinstance(news, Trained):
+            self._keep(news)
 
-    def _succeed(self, news: Trained, now: float) -> None:
-        job, member = self._find(news.key)
-        trained = self.artifacts.save(job, member.index, news.weights, news.val_probs)
-        result = self._job_result(job, news)
-        self.ledger.succeed(news.key, news.attempt, trained, now, result)
+    def _keep(self, news: Trained) -> None:
+        job, index = self._jobs[news.key.job_id], news.key.index
+        try:
+            trained = self.artifacts.save(job, index, news.weights, news.val_probs)
+        except OSError as error:
+            self._fail(news.key, news.attempt, _storage("its results cannot be kept", error))
+            return
+        self._see(self.ledger.succeed(news.key, news.attempt, trained, self.clock()))
+        self.artifacts.drop_checkpoint(job, index)
 
-    def _fail(self, news: Failed, now: float) -> None:
-        job, member = self._find(news.key)
-        failure = (news.key, news.attempt, news.reason, news.message, news.blame, now)
-        again = retries(member, news.blame, self.cohort.spec.retry)
-        if again and not job.phase.terminal:
-            self.ledger.requeue(*failure)
-        else:
-            self.ledger.fail(*failure)
+    def _fail(self, key: MemberKey, attempt: int, fault: Fault) -> None:
+        self._see(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
 
-    def _job_result(self, job: Job, news: Trained) -> JobResult | None:
-        others = [m for m in job.members if m.key != news.key]
-        if job.phase.terminal or any(m.phase is not Phase.SUCCEEDED for m in others):
-            return None
-        probs = {
-            trained_index: self.artifacts.val_probs(trained)
-            for trained_index, trained in self.store.weights(job.id).items()
-        }
-        probs[news.key.index] = news.val_probs
-        data: DataPlan = self.store.plans(job.id)[0].data
-        in_order = [probs[index] for index in sorted(probs)]
-        return job_result(job, in_order, self.truth(data), self.artifacts)
+    # --- jobs at their end ------------------------------------------------------------------------
 
-    def _find(self, key: MemberKey) -> tuple[Job, Member]:
-        jobs = self.store.jobs(self.cohort.name)
-        job = next(job for job in jobs if job.id == key.job_id)
-        return job, job.members[key.index]
+    def _finish(self, changed: Sequence[Job]) -> None:
+        for job in changed:
+            if lifecycle.ready_to_finish(job):
+                self._combine(job)
+        limit_s = self._spec.limits.active_deadline_seconds
+        if limit_s is None:
+            return
+        for job in list(self._jobs.values()):
+            if lifecycle.overdue(job, limit_s, self.clock()):
+                message = f"it ran for longer than limits.activeDeadlineSeconds, {limit_s:g} s"
+                self._give_up(job, Fault(Reason.DEADLINE_EXCEEDED, message, Blame.TEAM))
+
+    def _combine(self, job: Job) -> None:
+        try:
+            trained = self.store.weights(job.id)
+            probs = [self.artifacts.val_probs(trained[index]) for index in sorted(trained)]
+            truth = self.truth(self._plans_of(job.id)[0].data)
+            result = job_result(job, probs, truth, self.artifacts)
+        except (OSError, JobsError, Damaged) as error:
+            self._see(
+                self.ledger.give_up(
+                    job.id, _storage("its results cannot be kept", error), self.clock()
+                )
+            )
+            return
+        self._see(self.ledger.finish(job.id, result, self.clock()))
+
+    def _give_up(self, job: Job, fault: Fault) -> None:
+        self._see(self.ledger.give_up(job.id, fault, self.clock()))
+
+    # --- acting -----------------------------------------------------------------------------------
+
+    def _demand(self) -> int:
+        """How many members want a slot or have one."""
+        return sum(
+            member.phase is Phase.RUNNING
+            or (member.phase is Phase.PENDING and not job.phase.terminal and not job.suspended)
+            for job in self._jobs.values()
+            for member in job.members
+        )
+
+    def _start(self, action: Start) -> None:
+        key, slot = action.key, action.slot
+        plan = self._plans_of(key.job_id)[key.index]
+        job = self.ledger.start(key, slot, self.pool.node(slot), self.clock())
+        self._see(job)
+        if job.members[key.index].phase is not Phase.RUNNING:
+            return  # cancelled or suspended in this very moment
+        attempt = job.members[key.index].attempt
+        place = Place(
+            checkpoint=str(self.artifacts.checkpoint_path(job, key.index)),
+            log=str(self.artifacts.log_path(job, key.index, attempt)),
+        )
+        try:
+            self.pool.start(slot, key, attempt, plan, place)
+        except (LeaseLost, ClusterLost):
+            raise
+        except (OSError, JobsError, GameError) as error:
+            self._fail(key, attempt, _storage("its images or its teacher cannot be read", error))
+
+
+def _storage(what: str, error: Exception) -> Fault:
+    return Fault(Reason.STORAGE, f"{what}: {error}", Blame.CLUSTER)

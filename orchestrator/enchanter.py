@@ -95,6 +95,11 @@ class EnsembleEnchanter(Purchase):
         description="mean of the members' probabilities; a majority vote (a tie goes by the mean); "
         "or stacking, a linear layer fitted on validation images",
     )
+    min_members: int | None = Field(
+        default=None,
+        ge=1,
+        description="how many trained members are enough, should others be lost; all by default",
+    )
     members: Listed[Member] = Field(
         min_length=2,
         description="what differs in each member",

@@ -10,6 +10,7 @@
     │   └── LeaseLost         this controller's lease was taken over; it must stop writing
     ├── TrackingError         MLflow cannot be reached or refuses what is written
     └── ClusterError          Ray cannot be reached, or has no room for what was asked
+        └── ClusterLost       Ray went away while a cohort ran; the controller starts it again
 
 What is wrong with images is a `jobs.errors.DataError`, of the training side's own tree.
 
@@ -56,3 +57,7 @@ class TrackingError(GameError):
 
 class ClusterError(GameError):
     """A Ray cluster that cannot be reached or cannot ever run what was asked."""
+
+
+class ClusterLost(ClusterError):
+    """Ray went away while a cohort ran on it; what was on slots goes on from its checkpoints."""

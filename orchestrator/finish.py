@@ -1,11 +1,11 @@
 """A job's last step: its members' probabilities combined and measured.
 
-In: each member's probabilities on the validation images. Out: the job's result for the store, once
-what was fitted to them is among the artifacts. Used by `controller` when the last member has
-succeeded. Later `scoring` and `tracking` ask here for the network that the job ended with.
+In: each trained member's probabilities on the validation images. Out: the job's result for the
+store, once what was fitted to them is among the artifacts. Used by `controller` when all members
+have ended. Later `scoring` and `tracking` ask here for the network that the job ended with.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,13 +38,13 @@ class ValidationTruth:
 Truth = Callable[[DataPlan], ValidationTruth]
 
 
-def validation_truth(data: Mapping[int, LabelledImages]) -> Truth:
-    """A function from a data plan to the truth about its images; `data` is by size in pixels."""
+def validation_truth(images: Callable[[DataPlan], LabelledImages]) -> Truth:
+    """A function from a data plan to the truth about its images."""
 
     def truth(plan: DataPlan) -> ValidationTruth:
-        images = data[plan.image_size_px]
-        chosen = split_images(images.labels, images.groups, plan).validation
-        return ValidationTruth(images.labels[chosen], images.groups[chosen])
+        known = images(plan)
+        chosen = split_images(known.labels, known.groups, plan).validation
+        return ValidationTruth(known.labels[chosen], known.groups[chosen])
 
     return truth
 
@@ -76,17 +76,19 @@ def job_result(
 
 
 def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
-    """The network that a succeeded job ended with.
+    """The network that a succeeded job ended with, made of the members that were trained.
 
     Raises `Damaged` where a file is not what was written.
     """
     trained = store.weights(job.id)
+    plans = store.plans(job.id)
     weights = [artifacts.weights(trained[index]) for index in sorted(trained)]
     fitted = store.stacker(job.id)
     stacker = None
     if fitted is not None:
         stacker = Stacker(**safetensors.torch.load(artifacts.stacker(fitted)))
-    return load_ensemble(store.plans(job.id), weights, cast(Combine, job.combine), stacker)
+    kept = [plans[index] for index in sorted(trained)]
+    return load_ensemble(kept, weights, cast(Combine, job.combine), stacker)
 
 
 def _accuracy(truth: ValidationTruth, probs: torch.Tensor) -> float:

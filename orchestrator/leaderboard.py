@@ -24,7 +24,14 @@ class Row:
     macro_recall: float | None
     spent_bnn: float
     num_members: int
+    num_members_trained: int
+    """Fewer where the job succeeded without members that were lost."""
     phase: Phase
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the team is scored with fewer members than it bought."""
+        return self.phase is Phase.SUCCEEDED and self.num_members_trained < self.num_members
 
 
 @dataclass(frozen=True)
@@ -60,15 +67,19 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
             found.macro_recall,
             job.spent_bnn,
             len(job.members),
+            job.members_trained,
             job.phase,
         )
         for rank, (job, found) in enumerate(scored, start=1)
     ]
     others = sorted((job for job in newest if book.find(job) is None), key=lambda job: job.team)
     rows += [
-        Row(None, job.team, None, None, None, None, job.spent_bnn, len(job.members), job.phase)
+        Row(
+            None, job.team, None, None, None, None, job.spent_bnn,
+            len(job.members), job.members_trained, job.phase,
+        )
         for job in others
-    ]
+    ]  # fmt: skip
     return Leaderboard(
         book.cohort, book.test_images, book.test_images_left_out, book.published, tuple(rows)
     )

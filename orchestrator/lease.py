@@ -1,7 +1,7 @@
 """Holding a cohort's lease: taken once, renewed by a thread, given up at the end.
 
-In: the store and a cohort's name. Out: a `Ledger` to write with, for the length of a block. Next on
-the path: `controller`.
+In: the store and a cohort's name. Out: a `Ledger` to write with, for the length of a block; clients
+need none. Next on the path: `controller`.
 
 Renewal has a thread of its own, because starting Ray, writing the last of MLflow and whatever else
 a run does may each take longer than a lease lasts.
@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from orchestrator.errors import LeaseLost, StoreError
 from orchestrator.store import Ledger, Store
@@ -25,7 +26,7 @@ def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterato
     """Holds the lease for the length of the block.
 
     Raises `CohortBusy` where somebody else holds it. Where it is lost on the way, the next write
-    through the ledger raises `LeaseLost`.
+    through the ledger raises `LeaseLost`. The block may give it up itself, with `release_if_done`.
     """
     ledger = store.acquire(cohort, holder_name(), clock(), TTL_S, is_gone)
     ending = threading.Event()
@@ -46,7 +47,8 @@ def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterato
     finally:
         ending.set()
         thread.join()
-        with contextlib.suppress(LeaseLost):
+        # A store that is away must not hide what ended the block; the lease runs out by itself.
+        with contextlib.suppress(StoreError):
             ledger.release()
 
 
@@ -66,4 +68,13 @@ def is_gone(holder: str) -> bool:
         return True
     except PermissionError:
         return False
-    return False
+    return _is_zombie(int(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and nobody has asked for its exit code, as in some containers."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # not Linux, or gone this very moment
+        return False
+    return stat.rpartition(")")[2].split()[0] == "Z"

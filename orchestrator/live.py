@@ -1,58 +1,68 @@
 """A cohort watched while it runs: a live table in a terminal, plain lines anywhere else.
 
-In: the jobs after every round of the controller. Out: text on stderr, through rich. Used by
-`cli.submit`; results go to stdout, which stays free.
+In: the jobs after every round, of the controller in this process or, for `watch`, read from the
+store while another process works. Out: text on stderr, so that stdout stays free for results.
+`live_table` draws the table and `display` has the words. Used by `run`, `submit` and `get`.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
-from jobs.plan import EpochReport
+from orchestrator import display
+from orchestrator.cohort import Cohort, CohortSpec
 from orchestrator.console import printable
-from orchestrator.phases import Phase
+from orchestrator.live_table import live_table
+from orchestrator.lookup import controller_of
+from orchestrator.outlook import Outlook, busy_slots, outlook
+from orchestrator.phases import Phase, Reason
+from orchestrator.progress_bars import epoch_progress, progress, stderr_console
 from orchestrator.state import Job, Member, newest_revisions
+from orchestrator.store import Store
 
-STYLES = {
-    Phase.PENDING: "dim",
-    Phase.RUNNING: "cyan",
-    Phase.SUCCEEDED: "green",
-    Phase.FAILED: "red",
-    Phase.CANCELLED: "yellow",
-    Phase.SUPERSEDED: "dim",
-}
-ORDER = [Phase.RUNNING, Phase.PENDING, Phase.FAILED, Phase.SUCCEEDED]
-MEMBERS_SHOWN = 3
-ROWS_RESERVED = 6
-"""Lines of the terminal that the table leaves free: its header, the summary, the prompt."""
+__all__ = ["LiveView", "epoch_progress", "progress", "watch"]
+
+Clock = Callable[[], float]
+Until = Callable[[Sequence[Job]], bool]
+
+DRAW_EVERY_S = 0.2
+FORECAST_EVERY_S = 2.0
+LARGEST_SHARE = 0.05
+"""Of the time, that drawing and forecasting may take each: a controller has other things to do."""
+MOST_MEMBERS = 3000
+"""Of members that are not over, to forecast while they run: half a second. `get` has no limit."""
 
 
 class LiveView:
-    """A context whose `show` draws the state of a cohort."""
+    """A context whose `show` draws the state of a cohort.
 
-    def __init__(self, num_slots: int, clock: Callable[[], float] = time.time) -> None:
+    `num_slots` is how many there are, or None where only the busy ones can be counted. `console` is
+    where it draws: stderr by default.
+    """
+
+    def __init__(
+        self,
+        spec: CohortSpec,
+        num_slots: int | None,
+        clock: Clock = time.time,
+        console: Console | None = None,
+    ) -> None:
+        self._spec = spec
         self._num_slots = num_slots
         self._clock = clock
-        self._started_at = clock()
-        self._work_at_start: float | None = None
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4)
-        self._seen: dict[object, str] = {}
+        self._console = console or stderr_console()
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._draw_pace = _Pace(clock, DRAW_EVERY_S)
+        self._forecast_pace = _Pace(clock, FORECAST_EVERY_S)
+        self._outlook = Outlook()
+        self._newest: Sequence[Job] = ()
+        self._note = ""
+        self._known: dict[int, Job] = {}
+        self._said: dict[object, str] = {}
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -66,153 +76,174 @@ class LiveView:
         trace: TracebackType | None,
     ) -> None:
         if self._console.is_terminal:
+            self._draw()
             self._live.stop()
 
-    def show(self, jobs: Sequence[Job]) -> None:
-        """Draws each team's newest job in a terminal, and what is new anywhere else."""
-        jobs = newest_revisions(jobs)
-        if self._work_at_start is None:
-            self._work_at_start = _work_done(jobs)
-        if self._console.is_terminal:
-            self._live.update(self._table(jobs))
+    def show(self, jobs: Sequence[Job], at_work: bool = True) -> None:
+        """Draws each team's newest job in a terminal, and says what is new anywhere else.
+
+        `at_work` tells whether a controller works on the cohort; where none does, the view says how
+        to start one and promises no time.
+        """
+        self._newest = newest_revisions(jobs)
+        is_left = any(not job.phase.terminal and not job.suspended for job in self._newest)
+        if at_work or not is_left:
+            self._set_note("")
         else:
-            self._print_changes(jobs)
-
-    def _table(self, jobs: Sequence[Job]) -> Group:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("team", max_width=24, overflow="ellipsis", no_wrap=True)
-        table.add_column("phase")
-        table.add_column("epochs", no_wrap=True)
-        table.add_column("validation", justify="right")
-        ranked = sorted(jobs, key=lambda j: ORDER.index(j.phase) if j.phase in ORDER else 9)
-        room = max(3, self._console.height - ROWS_RESERVED)
-        for job in ranked[:room]:
-            table.add_row(
-                printable(job.team),
-                Text(job.phase, style=STYLES[job.phase]),
-                _epochs(job),
-                _accuracy(job),
+            name = self._newest[0].cohort
+            self._set_note(
+                f"no controller is at work on cohort {name}: `gamectl resume --cohort {name}` "
+                "starts one"
             )
-        hidden = len(ranked) - room
-        more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
-        done, total = _work_done(jobs), _work(jobs)
-        bar = ProgressBar(total=max(total, 1), completed=done, width=30)
-        return Group(table, *more, Text(self._summary(jobs)), bar)
+        if not self._console.is_terminal:
+            self._print_changes(self._newest)
+            return
+        if _num_left(jobs) > MOST_MEMBERS:
+            self._outlook = Outlook()
+        elif self._forecast_pace.due():
+            slots = self._num_slots if self._num_slots is not None else busy_slots(jobs)
+            with self._forecast_pace:
+                self._outlook = outlook(jobs, self._spec, self._clock(), slots if at_work else None)
+        if self._draw_pace.due():
+            with self._draw_pace:
+                self._draw()
 
-    def _summary(self, jobs: Sequence[Job]) -> str:
-        ended = sum(job.phase.terminal for job in jobs)
-        running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
-        text = f"{ended} of {len(jobs)} jobs done, {running} of {self._num_slots} slots busy"
-        eta_s = self._eta_s(jobs)
-        return f"{text}, about {_duration(eta_s)} left" if eta_s is not None else text
+    def say(self, text: str) -> None:
+        """Shows what is in the way of going on, until the next `show`; the same text only once."""
+        self._set_note(text)
+        if self._console.is_terminal:
+            self._draw()
 
-    def _eta_s(self, jobs: Sequence[Job]) -> float | None:
-        """Time left at the speed since the start; None until there is a speed."""
-        done = _work_done(jobs) - (self._work_at_start or 0)
-        if done <= 0:
-            return None
-        left = _work(jobs) - _work_done(jobs)
-        return left * (self._clock() - self._started_at) / done
+    def _set_note(self, text: str) -> None:
+        if text and text != self._note and not self._console.is_terminal:
+            self._print(text)
+        self._note = text
+
+    def _draw(self) -> None:
+        width, height = self._console.size
+        notes = [self._note] if self._note else []
+        table = live_table(
+            self._newest, self._outlook, self._num_slots, self._clock(), width, height, notes
+        )
+        self._live.update(table, refresh=True)
 
     def _print_changes(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            for member in job.members:
-                where = f" on {member.slot}" if member.phase is Phase.RUNNING else ""
-                line = f"{member.phase}{where}{_because(member.phase, member.message)}"
-                if len(job.members) > 1 and member.phase is not Phase.PENDING:
-                    self._print_once(member.key, f"{job.team}, member {member.index}", line)
-            if job.phase is Phase.SUCCEEDED:
-                line = f"{job.phase}, validation accuracy {_accuracy(job)}"
-            else:
-                line = f"{job.phase}{_because(job.phase, job.message)}"
-            if job.phase is not Phase.PENDING:
-                self._print_once(job.id, job.team, line)
+            if self._known.get(job.id) is job:
+                continue
+            self._known[job.id] = job
+            for key, who, line in _sentences(job):
+                # A job that was never anything but queued is no news.
+                if self._said.get(key, Reason.QUEUED) != line:
+                    self._said[key] = line
+                    self._print(f"{who}: {line}")
 
-    def _print_once(self, key: object, who: str, line: str) -> None:
-        if self._seen.get(key) != line:
-            self._seen[key] = line
-            stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
-            self._console.print(printable(f"{stamp} {who}: {line}"), markup=False, soft_wrap=True)
+    def _print(self, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
+        line = printable(f"{stamp} {text}")
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _because(phase: Phase, message: str) -> str:
-    return f": {message}" if phase is Phase.FAILED and message else ""
+def watch(
+    name: str,
+    store: Store,
+    until: Until | None = None,
+    poll_s: float = 0.5,
+    *,
+    patient: bool = False,
+    console: Console | None = None,
+    clock: Clock = time.time,
+    pause: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Shows a cohort that another process runs, until `until` is true of each team's newest job.
+
+    By default that is when every job is over; without a controller at work, suspended jobs are over
+    enough. Returns True then, and False where no controller is left to bring it about, for which
+    one that is `patient` waits. Raises `NotFound` for an unknown cohort.
+    """
+    spec = Cohort.model_validate(store.cohort(name).spec).spec
+    jobs: dict[int, Job] = {}
+    last_event_id = 0
+    with LiveView(spec, None, clock, console) as view:
+        while True:
+            # Before the jobs are read: a controller that has ended by then has written everything.
+            at_work = controller_of(store, name, clock()) is not None
+            moving = [job.id for job in jobs.values() if busy_slots([job])]
+            news = store.changes(name, last_event_id, also=moving)
+            last_event_id = max(last_event_id, news.last_event_id)
+            jobs |= {job.id: job for job in news.jobs}
+            newest = newest_revisions(jobs.values())
+            view.show(list(jobs.values()), at_work)
+            if until(newest) if until is not None else _over(newest, at_work):
+                return True
+            if not at_work and not patient:
+                return False
+            pause(poll_s)
 
 
-def _epochs(job: Job) -> Text:
-    shown = [_member_epochs(member) for member in job.members[:MEMBERS_SHOWN]]
-    more = len(job.members) - len(shown)
-    parts = [*shown, Text(f"+{more}", style="dim")] if more > 0 else shown
-    return Text("  ").join(parts)
+def _num_left(jobs: Sequence[Job]) -> int:
+    return sum(len(job.members) for job in jobs if not job.phase.terminal)
 
 
-def _member_epochs(member: Member) -> Text:
-    return Text(f"{member.epoch}/{member.epochs}", style=STYLES[member.phase])
+def _over(newest: Sequence[Job], at_work: bool) -> bool:
+    return all(job.phase.terminal or (job.suspended and not at_work) for job in newest)
 
 
-def _accuracy(job: Job) -> str:
-    """The job's accuracy once it is known, until then the mean of its members' newest."""
-    if job.val_accuracy is not None:
-        return f"{job.val_accuracy:.1%}"
-    known = [m.val_accuracy for m in job.members if m.val_accuracy is not None]
-    return f"{sum(known) / len(known):.1%}" if known else ""
+def _sentences(job: Job) -> Iterator[tuple[object, str, str]]:
+    """What there is to say of a job as it stands: (what it is about, who, in words)."""
+    who = display.team_of(job)
+    for member in () if job.phase.terminal else job.members:
+        line = _member_sentence(job, member)
+        if line:
+            named = f"{who}, member {member.index}" if len(job.members) > 1 else who
+            yield member.key, named, line
+    yield job.id, who, _job_sentence(job)
 
 
-def _work(jobs: Sequence[Job]) -> float:
-    return sum(member.work for job in jobs for member in job.members)
+def _job_sentence(job: Job) -> str:
+    because = f": {job.message}" if job.message else ""
+    if job.phase is Phase.SUCCEEDED:
+        degraded = f" ({job.reason}: {job.message})" if job.reason == Reason.DEGRADED else ""
+        return f"{job.phase}{degraded}, validation accuracy {display.accuracy(job)}"
+    if job.phase is Phase.RUNNING:
+        if job.suspended:
+            return "is being suspended"
+        note = display.lost_note(job)
+        return f"{job.phase}{f', {note}' if note else ''}"
+    if job.phase is Phase.PENDING:
+        return f"{job.reason}{because}"
+    return f"{job.phase}{because}"
 
 
-def _work_done(jobs: Sequence[Job]) -> float:
-    return sum(
-        member.work * (1.0 if member.phase.terminal else member.epoch / member.epochs)
-        for job in jobs
-        for member in job.members
-    )
+def _member_sentence(job: Job, member: Member) -> str:
+    """Empty where the job's own sentence says it."""
+    alone = len(job.members) == 1
+    if member.phase is Phase.PENDING:
+        return f"{member.reason}: {member.message}" if member.reason == Reason.BACK_OFF else ""
+    if member.phase is Phase.RUNNING:
+        again = f", attempt {member.attempt}" if member.attempt > 1 else ""
+        return f"{member.phase} on {member.slot}{again}" if again or not alone else ""
+    if alone or member.phase is Phase.CANCELLED:
+        return ""
+    because = f": {member.message}" if member.phase is Phase.FAILED and member.message else ""
+    return f"{member.phase}{because}"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+class _Pace:
+    """Lets something be done at most every `least_s`, and for a small share of the time only."""
 
+    def __init__(self, clock: Clock, least_s: float) -> None:
+        self._clock = clock
+        self._least_s = least_s
+        self._began_at = 0.0
+        self._next_at = float("-inf")
 
-def _bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    def due(self) -> bool:
+        return self._clock() >= self._next_at
 
+    def __enter__(self) -> None:
+        self._began_at = self._clock()
 
-@contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), drawn as a bar; one line without a terminal."""
-    console = Console(stderr=True)
-    with _bars(console) as bars:
-        task = bars.add_task(label, total=None, visible=False)
-
-        def update(done: int, total: int) -> None:
-            if not console.is_terminal and done == 1:
-                console.print(f"{label}: {total}")
-            bars.update(task, completed=done, total=total, visible=True)
-
-        yield update
-
-
-@contextmanager
-def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
-    """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
-    console = Console(stderr=True)
-    with _bars(console) as bars:
-        task = bars.add_task(label, total=num_epochs)
-
-        def update(report: EpochReport) -> None:
-            said = f"{label}: {report.val_accuracy:.1%} on validation images"
-            if not console.is_terminal:
-                console.print(f"epoch {report.epoch} of {num_epochs}, {said}", highlight=False)
-            bars.update(task, completed=report.epoch, description=said)
-
-        yield update
+    def __exit__(self, *_: object) -> None:
+        now = self._clock()
+        self._next_at = now + max(self._least_s, (now - self._began_at) / LARGEST_SHARE)

@@ -98,3 +98,11 @@ def _own(value: T | None, common: T) -> T:
 def combine_of(loadout: Loadout) -> Combine:
     """Say how the members' outputs become the job's; one member alone is its own mean."""
     return loadout.ensemble.combine if loadout.ensemble else "mean"
+
+
+def min_members_of(loadout: Loadout) -> int:
+    """Say how many trained members are enough; all of them, unless the ensemble says otherwise."""
+    ensemble = loadout.ensemble
+    if ensemble is None or ensemble.min_members is None:
+        return loadout.num_members
+    return ensemble.min_members

@@ -1,24 +1,42 @@
-"""What slots have to tell: values that cross from `slots` to `controller`.
+"""What crosses between `controller` and `slots`: where a member keeps its files, and the news.
 
-In: made by a slot pool's `poll`. Out: read by the controller, which writes each to the store.
+In: a `Place` is made by the controller, news by a slot pool's `poll`. Out: the slot writes its
+member's files there; the controller writes each news to the store.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.plan import EpochReport
-from orchestrator.phases import Blame, Reason
-from orchestrator.state import MemberKey
+from jobs.plan import EpochReport, MemberPlan
+from orchestrator.schedule import SlotState
+from orchestrator.state import Fault, MemberKey
 
 TimedReport = tuple[EpochReport, float]
 """An epoch and when it was reported, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an attempt keeps what outlives it: absolute paths of files, in folders yet to be made.
+
+    Every node that members train on has to see them, on a shared disk where there are several.
+    """
+
+    checkpoint: str
+    """Written after every epoch; the next attempt of the member goes on from it."""
+    log: str
+    """What the attempt has to say."""
+
+
+@dataclass(frozen=True)
 class Progress:
-    """Epochs of an attempt that goes on, or that ends with the next news."""
+    """Epochs of an attempt that goes on, or that ends with the next news.
+
+    An attempt that goes on from a checkpoint first tells the epochs that it does not train again.
+    """
 
     key: MemberKey
     attempt: int
@@ -43,9 +61,7 @@ class Failed:
 
     key: MemberKey
     attempt: int
-    reason: Reason
-    message: str
-    blame: Blame
+    fault: Fault
 
 
 @dataclass(frozen=True)
@@ -57,3 +73,33 @@ class Halted:
 
 
 News = Progress | Trained | Failed | Halted
+
+
+class SlotPool(Protocol):
+    """What the controller needs of slots; `slots.RaySlots` is the real one."""
+
+    def want(self, num_slots: int) -> None:
+        """Says how many slots there is work for; those that the cluster has room for are made."""
+
+    def states(self) -> list[SlotState]:
+        """The slots that can train, and what they are busy with."""
+
+    def node(self, slot: str) -> str:
+        """The node that a slot is on."""
+
+    def start(
+        self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place
+    ) -> None:
+        """Starts an attempt on a free slot; raises what its inputs raise, with the slot free."""
+
+    def stop(self, slot: str) -> None:
+        """Asks a slot to stop what it trains; asking again does no harm."""
+
+    def poll(self, timeout_s: float) -> list[News]:
+        """What happened since the last call; waits up to `timeout_s` for something to.
+
+        Raises `ClusterLost` where the cluster is gone.
+        """
+
+    def abandon(self) -> list[News]:
+        """The end of everything that was on slots of a cluster that is gone."""

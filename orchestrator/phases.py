@@ -1,81 +1,120 @@
-"""The state machine of jobs and members: phases, reasons and blame, each explained once.
+"""The state machine of jobs and members: phases, transitions, reasons and blame, each said once.
 
 In: nothing. Out: the enums and `TRANSITIONS`, which the store checks before it writes a phase, so
-that no other module can move a job where it must not go. Next on the path: `store`, then
-`controller`, which is the only one that moves anything.
+that no other module can move a job where it must not go. Next on the path: `lifecycle`, which says
+what each happening does to a job.
 
-              +--> Cancelled, Superseded
-    Pending --+--> Running --+--> Succeeded
-       ^             |       +--> Failed, Cancelled, Superseded
-       +--- lost ----+
+                +--------- lost, suspended ---------+
+                v                                   |
+    --> Pending ---------------> Running -----------+--> Succeeded
+        ^    |                      |
+        |    +----------+-----------+
+        |               v
+        +--- retry --- Failed, Cancelled            (or Superseded, which nothing brings back)
 """
 
 from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a job or a member stands. The last four are terminal."""
+    """Where a job or a member stands."""
 
     PENDING = "Pending"
-    """Admitted and waiting for a slot, or waiting again after its slot was lost."""
+    """Admitted and waiting: for a slot, the end of a back-off, or the organizer's resume."""
     RUNNING = "Running"
-    """A job: at least one member has started. A member: a slot is training it."""
+    """A member: a slot trains it. A job: it has begun; its members have slots or get them next."""
     SUCCEEDED = "Succeeded"
-    """A job: all members succeeded and are combined. A member: its last epoch is stored."""
+    """A member: its last epoch is stored. A job: all its members, or enough, are combined."""
     FAILED = "Failed"
     """Over without a result; `reason`, `message` and `blame` say why and whose fault it is."""
     CANCELLED = "Cancelled"
-    """Stopped before its end: by the organizer, or (a member) because its job failed."""
+    """Stopped before its end: by the organizer, or (a member) because its job is over."""
     SUPERSEDED = "Superseded"
     """The team handed in a newer revision before this one ended."""
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing happens to it any more."""
-        return not TRANSITIONS[self]
+        """Whether nothing happens to it any more, unless the organizer asks for a retry."""
+        return self in TERMINAL
 
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED})
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset(
-        {Phase.RUNNING, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED},
+        # Succeeded: a retried job whose members had all been trained and only are combined again.
+        {Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED},
     ),
     Phase.RUNNING: frozenset(
         {Phase.PENDING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED},
     ),
     Phase.SUCCEEDED: frozenset(),
-    Phase.FAILED: frozenset(),
-    Phase.CANCELLED: frozenset(),
+    Phase.FAILED: frozenset({Phase.PENDING}),
+    Phase.CANCELLED: frozenset({Phase.PENDING}),
     Phase.SUPERSEDED: frozenset(),
 }
+"""Where each phase may lead. Out of Failed and Cancelled only `gamectl retry` leads."""
 
 
 class Reason(StrEnum):
     """Why something is in its phase, in one word for machines; the message is for people."""
 
+    # Pending
     QUEUED = "Queued"
     """Waiting for a free slot."""
+    SUSPENDED = "Suspended"
+    """The organizer holds it back until `gamectl resume`; what it has learnt is kept."""
+    BACK_OFF = "BackOff"
+    """Its last attempt failed; it waits a moment, longer each time, before it is queued again."""
+    INTERRUPTED = "Interrupted"
+    """Its controller ended; the next one goes on from the last whole epoch."""
+    # Running
     TRAINING = "Training"
     """On a slot, or with members on slots."""
+    # Succeeded
     COMPLETED = "Completed"
-    """Trained to the last epoch; a job: and combined."""
+    """Trained to the last epoch; a job: and all members combined."""
+    DEGRADED = "Degraded"
+    """A job that lost members and succeeded with the others: at least `minMembers` were left."""
+    # Failed by the team's fault
     DIVERGED = "Diverged"
-    """The training loss stopped being a finite number."""
+    """The training or validation loss stopped being a finite number."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """The member alone needs more memory than there is: a smaller batch or image would fit."""
     ERROR = "Error"
     """The training function raised an exception."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """The job has run for longer than `activeDeadlineSeconds`; waiting does not count."""
+    # Failed by the cluster's fault
+    UNSCHEDULABLE = "Unschedulable"
+    """No node could ever hold the member; the message names the resource."""
     SLOT_LOST = "SlotLost"
-    """The slot's process or node went away."""
+    """The slot's process ended."""
+    NODE_LOST = "NodeLost"
+    """The slot's node went away."""
+    EVICTED = "Evicted"
+    """The node ran out of memory, and Ray ended the slot to save the others."""
     TRAINER_FAILED = "TrainerFailed"
     """Ray Train could not run the member: its worker group was lost, or its images."""
     STORAGE = "Storage"
-    """The member's results could not be written or read: a full disk, a missing file."""
-    INTERRUPTED = "Interrupted"
-    """The controller ended while the member was on a slot."""
-    JOB_ENDED = "JobEnded"
-    """Stopped because its job is over: another member failed, or a newer revision took over."""
+    """A checkpoint or a result could not be written or read: a full disk, a missing file."""
+    # Failed by a member's fault, whoever is to blame for that
     MEMBER_FAILED = "MemberFailed"
-    """The job failed because this member did."""
+    """The job failed because too many of its members did."""
+    # Cancelled, Superseded
+    CANCELLED_BY_ORGANIZER = "CancelledByOrganizer"
+    """`gamectl cancel`."""
+    JOB_ENDED = "JobEnded"
+    """A member that was stopped, or never started, because its job is over."""
     NEW_REVISION = "NewRevision"
     """The team handed in another loadout."""
+    # Of events that change no phase
+    RESUMED = "Resumed"
+    """The organizer lifted a suspension."""
+    RETRIED = "Retried"
+    """The organizer put a job that was over back into the queue."""
+    PRIORITY_CHANGED = "PriorityChanged"
+    """The organizer gave the job another weight in the queue."""
 
 
 class Blame(StrEnum):

@@ -50,12 +50,12 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""
-        return self.store or _sqlite_url(self.root / "store.db")
+        return self.store or sqlite_url(self.root / "store.db")
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.mlflow_tracking_uri or _sqlite_url(self.root / "mlflow.db")
+        return self.mlflow_tracking_uri or sqlite_url(self.root / "mlflow.db")
 
     @property
     def mlflow_artifacts(self) -> Path | None:
@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         return self.root / "scores"
 
 
-def _sqlite_url(path: Path) -> str:
+def sqlite_url(path: Path) -> str:
+    """SQLAlchemy's URL of a SQLite file."""
     # In a URL a question mark would begin the options, and a percent sign an escape.
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"

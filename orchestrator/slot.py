@@ -1,8 +1,8 @@
 """A slot: the warm Ray actor that trains one member after another through Ray Train.
 
 In: a plan, as JSON, and references to the images and to a teacher. Out: the member's result, its
-epochs on demand while it trains. Next on the path: `slots`, which keeps a pool of these; a teacher
-is trained in a slot of its own by `teacher_trainer`.
+epochs on demand while it trains, and on disk its checkpoint and its log. Next on the path: `slots`,
+which keeps a pool of these; a teacher is trained in a slot of its own by `teacher_trainer`.
 
 A slot keeps its process, and with it torch and Ray Train, between members: `TorchTrainer` in local
 mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s. With
@@ -10,12 +10,14 @@ mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s
 Slots hold no credentials of the store or of MLflow.
 """
 
+import importlib
+import logging
+import re
+import socket
 import tempfile
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,19 +29,17 @@ from jobs.memory import keep_freed_memory
 from jobs.plan import EpochReport, MemberPlan, TeacherPlan
 from jobs.teacher_training import train_teacher
 from jobs.train import MemberResult, train_member
-from orchestrator.news import TimedReport
+from orchestrator.faults import Seen, seen
+from orchestrator.member_log import member_log
+from orchestrator.news import Place, TimedReport
 
 Trainee = Literal["member", "teacher"]
-
-
-@dataclass(frozen=True)
-class Raised:
-    """An exception of the training function, in words: not every exception can be pickled."""
-
-    kind: str
-    message: str
-    where: str
-    """File and line of the innermost frame."""
+Outcome = MemberResult | Seen | None
+"""A result, a failure in words, or None: it was stopped."""
+ASK_EVERY_S = 0.5
+"""How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
+NODE_ID_CHARS = 12
+"""As many of a node's id name it."""
 
 
 class Slot:
@@ -53,9 +53,8 @@ class Slot:
 
     def ready(self) -> str:
         """Loads what training needs; returns the node's id."""
-        import ray.train.torch
-
-        return str(ray.get_runtime_context().get_node_id())[:12]
+        importlib.import_module("ray.train.torch")
+        return _node_id()
 
     def train(
         self,
@@ -64,13 +63,14 @@ class Slot:
         plan_json: str,
         inputs: list[Any],
         workers: dict[str, float] | None,
-    ) -> tuple[MemberResult | Raised | None, list[TimedReport]]:
-        """Trains one network; returns its result and the reports that were not drained yet.
+        place: Place | None = None,
+    ) -> tuple[Outcome, list[TimedReport]]:
+        """Trains one network; returns its outcome and the reports that were not drained yet.
 
-        `inputs` holds a reference to `LabelledImages`, and where the plan asks for it a second one:
-        to a member's `Teaching`, or to the state dict that a teacher starts from. `workers` are the
-        resources of a worker group, or None for local mode. None instead of a result: the network
-        was stopped.
+        `run` names it. `inputs` holds a reference to `LabelledImages`, and where the plan asks for
+        it a second one: to a member's `Teaching`, or to the state dict that a teacher starts from.
+        `workers` are the resources of a worker group, or None for local mode. Without a `place`
+        neither a checkpoint nor a log is kept.
         """
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -82,17 +82,28 @@ class Slot:
             scaling = ScalingConfig(num_workers=0)
         else:
             me = ray.get_runtime_context().current_actor
-            loop = _train_loop(lambda report: bool(ray.get(me.progress.remote(report))), None)
+            loop = _train_loop(
+                lambda report: bool(ray.get(me.progress.remote(report))),
+                at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
+            )
             scaling = ScalingConfig(
                 num_workers=1, use_gpu=workers.get("GPU", 0) > 0, resources_per_worker=workers
             )
+        config = {
+            "run": run,
+            "trainee": trainee,
+            "plan": plan_json,
+            "inputs": inputs,
+            "checkpoint": place.checkpoint if place else None,
+            "log": place.log if place else None,
+        }
         with tempfile.TemporaryDirectory(prefix="gamectl-train-") as storage:
             outcome = (
                 TorchTrainer(
                     loop,
-                    train_loop_config={"trainee": trainee, "plan": plan_json, "inputs": inputs},
+                    train_loop_config=config,
                     scaling_config=scaling,
-                    run_config=RunConfig(name=run.replace("/", "-"), storage_path=storage),
+                    run_config=RunConfig(name=re.sub(r"\W+", "-", run), storage_path=storage),
                 )
                 .fit()
                 .return_value
@@ -104,6 +115,10 @@ class Slot:
         self._reports.append((report, time.time()))
         return self._stopping
 
+    def stopping(self) -> bool:
+        """Whether the member should stop."""
+        return self._stopping
+
     def drain(self) -> list[TimedReport]:
         """The reports since the last call."""
         return [self._reports.popleft() for _ in range(len(self._reports))]
@@ -113,35 +128,67 @@ class Slot:
         self._stopping = self._stopping or run == self._run
 
 
+def at_most_every(
+    seconds: float, ask: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+) -> Callable[[], bool]:
+    """A question that is asked seldom; in between its last answer stands."""
+    asked_at, answer = float("-inf"), False
+
+    def asked() -> bool:
+        nonlocal asked_at, answer
+        if clock() - asked_at >= seconds:
+            asked_at, answer = clock(), ask()
+        return answer
+
+    return asked
+
+
 def _train_loop(
-    progress: Callable[[EpochReport], bool], should_stop: Callable[[], bool] | None
-) -> Callable[[dict[str, Any]], MemberResult | Raised | None]:
+    progress: Callable[[EpochReport], bool], should_stop: Callable[[], bool]
+) -> Callable[[dict[str, Any]], Outcome]:
     """The function that Ray Train runs; errors are returned, alike in both trainer modes."""
 
-    def loop(config: dict[str, Any]) -> MemberResult | Raised | None:
-        import ray.train
-
-        def report(epoch: EpochReport) -> None:
-            ray.train.report(epoch.model_dump())
-            if progress(epoch):
-                raise Stopped
-
+    def loop(config: dict[str, Any]) -> Outcome:
         keep_freed_memory()
-        images, *others = [ray.get(ref) for ref in config["inputs"]]
-        other = others[0] if others else None
         try:
-            if config["trainee"] == "teacher":
-                plan = TeacherPlan.model_validate_json(config["plan"])
-                return train_teacher(plan, images, other, report, should_stop)
-            member = MemberPlan.model_validate_json(config["plan"])
-            return train_member(member, images, report, should_stop, other)
+            return _train(config, progress, should_stop)
         except Stopped:
             return None
         except RayError:
             raise  # the cluster's fault, not the member's
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(frame.filename).name}:{frame.lineno}"
-            return Raised(type(error).__name__, str(error), where)
+            return seen("training", error)
 
     return loop
+
+
+def _train(
+    config: dict[str, Any],
+    progress: Callable[[EpochReport], bool],
+    should_stop: Callable[[], bool],
+) -> MemberResult:
+    import ray.train
+
+    model = MemberPlan if config["trainee"] == "member" else TeacherPlan
+    plan = model.model_validate_json(config["plan"])
+    heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
+    # Ray Train repeats every report at the level INFO; the log has them in a line each.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    with member_log(config["log"], heading) as log:
+        images, *others = [ray.get(ref) for ref in config["inputs"]]
+        other = others[0] if others else None
+
+        def report(epoch: EpochReport) -> None:
+            ray.train.report(epoch.model_dump())
+            log.epoch(epoch, plan.epochs)
+            if progress(epoch):
+                raise Stopped
+
+        if isinstance(plan, TeacherPlan):
+            return train_teacher(plan, images, other, report, should_stop)
+        checkpoint = Path(config["checkpoint"]) if config["checkpoint"] else None
+        return train_member(plan, images, report, should_stop, other, checkpoint, log.say)
+
+
+def _node_id() -> str:
+    return str(ray.get_runtime_context().get_node_id())[:NODE_ID_CHARS]

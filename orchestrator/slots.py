@@ -1,34 +1,39 @@
 """Slots: the pool of warm Ray actors, and what they have to tell.
 
 In: member plans, started by `controller` on a slot of its choice. Out: news (epochs, results,
-failures), fetched with `poll`. Next on the path: `controller`, which writes them to the store.
+failures), fetched with `poll`. What failed is judged by the rules of `faults`. Next on the path:
+`controller`, which writes the news to the store.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from jobs.errors import Diverged
 from jobs.images import LabelledImages
-from jobs.plan import MemberPlan
+from jobs.plan import DataPlan, MemberPlan
 from jobs.teacher import Teaching
 from jobs.train import MemberResult
+from orchestrator.cluster import LivenessProbe, node_is_gone
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterError
-from orchestrator.news import Failed, Halted, News, Progress, TimedReport, Trained
-from orchestrator.phases import Blame, Reason
+from orchestrator.errors import ClusterError, ClusterLost
+from orchestrator.faults import RAY_LOST, TAINTED, judge, seen
+from orchestrator.news import Failed, Halted, News, Place, Progress, TimedReport, Trained
+from orchestrator.phases import Reason
 from orchestrator.schedule import SlotState
-from orchestrator.slot import Raised, Slot
+from orchestrator.slot import Outcome, Slot
 from orchestrator.state import MemberKey
 from orchestrator.teachings import TeachingKey, teaching_key
 
 STARTS_IN_A_ROW = 3
 """After so many slots that died before they were ready the cluster is taken to be broken."""
+GET_S = 30.0
+"""What is ready is there within seconds, unless Ray is gone. After a minute of that Ray ends the
+process, so it must be noticed before."""
 
 
 @dataclass
@@ -47,35 +52,32 @@ class _Handle:
     @property
     def run(self) -> str:
         assert self.key is not None
-        return f"{self.key.job_id}/{self.key.index}/{self.attempt}"
+        job, index = self.key.job_id, self.key.index
+        return f"job {job}, member {index}, attempt {self.attempt}, {self.name}"
 
 
 @dataclass
 class RaySlots:
-    """A fixed number of slots on the connected Ray cluster; one that dies is replaced.
+    """Up to `num_slots` slots on the connected Ray cluster; one that dies is replaced.
 
-    `data` holds the training images by size in pixels, `teachings` what students are given of their
-    teachers; both are put into the object store once and mapped by every slot of a node.
+    `images` gives the training images that a plan names, `teaching` what a student is given of its
+    teacher. Both are asked when the first member needs them; then they are in the object store, and
+    every slot of a node maps them.
     """
 
     num_slots: int
     resources: Resources
-    data: Mapping[int, LabelledImages]
-    teachings: Mapping[TeachingKey, Teaching] = field(default_factory=dict)
+    images: Callable[[DataPlan], LabelledImages]
+    teaching: Callable[[MemberPlan], Teaching | None]
+    _probe: LivenessProbe = field(default_factory=LivenessProbe.of_connection)
     _slots: dict[str, _Handle] = field(default_factory=dict)
-    _refs: dict[int, Any] = field(default_factory=dict)
-    _teaching_refs: dict[TeachingKey, Any] = field(default_factory=dict)
+    _refs: dict[tuple[str, int] | TeachingKey, Any] = field(default_factory=dict)
     _num_made: int = 0
     _failed_starts: int = 0
 
-    def __post_init__(self) -> None:
-        # asarray: the images are a memory-mapped file, which other nodes do not have.
-        self._refs = {
-            size_px: ray.put(replace(images, images=np.asarray(images.images)))
-            for size_px, images in self.data.items()
-        }
-        self._teaching_refs = {key: ray.put(value) for key, value in self.teachings.items()}
-        for _ in range(self.num_slots):
+    def want(self, num_slots: int) -> None:
+        """Says how many slots there is work for. Slots that are there already stay warm."""
+        while len(self._slots) < min(num_slots, self.num_slots):
             self._add()
 
     def states(self) -> list[SlotState]:
@@ -86,20 +88,23 @@ class RaySlots:
         """The id of the node that a slot is on."""
         return self._slots[slot].node
 
-    def start(self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan) -> None:
-        """Starts an attempt on a free slot."""
+    def start(
+        self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place
+    ) -> None:
+        """Starts an attempt on a free slot.
+
+        Raises what `images` and `teaching` raise, `ClusterError` where they don't fit into the
+        object store, and `ClusterLost`; the slot is then as free as before.
+        """
         handle = self._slots[slot]
         assert handle.key is None, f"{slot} is busy with {handle.key}"
-        handle.key, handle.attempt = key, attempt
         workers = None
         if self.resources.trainer == "workers":
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
-        inputs = [self._refs[plan.data.image_size_px]]
-        key_of_teaching = teaching_key(plan)
-        if key_of_teaching is not None:
-            inputs.append(self._teaching_refs[key_of_teaching])
+        inputs = self._inputs(plan)
+        handle.key, handle.attempt = key, attempt
         handle.training = handle.actor.train.remote(
-            handle.run, "member", plan.model_dump_json(), inputs, workers
+            handle.run, "member", plan.model_dump_json(), inputs, workers, place
         )
 
     def stop(self, slot: str) -> None:
@@ -109,26 +114,61 @@ class RaySlots:
     def poll(self, timeout_s: float) -> list[News]:
         """What happened since the last call; waits up to `timeout_s` for a member to end.
 
-        Raises `ClusterError` where slots die as soon as they are started.
+        Raises `ClusterLost` where Ray is gone (`abandon` then tells the rest), and `ClusterError`
+        where slots die as soon as they are started.
         """
         waits = [ref for s in self._slots.values() for ref in (s.starting, s.training) if ref]
         if waits:
-            ray.wait(waits, timeout=timeout_s, fetch_local=False)
+            # Something ready may be the first sign of a lost cluster.
+            self._probe.check(now=bool(ray.wait(waits, timeout=timeout_s, fetch_local=False)[0]))
         else:
             time.sleep(timeout_s)
+            self._probe.check()
         news: list[News] = []
         for handle in list(self._slots.values()):
             try:
                 news.extend(self._news_of(handle))
-            except RayActorError as error:
-                news.extend(self._replace(handle, error))
+            except RayError as error:
+                news.extend(self._lose(handle, error))
         return news
+
+    def abandon(self) -> list[News]:
+        """The end of everything that was on slots of a cluster that is gone, without asking it."""
+        handles = list(self._slots.values())
+        self._slots.clear()
+        return [Failed(h.key, h.attempt, RAY_LOST) for h in handles if h.key is not None]
 
     def close(self) -> None:
         """Ends all slots, whatever they are doing."""
+        try:
+            self._probe.check(now=True)
+        except ClusterLost:
+            self._slots.clear()
         for handle in self._slots.values():
             ray.kill(handle.actor)
         self._slots.clear()
+
+    def _inputs(self, plan: MemberPlan) -> list[Any]:
+        data, key_of_teaching = plan.data, teaching_key(plan)
+        key_of_images = (data.fingerprint, data.image_size_px)
+        if key_of_images not in self._refs:
+            images = self.images(data)
+            # asarray: the images are a memory-mapped file, which other nodes do not have.
+            self._put(key_of_images, replace(images, images=np.asarray(images.images)))
+        if key_of_teaching is None:
+            return [self._refs[key_of_images]]
+        if key_of_teaching not in self._refs:
+            self._put(key_of_teaching, self.teaching(plan))
+        return [self._refs[key_of_images], self._refs[key_of_teaching]]
+
+    def _put(self, key: tuple[str, int] | TeachingKey, value: object) -> None:
+        self._probe.check(now=True)
+        try:
+            self._refs[key] = ray.put(value)
+        except RayError as error:
+            raise ClusterError(
+                f"Ray's object store cannot hold a member's images or teacher: {_first_line(error)}"
+            ) from error
 
     def _add(self) -> None:
         # With a worker group the slot only waits for it: the group holds the resources.
@@ -150,7 +190,7 @@ class RaySlots:
     def _news_of(self, handle: _Handle) -> list[News]:
         if handle.starting is not None:
             if _is_ready(handle.starting):
-                handle.node = ray.get(handle.starting)
+                handle.node = self._get(handle.starting)
                 handle.starting = None
                 self._failed_starts = 0
             return []
@@ -159,64 +199,71 @@ class RaySlots:
         key, attempt = handle.key, handle.attempt
         if _is_ready(handle.training):
             # The last reports come with the result, or with the drain that was under way.
-            reports = ray.get(handle.draining) if handle.draining is not None else []
-            ended, rest = _result(key, attempt, handle.training)
+            reports = self._get(handle.draining) if handle.draining is not None else []
+            ended, rest = self._result(key, attempt, handle.training)
             handle.key = handle.training = handle.draining = None
+            if isinstance(ended, Failed) and ended.fault.reason in TAINTED:
+                self._renew(handle)
             reports += rest
             return [Progress(key, attempt, tuple(reports)), ended] if reports else [ended]
         if handle.draining is None:
             handle.draining = handle.actor.drain.remote()
         elif _is_ready(handle.draining):
-            reports, handle.draining = ray.get(handle.draining), None
+            reports, handle.draining = self._get(handle.draining), None
             if reports:
                 return [Progress(key, attempt, tuple(reports))]
         return []
 
-    def _replace(self, handle: _Handle, error: RayActorError) -> list[News]:
-        del self._slots[handle.name]
-        if handle.starting is not None:
+    def _result(
+        self, key: MemberKey, attempt: int, training: Any
+    ) -> tuple[News, list[TimedReport]]:
+        """How an attempt ended, and its last reports; raises `RayError` for a dead slot."""
+        try:
+            outcome, reports = self._get(training)
+        except RayTaskError as error:
+            # The slot lives, but Ray Train could not run the member in it: its worker group was
+            # lost, say. (The error of a task may pass for the error of its actor.)
+            return Failed(key, attempt, judge(seen("trainer", error.cause))), []
+        return _ended(key, attempt, outcome), reports
+
+    def _get(self, ref: Any) -> Any:
+        """What is ready; raises `ClusterLost` where it does not come."""
+        try:
+            return ray.get(ref, timeout=GET_S)
+        except GetTimeoutError as error:
+            raise ClusterLost(f"Ray has not answered for {GET_S:g} s") from error
+
+    def _lose(self, handle: _Handle, error: RayError) -> list[News]:
+        self._probe.check(now=True)
+        gone = bool(handle.node) and node_is_gone(handle.node)
+        fault = judge(seen("ray", error, node_gone=gone))
+        if handle.starting is not None and fault.reason is not Reason.NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= STARTS_IN_A_ROW:
                 raise ClusterError(
                     f"{self._failed_starts} slots in a row died before they were ready: "
                     f"{_first_line(error)}"
                 )
+        self._renew(handle)
+        return [Failed(handle.key, handle.attempt, fault)] if handle.key is not None else []
+
+    def _renew(self, handle: _Handle) -> None:
+        """A new slot for one that is dead, or that no one should train in any more."""
+        del self._slots[handle.name]
+        ray.kill(handle.actor)  # it may live on where only the way to it is broken
         self._add()
-        if handle.key is None:
-            return []
-        message = f"{handle.name} was lost: its process ended"
-        return [Failed(handle.key, handle.attempt, Reason.SLOT_LOST, message, Blame.CLUSTER)]
 
 
 def _is_ready(ref: Any) -> bool:
     return bool(ray.wait([ref], timeout=0, fetch_local=False)[0])
 
 
-def _result(key: MemberKey, attempt: int, training: Any) -> tuple[News, list[TimedReport]]:
-    """How an attempt ended, and its last reports; raises `RayActorError` for a dead slot."""
-    try:
-        outcome, reports = ray.get(training)
-    except RayTaskError as error:
-        # The slot lives, but Ray Train could not run the member in it: its worker group was lost,
-        # say. (Looked at first: the error of a task may pass for the error of its actor.)
-        message = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
-        return Failed(key, attempt, Reason.TRAINER_FAILED, message, Blame.CLUSTER), []
-    except RayActorError:
-        raise
-    except RayError as error:
-        return Failed(key, attempt, Reason.SLOT_LOST, _first_line(error), Blame.CLUSTER), []
-    return _ended(key, attempt, outcome), reports
-
-
-def _ended(key: MemberKey, attempt: int, outcome: MemberResult | Raised | None) -> News:
+def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> News:
     if outcome is None:
         return Halted(key, attempt)
     if isinstance(outcome, MemberResult):
         return Trained(key, attempt, outcome.weights, outcome.val_probs)
-    if outcome.kind == Diverged.__name__:
-        return Failed(key, attempt, Reason.DIVERGED, outcome.message, Blame.TEAM)
-    message = f"{outcome.kind}: {outcome.message} ({outcome.where})"
-    return Failed(key, attempt, Reason.ERROR, message, Blame.TEAM)
+    return Failed(key, attempt, judge(outcome))
 
 
 def _first_line(error: BaseException) -> str:

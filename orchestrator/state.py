@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.phases import Blame, Phase
+from orchestrator.phases import Blame, Phase, Reason
+
+DEFAULT_PRIORITY = 100
+"""A job's weight in the queue, as cgroups and Kubernetes count CPU shares."""
 
 
 @dataclass(frozen=True, order=True)
@@ -19,6 +22,15 @@ class MemberKey:
 
     job_id: int
     index: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an attempt ended without a result."""
+
+    reason: Reason
+    message: str
+    blame: Blame
 
 
 @dataclass(frozen=True)
@@ -31,20 +43,30 @@ class Member:
     message: str
     blame: Blame | None
     work: float
-    """Expected cost, in units that only compare with each other."""
-    attempt: int
+    """Expected seconds on a reference core; they compare members with each other."""
+    kind: str
+    """What decides the speed; members of one kind take the same time for the same work."""
+    epochs: int
+    team_failures: int = 0
+    """Attempts that ended by the team's fault, since the last `gamectl retry`."""
+    cluster_failures: int = 0
+    """Attempts in a row that the cluster lost before they were an epoch further."""
+    safe_epoch: int = 0
+    """The epoch that its lost attempts had come to."""
+    not_before: float | None = None
+    """It waits until then before it may be started again."""
+    attempt: int = 0
     """Number of the newest attempt; 0 before the first."""
-    team_failures: int
-    """Attempts that ended by the team's fault."""
-    cluster_failures: int
-    """Attempts that ended by the cluster's fault."""
     slot: str | None = None
     node: str | None = None
     started_at: float | None = None
     ended_at: float | None = None
     epoch: int = 0
-    epochs: int = 0
+    """The last whole epoch."""
     val_accuracy: float | None = None
+    """After that epoch."""
+    epoch_seconds: float | None = None
+    """Mean duration of an epoch so far."""
 
     @property
     def index(self) -> int:
@@ -69,14 +91,67 @@ class Job:
     combine: str
     spent_bnn: float
     submitted_at: float
-    started_at: float | None
-    ended_at: float | None
-    val_accuracy: float | None
-    val_accuracy_refit: float | None
-    """In sample: of a stacker on the images that it was fitted to."""
-    slot_seconds: float
-    """Time its finished attempts spent on slots."""
     members: tuple[Member, ...]
+    min_members: int
+    """It succeeds with as many of its members, should the others be lost."""
+    queued_at: float
+    """Since when it waits for its first slot: submitted, resumed or retried."""
+    priority: int = DEFAULT_PRIORITY
+    suspended: bool = False
+    """The organizer wants it held back."""
+    started_at: float | None = None
+    """When its first member started."""
+    ended_at: float | None = None
+    active_since: float | None = None
+    """Since when it has had a member on a slot without a break; None while it has none."""
+    active_seconds: float = 0.0
+    """Time with a member on a slot, up to `active_since`."""
+    slot_seconds: float = 0.0
+    """Time its finished attempts spent on slots."""
+    val_accuracy: float | None = None
+    val_accuracy_refit: float | None = None
+    """In sample: of a stacker on the images that it was fitted to."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of its members has been on a slot."""
+        return self.started_at is not None
+
+    @property
+    def members_trained(self) -> int:
+        """How many of its members have been trained to the end."""
+        return sum(member.phase is Phase.SUCCEEDED for member in self.members)
+
+    def active_seconds_at(self, now: float) -> float:
+        """How long it has been running, waiting and suspension left out."""
+        since = now - self.active_since if self.active_since is not None else 0.0
+        return self.active_seconds + since
+
+    def slot_seconds_at(self, now: float) -> float:
+        """Time its members have spent on slots, the running ones so far included."""
+        running = sum(
+            now - member.started_at
+            for member in self.members
+            if member.phase is Phase.RUNNING and member.started_at is not None
+        )
+        return self.slot_seconds + running
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a member, as the store keeps it."""
+
+    key: MemberKey
+    number: int
+    slot: str
+    node: str
+    started_at: float
+    ended_at: float | None
+    reason: str
+    message: str
+    blame: Blame | None
+    epoch: int
+    """The last whole epoch that it reported."""
 
 
 def newest_revisions(jobs: Iterable[Job]) -> list[Job]:
@@ -123,3 +198,6 @@ class Event:
     member: int | None
     reason: str
     message: str
+    job_phase: Phase | None = None
+    """Where the job stood afterwards; None in events of releases that did not keep it."""
+    job_reason: str = ""

@@ -4,38 +4,26 @@ In: what `files` read and where the data lies. Out: decoded images, and the coho
 the store, in one transaction. Next on the path: `controller`.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.drawn_monkeys import ensure_drawn
-from jobs.images import DecodedFolder, ImageFolder, LabelledImages, decode
+from jobs.images import DecodedFolder, ImageFolder
 from jobs.plan import MemberPlan
 from orchestrator.admission import data_problems
+from orchestrator.capacity import Machine, fits
 from orchestrator.cohort import Cohort
+from orchestrator.costs import kind, work
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, located
-from orchestrator.member_plans import combine_of, member_plan, member_plans
-from orchestrator.schedule import expected_work
+from orchestrator.member_plans import combine_of, member_plan, member_plans, min_members_of
 from orchestrator.settings import Settings
+from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.state import DataRecord
-from orchestrator.store import Ledger, NewJob, Submitted
+from orchestrator.store import NewJob, Store, Submitted
 
 if TYPE_CHECKING:
     from orchestrator.teachers import Teacher
-
-DRAWN = "drawn"
-
-ProgressBar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""From a label to a block in which (done, total) is shown."""
-
-
-@contextmanager
-def silent(_label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that shows nothing."""
-    yield lambda _done, _total: None
 
 
 @dataclass(frozen=True)
@@ -49,37 +37,6 @@ class Prepared:
     jobs: tuple[NewJob, ...]
     teacher: "Teacher | None"
     """What students of this submission learn from; None where nobody distils."""
-
-
-def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -> Path:
-    """The folder of a data source; the embedded set is drawn where it is not there yet."""
-    if source == DRAWN:
-        with progress("drawing the monkeys") as show:
-            return ensure_drawn(settings.data, progress=show)
-    return Path(source).expanduser()
-
-
-def source_of(reading: Reading, override: Path | None) -> str:
-    """Where a cohort's data lies: `drawn` or an absolute path."""
-    if override is not None:
-        return str(override.expanduser().absolute())
-    source = reading.cohort.spec.data.source
-    if source == DRAWN:
-        return source
-    return str((reading.folder / Path(source).expanduser()).absolute())
-
-
-def decode_source(
-    source: str,
-    sizes_px: Sequence[int],
-    skip_broken: bool,
-    settings: Settings,
-    progress: ProgressBar = silent,
-) -> DecodedFolder:
-    """A source's images, decoded at these sizes; raises `jobs.errors.DataError` if it can't be."""
-    root = data_root(source, settings, progress)
-    with progress("decoding the images") as show:
-        return decode(root, sizes_px, settings.image_cache, skip_broken, show)
 
 
 def prepare(
@@ -112,21 +69,50 @@ def prepare(
     )
 
 
-def submit(prepared: Prepared, ledger: Ledger, at: float) -> list[Submitted]:
-    """Writes the cohort and its jobs, all or nothing; says what that meant for each team."""
+def check_capacity(prepared: Prepared, machine: Machine) -> None:
+    """Raises `Refused` for loadouts with a member that this machine can never train."""
+    resources, num_images = prepared.cohort.spec.resources, len(prepared.decoded.folder.training)
+    lines = []
+    for job in prepared.jobs:
+        reasons = (fits(plan, num_images, resources, machine) for plan in job.plans)
+        reason = next(filter(None, reasons), None)
+        lines += [f"  {job.team}: {reason}"] if reason else []
+    if lines:
+        raise Refused("\n".join(["these can never run on this machine:", *lines]))
+
+
+def submit(
+    prepared: Prepared,
+    store: Store,
+    settings: Settings,
+    at: float,
+    progress: ProgressBar = silent,
+) -> list[Submitted]:
+    """Writes the cohort and its jobs, all or nothing; says what that meant for each team.
+
+    Raises `Refused` where a team has no submissions left, or teams would stay on other data.
+    """
+    if prepared.teacher is not None:  # before a plan in the store names it
+        _keep_teacher(prepared, prepared.teacher, settings, progress)
     spec = prepared.cohort.model_dump(mode="json", by_alias=True)
-    return ledger.submit(spec, prepared.data, prepared.jobs, at)
+    limit = prepared.cohort.spec.limits.submissions_per_team
+    return store.submit(prepared.cohort.name, spec, prepared.data, prepared.jobs, at, limit)
 
 
-def training_images(
-    prepared: Prepared, sizes_px: Collection[int], settings: Settings
-) -> dict[int, LabelledImages]:
-    """The training images by size in pixels; decodes the sizes that are not there yet."""
-    decoded = prepared.decoded
-    if not set(sizes_px) <= set(prepared.sizes_px):
-        skip_broken = prepared.cohort.spec.data.skip_broken_images
-        decoded = decode_source(prepared.data.source, sorted(sizes_px), skip_broken, settings)
-    return {size_px: decoded.training(size_px) for size_px in sizes_px}
+def _keep_teacher(
+    prepared: Prepared, teacher: "Teacher", settings: Settings, progress: ProgressBar
+) -> None:
+    """Keeps the teacher for as long as the jobs, and what it says to all of them alike.
+
+    Its answers are cached here, so that the controller need not stop and wait for them.
+    """
+    from orchestrator.teachings import TeacherWeights, teachings
+
+    weights = TeacherWeights(settings.artifacts)
+    weights.keep(teacher.spec, teacher.weights)
+    plans = [plan for job in prepared.jobs for plan in job.plans if plan.distill is not None]
+    images = {size_px: prepared.decoded.training(size_px) for size_px in prepared.sizes_px}
+    teachings(plans, images, weights, settings.teacher_logits, progress)
 
 
 def _size_px(file: LoadoutFile, cohort: Cohort) -> int:
@@ -183,6 +169,8 @@ def _new_job(file: LoadoutFile, plans: tuple[MemberPlan, ...], num_training_imag
         loadout=file.text,
         receipt=file.receipt.to_dict(),
         combine=combine_of(file.loadout),
+        min_members=min_members_of(file.loadout),
         plans=plans,
-        work=tuple(expected_work(plan, num_training_images) for plan in plans),
+        work=tuple(work(plan, num_training_images) for plan in plans),
+        kinds=tuple(kind(plan) for plan in plans),
     )

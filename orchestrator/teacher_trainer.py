@@ -17,7 +17,8 @@ from jobs.images import LabelledImages
 from jobs.plan import EpochReport, TeacherPlan
 from jobs.train import MemberResult
 from orchestrator.errors import ClusterError, GameError
-from orchestrator.slot import Raised, Slot
+from orchestrator.faults import Seen
+from orchestrator.slot import Slot
 
 POLL_S = 0.25
 START_S = 30.0
@@ -64,8 +65,8 @@ def train_on_ray(
         ) from error
     finally:
         ray.kill(slot)
-    if isinstance(outcome, Raised):
-        raise GameError(f"the teacher could not be trained: {outcome.message} ({outcome.where})")
+    if isinstance(outcome, Seen):
+        raise GameError(f"the teacher could not be trained: {outcome.message} ({outcome.line})")
     assert outcome is not None, "nobody asked it to stop"
     result: MemberResult = outcome
     return result

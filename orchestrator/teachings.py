@@ -21,7 +21,7 @@ from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, MemberPlan, TeacherSpec
 from jobs.teacher import Teaching, teacher_logits
 from orchestrator.errors import Damaged
-from orchestrator.submission import ProgressBar, silent
+from orchestrator.sources import ProgressBar, silent
 
 AGAIN = "put the teacher back that the jobs were submitted with, and submit them again"
 TeachingKey = tuple[TeacherSpec, tuple[int, int] | None]

@@ -87,7 +87,7 @@ def command(
     # Imported here: wrong usage needs none of them.
     from orchestrator import balance_table as written
     from orchestrator.balance import section_name
-    from orchestrator.submission import source_of
+    from orchestrator.sources import source_of
 
     section = section_name(source_of(reading, data))
     if file is not None:
@@ -127,7 +127,7 @@ def measure(
     from orchestrator.cli.submit import run_cohort
     from orchestrator.live import progress
     from orchestrator.scorebook import read_scores
-    from orchestrator.submission import data_root, source_of
+    from orchestrator.sources import data_root, source_of
 
     _check(reading)
     teams = [file.loadout.team for file in reading.files if file.loadout is not None]

@@ -1,18 +1,19 @@
 """What several commands share: their options, and the store and cohort that these name.
 
 In: option values and the environment. Out: settings, an open store, a cohort. Used by the commands
-that look at a cohort.
+that look at a cohort or change one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from orchestrator import console
-from orchestrator.errors import NotFound, StoreError
+from orchestrator.errors import NotFound, Refused, StoreError
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import CohortRecord
+from orchestrator.state import CohortRecord, Job
 from orchestrator.store import Store
 
 cohort_option = click.option(
@@ -25,6 +26,24 @@ output_option = click.option(
     default="text",
     help="For people, or for programs.",
 )
+cpus_option = click.option(
+    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
+)
+detach_option = click.option(
+    "--detach", is_flag=True, help="Leave it to a controller that outlives this shell, and return."
+)
+
+
+def check_cpus(cpus: int | None, settings: Settings) -> None:
+    """Raises `Refused` where --cpus is given for a Ray that runs already."""
+    if cpus is not None and settings.ray_address is not None:
+        raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+
+
+def print_next(name: str, jobs: Sequence[Job]) -> None:
+    """Says which command comes after a cohort has run; nothing where there is nothing to score."""
+    if any(job.phase is Phase.SUCCEEDED for job in jobs):
+        console.print_note(f"next: gamectl score --cohort {name}")
 
 
 def make_home(settings: Settings) -> None:

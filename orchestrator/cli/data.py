@@ -69,7 +69,7 @@ def check(path: Path, output: str, sheet: Path | None, strict: bool) -> None:
     from jobs.atomic import atomic_file
     from jobs.data_check import check_folder, duplicates_sheet
     from orchestrator.live import progress
-    from orchestrator.submission import data_root
+    from orchestrator.sources import data_root
 
     root = data_root(str(path), Settings(), progress)
     with progress("comparing the images") as show:

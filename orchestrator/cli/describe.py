@@ -1,17 +1,40 @@
 """`gamectl describe`: one job with everything that is known of it.
 
-In: the store. Out: loadout, receipt, members and the events that led there.
+In: the store. Out: facts, receipt, members with their attempts, phases, events and the loadout.
 """
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
-from orchestrator import console
+from orchestrator import console, display
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
-from orchestrator.cli.get import as_json, clock_time
-from orchestrator.errors import NotFound
+from orchestrator.cli.get import as_json, event_json
+from orchestrator.lookup import Lookup, find_job, look_up
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Attempt, Event, Job, Member
 from orchestrator.store import Store
+from orchestrator.timeline import Step, timeline
+
+LABEL_CHARS = 13
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What there is to tell of one job."""
+
+    job: Job
+    seen: Lookup
+    loadout: str
+    receipt: dict[str, Any]
+    attempts: tuple[Attempt, ...]
+    events: Sequence[Event]
+    steps: Sequence[Step]
 
 
 @click.group(
@@ -26,81 +49,134 @@ def command() -> None:
 
 @command.command("job")
 @click.argument("team")
+@click.option("--revision", type=click.IntRange(min=1), help="An older one; the newest by default.")
 @cohort_option
 @output_option
-def describe_job(team: str, cohort: str | None, output: str) -> None:
-    """Show a team's newest job: loadout, receipt, members, events.
+def describe_job(team: str, revision: int | None, cohort: str | None, output: str) -> None:
+    """Show a team's job: facts, receipt, members and attempts, phases, events, loadout.
 
     \b
     Example:
       gamectl describe job howling-pixels --cohort demo
+      gamectl describe job howling-pixels --revision 1 -o json
     """
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
-        job = _find(store, name, team)
-        loadout, receipt = store.document(job.id)
-        events = [e for e in store.events(name) if (e.team, e.revision) == (job.team, job.revision)]
-        plans = store.plans(job.id)
+        told = _describe(store, name, team, revision)
+        plans = store.plans(told.job.id) if output == "json" else ()
     if output == "json":
-        document = {
-            **as_json(job),
-            "val_accuracy_refit": job.val_accuracy_refit,
-            "loadout": loadout,
-            "receipt": receipt,
-            "plans": [plan.model_dump(mode="json") for plan in plans],
-            "events": [
-                {"at": e.at, "member": e.member, "reason": e.reason, "message": e.message}
-                for e in events
-            ],
-        }
+        document = _as_json(told)
+        document["plans"] = [plan.model_dump(mode="json") for plan in plans]
         console.print_json(document)
-        return
-    facts = [
-        ("Team", job.team),
-        ("Cohort", job.cohort),
-        ("Revision", job.revision),
-        ("Phase", job.phase),
-        ("Reason", f"{job.reason}{f': {job.message}' if job.message else ''}"),
-        ("Blame", job.blame or ""),
-        ("Validation", _validation(job)),
-        ("Submitted", clock_time(job.submitted_at)),
-        ("Started", clock_time(job.started_at)),
-        ("Ended", clock_time(job.ended_at)),
-    ]
-    for label, value in facts:
+    else:
+        _print(told)
+
+
+def _describe(store: Store, cohort: str, team: str, revision: int | None) -> _Description:
+    seen = look_up(store, cohort, time.time())
+    job = find_job(seen.jobs, cohort, team, revision)
+    loadout, receipt = store.document(job.id)
+    events = [e for e in store.events(cohort, team=job.team) if e.revision == job.revision]
+    return _Description(
+        job, seen, loadout, receipt, store.attempts(job.id), events, timeline(events)
+    )
+
+
+# --- for programs ---------------------------------------------------------------------------------
+
+
+def _as_json(told: _Description) -> dict[str, Any]:
+    document = as_json(told.job, told.seen.outlook, told.seen.now)
+    by_member: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for attempt in told.attempts:
+        by_member[attempt.key.index].append(_attempt_json(attempt))
+    for member in document["members"]:
+        member["attempts"] = by_member[member["index"]]
+    return {
+        **document,
+        "val_accuracy_refit": told.job.val_accuracy_refit,
+        "phases": [{"at": s.at, "phase": s.phase, "reason": s.reason} for s in told.steps],
+        "loadout": told.loadout,
+        "receipt": told.receipt,
+        "events": [event_json(event) for event in told.events],
+    }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    keys = ["number", "slot", "node", "started_at", "ended_at", "epoch", "reason", "message"]
+    return {**{key: getattr(attempt, key) for key in keys}, "blame": attempt.blame}
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def _print(told: _Description) -> None:
+    for label, value in _facts(told):
         if value != "":
-            console.print_line(f"{label + ':':<12}{value}", indent=12)
-    console.print_text("\nReceipt:")
-    for line in receipt["lines"]:
-        count = f" x {line['quantity']}" if line["quantity"] > 1 else ""
-        console.print_text(f"  {line['title'] + count:<40}{line['total_bnn']:>6} B NN")
-    console.print_text(f"  {'total':<40}{receipt['total_bnn']:>6} of {receipt['budget_bnn']} B NN")
-    console.print_text("\nMembers:")
+            line = f"{label + ':':<{LABEL_CHARS}}{console.printable(str(value))}"
+            console.print_line(line, indent=LABEL_CHARS)
+    _print_receipt(told.receipt)
+    _print_members(told)
+    _print_attempts(told)
+    now = told.seen.now
+    console.print_text("\nPhases:")
     console.print_table(
-        ["index", "phase", "slot", "epochs", "val", "started", "ended"],
-        [
-            [
-                m.index,
-                m.phase,
-                m.slot or "",
-                f"{m.epoch}/{m.epochs}",
-                "" if m.val_accuracy is None else f"{m.val_accuracy:.1%}",
-                clock_time(m.started_at),
-                clock_time(m.ended_at),
-            ]
-            for m in job.members
-        ],
-        right=["index", "val"],
+        ["since", "phase", "reason"],
+        [[display.clock_time(step.at, now), step.phase, step.reason] for step in told.steps],
     )
     console.print_text("\nEvents:")
     console.print_table(
         ["time", "member", "reason", "message"],
-        [[clock_time(e.at), "" if e.member is None else e.member, e.reason, e.message]
-         for e in events],
-    )  # fmt: skip
+        [
+            [
+                display.clock_time(e.at, now),
+                "" if e.member is None else e.member,
+                e.reason,
+                e.message,
+            ]
+            for e in told.events
+        ],
+    )
     console.print_text("\nLoadout:")
-    for text in loadout.rstrip().splitlines():
+    for text in told.loadout.rstrip().splitlines():
         console.print_text(f"  {console.printable(text)}")
+
+
+def _facts(told: _Description) -> list[tuple[str, object]]:
+    job, seen = told.job, told.seen
+    place, end = seen.outlook.positions.get(job.id), seen.outlook.finish.get(job.id)
+    superseded = max(j.revision for j in seen.jobs if j.team == job.team)
+    older = f" (the newest is {superseded})" if superseded != job.revision else ""
+    return [
+        ("Team", job.team),
+        ("Cohort", job.cohort),
+        ("Revision", f"{job.revision}{older}"),
+        ("Phase", f"{job.phase}{', is being suspended' if _suspending(job) else ''}"),
+        ("Reason", f"{job.reason}{f': {job.message}' if job.message else ''}"),
+        ("Blame", job.blame or ""),
+        ("Degraded", "" if job.phase.terminal else display.lost_note(job)),
+        ("Priority", job.priority),
+        ("Position", f"{place} of {len(seen.outlook.positions)} in the queue" if place else ""),
+        ("Expected", "" if end is None else f"to end at {display.clock_time(end, seen.now)}"),
+        ("Validation", _validation(job)),
+        ("Submitted", display.clock_time(job.submitted_at, seen.now)),
+        ("Started", display.clock_time(job.started_at, seen.now)),
+        ("Ended", display.clock_time(job.ended_at, seen.now)),
+        ("Took", _took(job, seen.now)),
+    ]
+
+
+def _suspending(job: Job) -> bool:
+    return job.suspended and job.phase is Phase.RUNNING
+
+
+def _took(job: Job, now: float) -> str:
+    if not job.begun:
+        return ""
+    text = display.took(job, now)
+    if len(job.members) > 1:
+        text += f"; its members together {display.duration(job.slot_seconds_at(now))}"
+    return text
 
 
 def _validation(job: Job) -> str:
@@ -112,13 +188,67 @@ def _validation(job: Job) -> str:
     return text
 
 
-def _find(store: Store, cohort: str, team: str) -> Job:
-    jobs = newest_revisions(store.jobs(cohort))
-    for job in jobs:
-        if job.team == team:
-            return job
-    import difflib
+def _print_receipt(receipt: dict[str, Any]) -> None:
+    console.print_text("\nReceipt:")
+    for line in receipt["lines"]:
+        count = f" x {line['quantity']}" if line["quantity"] > 1 else ""
+        console.print_text(f"  {line['title'] + count:<40}{line['total_bnn']:>6} B NN")
+    console.print_text(f"  {'total':<40}{receipt['total_bnn']:>6} of {receipt['budget_bnn']} B NN")
 
-    near = difflib.get_close_matches(team, [job.team for job in jobs], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"see `gamectl get jobs --cohort {cohort}`"
-    raise NotFound(f"cohort {cohort!r} has no team {console.shortened(team)!r}; {hint}")
+
+def _print_members(told: _Description) -> None:
+    job = told.job
+    needed = f" ({job.min_members} of {len(job.members)} must be trained)"
+    console.print_text(f"\nMembers{needed if len(job.members) > 1 else ''}:")
+    console.print_table(
+        ["member", "phase", "reason", "epochs", "val", "failures", "message"],
+        [
+            [
+                m.index,
+                m.phase,
+                m.reason,
+                f"{m.epoch}/{m.epochs}",
+                "" if m.val_accuracy is None else f"{m.val_accuracy:.1%}",
+                _failures(m),
+                _message(m, told.seen.now),
+            ]
+            for m in job.members
+        ],
+        right=["member", "val"],
+    )
+
+
+def _failures(member: Member) -> str:
+    counts = {"team": member.team_failures, "cluster": member.cluster_failures}
+    return ", ".join(f"{count} {blame}" for blame, count in counts.items() if count)
+
+
+def _message(member: Member, now: float) -> str:
+    if member.not_before is None or member.phase is not Phase.PENDING:
+        return member.message
+    wait = display.duration(member.not_before - now)
+    return f"{member.message}; again in {wait}" if member.not_before > now else member.message
+
+
+def _print_attempts(told: _Description) -> None:
+    if not told.attempts:
+        return
+    now = told.seen.now
+    console.print_text("\nAttempts:")
+    console.print_table(
+        ["member", "attempt", "slot", "node", "started", "took", "epochs", "ended"],
+        [
+            [
+                a.key.index,
+                a.number,
+                a.slot,
+                a.node,
+                display.clock_time(a.started_at, now),
+                display.duration((a.ended_at or now) - a.started_at),
+                a.epoch,
+                "" if a.ended_at is None else f"{a.reason}{f' ({a.blame})' if a.blame else ''}",
+            ]
+            for a in told.attempts
+        ],
+        right=["member", "attempt", "took", "epochs"],
+    )

@@ -1,18 +1,31 @@
-"""`gamectl get`: jobs, cohorts and events as tables or JSON.
+"""`gamectl get`: jobs, cohorts and events as tables or JSON, once or while they change.
 
 In: the store. Out: one row each. Next: `gamectl describe`, which shows one job whole.
 """
 
+import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from orchestrator import console
+from orchestrator import console, display
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
+from orchestrator.lookup import Lookup, controller_of, find_job, look_up
+from orchestrator.outlook import Outlook
 from orchestrator.settings import Settings
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Event, Job, newest_revisions
+from orchestrator.store import Store
+
+POLL_S = 0.5
+WIDE = 80
+"""A narrower terminal shows fewer columns."""
+
+watch_option = click.option(
+    "-w", "--watch", is_flag=True, help="Go on until every job is over; Ctrl-C ends it."
+)
 
 
 @click.group(
@@ -20,8 +33,9 @@ from orchestrator.state import Job, newest_revisions
     epilog="""\b
     Example:
       gamectl get jobs
+      gamectl get jobs --watch
       gamectl get jobs --cohort demo -o json
-      gamectl get events""",
+      gamectl get events --team howling-pixels""",
 )
 def command() -> None:
     """List jobs, cohorts or events."""
@@ -30,22 +44,63 @@ def command() -> None:
 @command.command("jobs")
 @cohort_option
 @click.option("--all", "all_revisions", is_flag=True, help="Older revisions of the jobs as well.")
+@watch_option
 @output_option
-def get_jobs(cohort: str | None, all_revisions: bool, output: str) -> None:
-    """List the jobs of a cohort, the newest of each team, and their members.
+def get_jobs(cohort: str | None, all_revisions: bool, watch: bool, output: str) -> None:
+    """List the jobs of a cohort, the newest of each team, and how far their members are.
+
+    A job that waits shows its place in the queue, #1 being next. With a tilde stands when a job is
+    expected to end, from the speeds measured so far. Both need a controller at work for a time.
+    With --watch, the JSON form is a line for each job that has changed.
 
     \b
     Example:
+      gamectl get jobs --watch
       gamectl get jobs --cohort demo -o json
     """
+    if watch and all_revisions:
+        raise click.UsageError("--watch shows the newest revisions only; leave out --all")
     with open_store(Settings()) as store:
-        jobs: Sequence[Job] = store.jobs(pick_cohort(store, cohort).name)
-    if not all_revisions:
-        jobs = newest_revisions(jobs)
+        name = pick_cohort(store, cohort).name
+        if watch:
+            _watch_jobs(store, name, output)
+            return
+        seen = look_up(store, name, time.time())
+    jobs = seen.jobs if all_revisions else newest_revisions(seen.jobs)
     if output == "json":
-        console.print_json({"jobs": [as_json(job) for job in jobs]})
+        console.print_json({"jobs": [as_json(job, seen.outlook, seen.now) for job in jobs]})
+    else:
+        _print_jobs(jobs, seen)
+
+
+def _watch_jobs(store: Store, name: str, output: str) -> None:
+    # Imported here: drawing takes a moment to import, and listing does not draw.
+    from rich.console import Console
+
+    from orchestrator.live import watch
+
+    try:
+        if output == "json":
+            for job, seen in _changing_jobs(store, name):
+                _print_json_line(as_json(job, seen.outlook, seen.now))
+        else:
+            watch(name, store, patient=True, console=Console())
+    except KeyboardInterrupt:
         return
-    _print_jobs(jobs)
+
+
+def _changing_jobs(store: Store, name: str) -> Iterator[tuple[Job, Lookup]]:
+    """Each team's newest job, and again whenever it has changed, until all are over."""
+    shown: dict[int, Job] = {}
+    while True:
+        seen = look_up(store, name, time.time())
+        for job in newest_revisions(seen.jobs):
+            if shown.get(job.id) != job:
+                shown[job.id] = job
+                yield job, seen
+        if seen.over:
+            return
+        time.sleep(POLL_S)
 
 
 @command.command("cohorts")
@@ -57,6 +112,7 @@ def get_cohorts(output: str) -> None:
     Example:
       gamectl get cohorts
     """
+    now = time.time()
     with open_store(Settings()) as store:
         rows = [
             {
@@ -65,7 +121,7 @@ def get_cohorts(output: str) -> None:
                 "ended": sum(job.phase.terminal for job in jobs),
                 "data": cohort.data.source,
                 "submitted_at": cohort.submitted_at,
-                "controller": store.lease_holder(cohort.name, time.time()),
+                "controller": controller_of(store, cohort.name, now),
             }
             for cohort in store.cohorts()
         ]
@@ -84,43 +140,75 @@ def get_cohorts(output: str) -> None:
 
 @command.command("events")
 @cohort_option
+@click.option("--team", metavar="TEAM", help="Of this team's jobs only.")
+@watch_option
 @output_option
-def get_events(cohort: str | None, output: str) -> None:
+def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -> None:
     """List what happened to the jobs of a cohort, oldest first.
+
+    What an event is about is written TEAM, or TEAM/1 for member 1. With --watch, the JSON form is
+    a line for each event.
 
     \b
     Example:
       gamectl get events --cohort demo
+      gamectl get events --team howling-pixels --watch
     """
     with open_store(Settings()) as store:
-        events = store.events(pick_cohort(store, cohort).name)
+        name = pick_cohort(store, cohort).name
+        if team is not None:
+            team = find_job(store.jobs(name), name, team).team
+        if watch:
+            _watch_events(store, name, team, output)
+            return
+        events = store.events(name, team=team)
     if output == "json":
-        keys = ["at", "kind", "team", "revision", "member", "reason", "message"]
-        rows = [{key: getattr(event, key) for key in keys} for event in events]
-        console.print_json({"events": rows})
+        console.print_json({"events": [event_json(event) for event in events]})
+    else:
+        now = time.time()
+        console.print_table(
+            ["time", "about", "reason", "message"],
+            [[display.clock_time(e.at, now), display.object_of(e), e.reason, e.message]
+             for e in events],
+        )  # fmt: skip
+
+
+def _watch_events(store: Store, name: str, team: str | None, output: str) -> None:
+    try:
+        for event in _coming_events(store, name, team):
+            if output == "json":
+                _print_json_line(event_json(event))
+                continue
+            at = display.clock_time(event.at, time.time())
+            about = display.object_of(event)
+            console.print_line(
+                console.printable(f"{at}  {about:<20}  {event.reason:<12}  {event.message}")
+            )
+    except KeyboardInterrupt:
         return
-    console.print_table(
-        ["time", "team", "member", "reason", "message"],
-        [
-            [
-                clock_time(event.at),
-                event.team,
-                "" if event.member is None else event.member,
-                event.reason,
-                event.message,
-            ]
-            for event in events
-        ],
-    )
 
 
-def clock_time(at: float | None) -> str:
-    """A time of day for people, or nothing."""
-    return "" if at is None else time.strftime("%H:%M:%S", time.localtime(at))
+def _coming_events(store: Store, name: str, team: str | None) -> Iterator[Event]:
+    """All events so far and those to come, until every job is over."""
+    last_id = 0
+    while True:
+        over = look_up(store, name, time.time()).over
+        for event in store.events(name, last_id, team=team):
+            last_id = event.id
+            yield event
+        if over:
+            return
+        time.sleep(POLL_S)
 
 
-def as_json(job: Job) -> dict[str, Any]:
-    """A job in the form of `-o json`; times in seconds since 1970."""
+def event_json(event: Event) -> dict[str, Any]:
+    """An event in the form of `-o json`; times in seconds since 1970."""
+    keys = ["id", "at", "kind", "team", "revision", "member", "reason", "message"]
+    return {key: getattr(event, key) for key in keys}
+
+
+def as_json(job: Job, outlook: Outlook, now: float) -> dict[str, Any]:
+    """A job in the form of `-o json`; times in seconds since 1970, spans in seconds."""
     return {
         "team": job.team,
         "revision": job.revision,
@@ -128,18 +216,37 @@ def as_json(job: Job) -> dict[str, Any]:
         "reason": job.reason,
         "message": job.message,
         "blame": job.blame,
+        "priority": job.priority,
+        "suspended": job.suspended,
+        "position": outlook.positions.get(job.id),
+        "expected_finish": outlook.finish.get(job.id),
         "val_accuracy": job.val_accuracy,
         "spent_bnn": job.spent_bnn,
+        "num_members": len(job.members),
+        "members_trained": job.members_trained,
+        "min_members": job.min_members,
+        "submitted_at": job.submitted_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "active_seconds": job.active_seconds_at(now),
+        "slot_seconds": job.slot_seconds_at(now),
         "members": [
             {
                 "index": member.index,
                 "phase": member.phase,
                 "reason": member.reason,
+                "message": member.message,
+                "blame": member.blame,
                 "attempt": member.attempt,
+                "team_failures": member.team_failures,
+                "cluster_failures": member.cluster_failures,
+                "not_before": member.not_before,
                 "slot": member.slot,
+                "node": member.node,
                 "started_at": member.started_at,
                 "ended_at": member.ended_at,
                 "epoch": member.epoch,
+                "epochs": member.epochs,
                 "val_accuracy": member.val_accuracy,
             }
             for member in job.members
@@ -147,25 +254,33 @@ def as_json(job: Job) -> dict[str, Any]:
     }
 
 
-def _print_jobs(jobs: Sequence[Job]) -> None:
-    console.print_table(
-        ["team", "phase", "reason", "epochs", "val", "took"],
-        [
-            [
-                job.team if job.revision == 1 else f"{job.team} (revision {job.revision})",
-                job.phase,
-                job.reason,
-                " ".join(f"{m.epoch}/{m.epochs}" for m in job.members),
-                "" if job.val_accuracy is None else f"{job.val_accuracy:.1%}",
-                _took(job),
-            ]
-            for job in jobs
-        ],
-        right=["val", "took"],
-    )
+def _print_json_line(row: dict[str, Any]) -> None:
+    console.print_text(json.dumps(row))
 
 
-def _took(job: Job) -> str:
-    if job.started_at is None or job.ended_at is None:
-        return ""
-    return f"{job.ended_at - job.started_at:.0f} s"
+def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
+    """Prints as many columns as there is room and use for."""
+    wide = shutil.get_terminal_size().columns >= WIDE
+    columns: dict[str, Callable[[Job], str]] = {
+        "team": display.team_of,
+        "phase": (lambda job: job.phase) if wide else display.status,
+        "reason": display.reason,
+        "epochs": lambda job: display.epochs(job, 2 if wide else 1),
+        "val": display.accuracy,
+        "expected": lambda job: display.expected(job, seen.outlook, seen.now),
+        "took": lambda job: display.took(job, seen.now),
+    }
+    unused = set() if wide else {"reason", "took"}
+    if all(job.phase.terminal for job in jobs):
+        unused.add("expected")
+    shown = [name for name in columns if name not in unused]
+    rows = [[columns[name](job) for name in shown] for job in jobs]
+    console.print_table(shown, rows, right=["val", "took"])
+    left = sum(not job.phase.terminal for job in jobs)
+    if left and seen.controller is None:
+        suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
+        name = console.printable(jobs[0].cohort)
+        console.print_note(
+            f"\n{left} not over, of which {suspended} suspended; no controller is at work: "
+            f"`gamectl resume --cohort {name}` starts one"
+        )

@@ -53,6 +53,10 @@ def print_leaderboard(board: Leaderboard) -> None:
     state = "published" if board.published else "not published: only you see this"
     images = images_in_words(board.test_images, board.test_images_left_out)
     console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
+    degraded = sum(row.degraded for row in board.rows)
+    if degraded:
+        teams = "1 team is" if degraded == 1 else f"{degraded} teams are"
+        console.print_note(f"{teams} scored without members that were lost: see `members`")
 
 
 def images_in_words(num_used: int, num_left_out: int) -> str:
@@ -64,7 +68,8 @@ def images_in_words(num_used: int, num_left_out: int) -> str:
 
 
 def _cells(row: Row) -> list[object]:
-    bought = [f"{row.spent_bnn:g}", row.num_members]
+    trained = f"{row.num_members_trained} of " if row.degraded else ""
+    bought = [f"{row.spent_bnn:g}", f"{trained}{row.num_members}"]
     if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None:
         return ["-", row.team, "-", row.phase, "-", *bought]
     interval = f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}"

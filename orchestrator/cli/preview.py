@@ -75,7 +75,7 @@ def command(
     from jobs.preview import preview, side_px
     from orchestrator.live import progress
     from orchestrator.member_plans import member_plans
-    from orchestrator.submission import decode_source, source_of
+    from orchestrator.sources import decode_source, source_of
 
     settings, cohort = Settings(), reading.cohort
     source = source_of(reading, data)

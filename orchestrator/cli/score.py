@@ -62,7 +62,7 @@ def score_cohort(
     Leaked test images are left out as the cohort says, unless `exclude_leaked` says otherwise.
     """
     from jobs.duplicates import leaked_test_images
-    from orchestrator import scoring, submission
+    from orchestrator import scoring, sources
     from orchestrator.artifacts import Artifacts
     from orchestrator.live import progress
 
@@ -73,7 +73,7 @@ def score_cohort(
             {p.data.image_size_px for j in store.jobs(name) for p in store.plans(j.id)}
         )
         skip_broken = bool(record.spec["spec"]["data"]["skipBrokenImages"])
-        decoded = submission.decode_source(source, sizes_px, skip_broken, settings, progress)
+        decoded = sources.decode_source(source, sizes_px, skip_broken, settings, progress)
         if decoded.folder.classes != record.data.classes:
             raise Refused(f"{source} has other classes than the data of cohort {name!r}")
         if data is None and decoded.folder.test_fingerprint != record.data.test_fingerprint:

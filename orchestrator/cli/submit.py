@@ -1,31 +1,32 @@
-"""`gamectl submit`: from loadout files to a cohort that has run to its end.
+"""`gamectl submit`: from loadout files to jobs in the store, and to a cohort that is run.
 
-In: paths of loadouts and their cohort file. Out: jobs in the store, trained, tracked in MLflow.
-Next: `gamectl score`.
+In: paths of loadouts and their cohort file. Out: desired state, written without a lease and without
+Ray; then a controller runs it: this process, one that is at work already, or one in the background.
+Next on the path: `attend`; the next command is `gamectl score`.
 """
 
-import signal
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 
-from orchestrator import console
-from orchestrator.cli.common import make_home, open_store
-from orchestrator.errors import GameError, Refused
+from orchestrator import attend, console
+from orchestrator.cli.common import (
+    check_cpus,
+    cpus_option,
+    detach_option,
+    make_home,
+    open_store,
+    print_next,
+)
+from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Submitted
-
-INTERRUPTED = 130
-"""The shell's exit code for Ctrl-C."""
+from orchestrator.store import Store, Submitted
 
 
 @click.command(
@@ -33,7 +34,8 @@ INTERRUPTED = 130
     epilog="""\b
     Example:
       gamectl submit loadouts/demo
-      gamectl submit loadouts/demo --data photos/monkeys""",
+      gamectl submit loadouts/demo --data photos/monkeys
+      gamectl submit loadouts/demo --detach""",
 )
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
@@ -46,23 +48,28 @@ INTERRUPTED = 130
 @click.option(
     "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."
 )
-@click.option(
-    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
-)
+@cpus_option
+@detach_option
 def command(
-    paths: tuple[Path, ...], data: Path | None, skip_refused: bool, cpus: int | None
+    paths: tuple[Path, ...], data: Path | None, skip_refused: bool, cpus: int | None, detach: bool
 ) -> None:
-    """Run a cohort of loadouts, and watch it until every job has ended.
+    """Submit a cohort of loadouts, and watch it run until every job has ended.
 
     If any loadout is refused nothing is submitted. Submitting again runs only what is new, was
-    interrupted, or failed by the cluster's fault. The exit code is 0 once every job has ended,
-    whether it succeeded or failed, 1 if the cohort could not be run, and 130 after Ctrl-C.
+    interrupted, or failed by the cluster's fault; a changed loadout becomes the team's next
+    revision, also while the cohort runs. The exit code is 0 once every job has ended (with
+    --detach: once a controller is at work), whether it succeeded or failed, 1 if the cohort could
+    not be run, and 130 after Ctrl-C.
     """
-    name, num_succeeded = run_cohort(
-        read_paths(paths, other_data=data is not None), data, skip_refused, cpus, Settings()
-    )
-    if num_succeeded:
-        console.print_note(f"next: gamectl score --cohort {name}")
+    settings = Settings()
+    check_cpus(cpus, settings)
+    reading = read_paths(paths, other_data=data is not None)
+    with _submitted(reading, data, skip_refused, cpus, settings) as (name, store):
+        if detach:
+            attend.detach(name, store, settings, cpus)
+            return
+        jobs = attend.attend(name, store, settings, cpus)
+    print_next(name, jobs)
 
 
 def run_cohort(
@@ -70,37 +77,41 @@ def run_cohort(
 ) -> tuple[str, int]:
     """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
 
-    Raises a `GameError` where it can't start or was overtaken; jobs that fail are no error.
+    Raises a `GameError` where it can't start; jobs that fail are no error.
     """
-    reading = _admitted(reading, skip_refused)
-
-    # Imported here: reading and refusing files needs none of them.
-    from orchestrator import submission
-    from orchestrator.live import progress
-    from orchestrator.run import run
-
-    if cpus is not None and settings.ray_address is not None:
-        raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
-    make_home(settings)
-    name = reading.cohort.name
-    source = submission.source_of(reading, data)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        prepared = submission.prepare(reading, source, settings, progress)
-        for broken in prepared.decoded.broken:
-            console.print_note(f"left out: {broken.path}: {broken.reason}")
-        with open_store(settings, create=True) as store:
-            tracking_error = run(prepared, store, settings, cpus, partial(_say_what_is_new, name))
-            jobs = newest_revisions(store.jobs(name))
-    except KeyboardInterrupt:
-        console.print_note(
-            "\nstopped; what was running is queued again. The same command goes on from here."
-        )
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    _say_how_it_ended(name, jobs, tracking_error)
+    with _submitted(reading, data, skip_refused, cpus, settings) as (name, store):
+        jobs = attend.attend(name, store, settings, cpus)
     return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
+
+
+@contextmanager
+def _submitted(
+    reading: Reading, data: Path | None, skip_refused: bool, cpus: int | None, settings: Settings
+) -> Iterator[tuple[str, Store]]:
+    """Writes what is wanted into the store; gives the cohort's name and the open store."""
+    reading = _admitted(reading, skip_refused)
+    name = reading.cohort.name
+
+    # Imported here: reading and refusing files needs none of it.
+    from orchestrator import submission
+    from orchestrator.capacity import this_machine
+    from orchestrator.progress_bars import progress
+    from orchestrator.sources import source_of
+
+    make_home(settings)
+    with ExitStack() as stack:
+        with attend.interruptible(lambda: "stopped before anything was submitted"):
+            source = source_of(reading, data)
+            prepared = submission.prepare(reading, source, settings, progress)
+            if settings.ray_address is None:  # of another cluster only its controller knows
+                machine = this_machine(cpus, prepared.cohort.spec.resources)
+                submission.check_capacity(prepared, machine)
+            for broken in prepared.decoded.broken:
+                console.print_note(f"left out: {broken.path}: {broken.reason}")
+            store = stack.enter_context(open_store(settings, create=True))
+            submitted = submission.submit(prepared, store, settings, time.time(), progress)
+        _say_what_is_new(name, submitted, sum(not j.phase.terminal for j in store.jobs(name)))
+        yield name, store
 
 
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:
@@ -142,20 +153,3 @@ def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int
 
 def _jobs(number: int) -> str:
     return "1 job" if number == 1 else f"{number} jobs"
-
-
-def _say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError | None) -> None:
-    counts = ", ".join(f"{n} {phase}" for phase, n in Counter(j.phase for j in jobs).items())
-    console.print_note(f"cohort {name}: {counts}")
-    for job in jobs:
-        if job.phase is Phase.FAILED:
-            console.print_note(f"  {job.team}: {job.message}")
-    if tracking_error is not None:
-        console.print_note(
-            f"warning: {tracking_error}\nNothing is lost: submit again once MLflow answers, and "
-            "what it lacks is written; nothing is trained twice."
-        )
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

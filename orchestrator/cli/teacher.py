@@ -265,12 +265,12 @@ def _data(
     reading: Reading, data: Path | None, size_px: int, settings: Settings
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
-    from orchestrator import submission
+    from orchestrator import sources
     from orchestrator.live import progress
     from orchestrator.member_plans import data_plan
 
-    cohort, source = reading.cohort, submission.source_of(reading, data)
+    cohort, source = reading.cohort, sources.source_of(reading, data)
     skip_broken = cohort.spec.data.skip_broken_images
-    decoded = submission.decode_source(source, [size_px], skip_broken, settings, progress)
+    decoded = sources.decode_source(source, [size_px], skip_broken, settings, progress)
     plan = data_plan(cohort, decoded.folder.classes, decoded.folder.fingerprint)
     return decoded, plan.model_copy(update={"image_size_px": size_px, "train_fraction": 1.0})

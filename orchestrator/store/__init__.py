@@ -3,20 +3,34 @@
 tables       the schema
 migrations   how older schemas become this one (Alembic)
 database     SQLite and PostgreSQL opened alike
+values       what goes into the transactions and comes back
 reads        rows -> values of `orchestrator.state`
-values       what goes into the transactions
-transitions  the moves that transactions are made of, checked against `phases`
-store        reading, submission, leases
+writes       the one writer: a `Change` -> rows and events, checked against `phases`
+progress     epochs -> rows, and what they say of their member
+desired      submissions and wishes, which need no lease
 ledger       what the controller writes, fenced by its lease
+store        all of it for clients; leases
 """
 
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.store import Store
-from orchestrator.store.values import FittedStacker, JobResult, NewJob, Submitted, TrainedWeights
+from orchestrator.store.values import (
+    Altered,
+    Changes,
+    FittedStacker,
+    JobResult,
+    Lease,
+    NewJob,
+    Submitted,
+    TrainedWeights,
+)
 
 __all__ = [
+    "Altered",
+    "Changes",
     "FittedStacker",
     "JobResult",
+    "Lease",
     "Ledger",
     "NewJob",
     "Store",

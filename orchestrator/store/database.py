@@ -15,6 +15,7 @@ from typing import Any
 
 import alembic.command
 import alembic.config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -32,6 +33,11 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = _open_engine(url)
+        self._writing = self._engine.execution_options(writes=True)
+        # SQLite's transactions do so anyway; PostgreSQL's default shows a new moment each query.
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        isolation = {} if is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self._engine.execution_options(**isolation)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -40,18 +46,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one moment's state; raises `StoreError` where there is none."""
-        # SQLite's transactions do so anyway; PostgreSQL's default shows a new moment each query.
-        engine = self._engine
-        if engine.dialect.name != "sqlite":
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with _as_store_error(), engine.connect() as connection:
+        with _as_store_error(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is committed at the end, or undone on any error."""
-        engine = self._engine.execution_options(writes=True)
-        with _as_store_error(), engine.begin() as connection:
+        with _as_store_error(), self._writing.begin() as connection:
             yield connection
 
 
@@ -61,24 +62,40 @@ def _open_engine(url: str) -> Engine:
     Raises `StoreError` where the URL is no database or the database can't be reached.
     """
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if not parsed.database or parsed.database == ":memory:":
-                raise StoreError(
-                    f"GAME_STORE is {url}, a store in memory, which is gone with its process: "
-                    "name a file, as in sqlite:///store.db"
-                )
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _configure_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-        _migrate(engine)
+        engine = _engine(url)
+        try:
+            _migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+    except CommandError as error:
+        raise StoreError(
+            f"the store {_without_password(url)} was written by a newer release "
+            f"({_first_line(error)}): use that one, or name another store in GAME_STORE."
+        ) from error
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError(
             f"cannot open the store {_without_password(url)}: {_first_line(error)}. "
             "Check GAME_HOME (a folder that can be written) and GAME_STORE (an SQLAlchemy URL)."
         ) from error
+    return engine
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        # Asking first costs one round trip, and spares the first query after the server was
+        # restarted an error.
+        return create_engine(parsed, pool_pre_ping=True)
+    if not parsed.database or parsed.database == ":memory:":
+        raise StoreError(
+            f"GAME_STORE is {url}, a store in memory, which is gone with its process: "
+            "name a file, as in sqlite:///store.db"
+        )
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

@@ -1,243 +1,229 @@
 """The ledger: what a controller may write while it holds a cohort's lease.
 
-In: what the controller decided or observed. Out: phases, attempts, epochs and events, each change
-one transaction. Every transaction first checks that the lease is still this controller's (fencing):
-one that was declared dead and comes back can't write over its successor.
+In: what the controller did or observed. Out: each change, made by the functions of
+`orchestrator.lifecycle`, as one transaction. Every transaction first checks that the lease is still
+this controller's (fencing): one that was declared dead and comes back can't write over its
+successor. Next on the path: `writes`.
+
+What clients wish meets what slots tell in the database, in the order of the transactions. News that
+came too late changes nothing: of an attempt that is closed, of a job that is over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from jobs.plan import EpochReport
-from orchestrator.errors import LeaseLost, Refused
-from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import DataRecord, MemberKey
+from orchestrator import lifecycle
+from orchestrator.cohort import Retry
+from orchestrator.errors import LeaseLost
+from orchestrator.moves import Change
+from orchestrator.phases import Phase
+from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store.database import Database
-from orchestrator.store.tables import attempts, epochs, jobs, leases
-from orchestrator.store.transitions import (
-    JOB,
-    add_event,
-    cancel_waiting,
-    close_attempt,
-    job_phase,
-    move_job,
-    move_member,
-    put_cohort,
-    put_job,
-    set_job,
-    teams_on_other_data,
-)
-from orchestrator.store.values import JobResult, NewJob, Submitted, TrainedWeights
+from orchestrator.store.progress import put_epochs
+from orchestrator.store.reads import read_job, read_jobs_by_id
+from orchestrator.store.tables import jobs, leases, members
+from orchestrator.store.values import JobResult, TrainedWeights
+from orchestrator.store.writes import lock_cohort, write
 
 
 class Ledger:
     """Writing access to one cohort's state. Safe to share between threads.
 
     Every method raises `LeaseLost` where another controller has taken over, and `StoreError` where
-    the database can't be reached.
+    the database can't be reached; then nothing was written, unless the connection broke during the
+    commit itself. Saying it again does no harm, but for `start`: read the job first. Those that
+    return a `Job` return it as it is afterwards. Made by `Store.acquire`.
     """
 
-    def __init__(self, database: Database, cohort: str, token: int, ttl_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cohort: str,
+        token: int,
+        ttl_s: float,
+        acquired_at: float,
+        left_at: float | None,
+    ) -> None:
         self._database = database
         self._cohort = cohort
         self._token = token
         self._ttl_s = ttl_s
+        self._acquired_at = acquired_at
+        self._left_at = left_at
+        """When the holder before this one was seen last."""
+
+    # --- the lease -------------------------------------------------------------------------------
 
     def renew(self, now: float) -> None:
-        """Pushes the lease's end into the future."""
-        self._set_expiry(now + self._ttl_s)
+        """Pushes the lease's end into the future; does nothing once it was given up."""
+        with self._database.writing() as connection:
+            if self._holds_lease(connection):
+                self._set_lease(connection, expires_at=now + self._ttl_s, renewed_at=now)
 
     def release(self) -> None:
-        """Gives the lease up at once, so that the next controller need not wait."""
-        self._set_expiry(0)
+        """Gives the lease up at once, so that the next controller need not wait.
 
-    def submit(
-        self, spec: dict[str, Any], data: DataRecord, new_jobs: Sequence[NewJob], at: float
-    ) -> list[Submitted]:
-        """Writes the cohort and its jobs: all of them or, on any error, none.
+        Afterwards everything but `renew` and `release` raises `LeaseLost`.
+        """
+        with self._database.writing() as connection:
+            if self._holds_lease(connection):
+                self._set_lease(connection, expires_at=0)
 
-        A job that the team's newest revision equals is left as it is; another one becomes the next
-        revision and supersedes an older one that has not ended. Raises `Refused` where teams would
-        stay behind on other data: a cohort has one.
+    def release_if_done(self) -> bool:
+        """Gives the lease up, as `release` does, unless something is left to do; says whether.
+
+        What is left: a job that is neither over nor suspended, or an attempt that is still open. A
+        client who submits is ordered before or after it: before, and the answer is False; after,
+        and the client sees that no controller is at work.
         """
         with self._writing() as connection:
-            teams = {new.team for new in new_jobs}
-            behind = teams_on_other_data(connection, self._cohort, data, teams)
-            if behind:
-                raise Refused(
-                    f"cohort {self._cohort!r} was submitted with other data, and these of its "
-                    f"teams are not among the files: {', '.join(behind)}. Submit all teams "
-                    "again, or give the cohort another name."
-                )
-            put_cohort(connection, self._cohort, spec, data, at)
-            return [put_job(connection, self._cohort, new, at) for new in new_jobs]
+            live = jobs.c.phase.in_([phase for phase in Phase if not phase.terminal])
+            wanted = (jobs.c.cohort == self._cohort) & live & jobs.c.suspended.is_(False)
+            for query in (select(jobs.c.id).where(wanted), self._on_slots()):
+                if connection.execute(query.limit(1)).first() is not None:
+                    return False
+            self._set_lease(connection, expires_at=0)
+        return True
 
-    def recover(self, at: float) -> int:
-        """Queues again what an earlier controller left on its slots; returns how many members.
+    # --- what slots tell -------------------------------------------------------------------------
 
-        Slots end with the controller that started them, so nothing of it can still be running.
+    def start(self, key: MemberKey, slot: str, node: str, at: float) -> Job:
+        """Opens the member's next attempt on a slot; its number is the member's `attempt`.
+
+        Where a client has just cancelled or suspended the job nothing is opened: then the member
+        that comes back is not Running, and must not be started.
         """
         with self._writing() as connection:
-            query = (
-                select(attempts.c.job_id, attempts.c.idx, attempts.c.number)
-                .join(jobs, jobs.c.id == attempts.c.job_id)
-                .where((jobs.c.cohort == self._cohort) & attempts.c.ended_at.is_(None))
-            )
-            open_attempts = connection.execute(query).all()
-            for row in open_attempts:
-                key = MemberKey(row.job_id, row.idx)
-                message = "the controller ended"
-                close_attempt(
-                    connection, key, row.number, at, Reason.INTERRUPTED, message, Blame.CLUSTER
-                )
-                if job_phase(connection, row.job_id).terminal:
-                    move_member(connection, key, Phase.CANCELLED, Reason.JOB_ENDED)
-                else:
-                    move_member(connection, key, Phase.PENDING, Reason.INTERRUPTED, message)
-                add_event(connection, at, key, Reason.INTERRUPTED, message, warning=True)
-        return len(open_attempts)
-
-    def start(self, key: MemberKey, slot: str, node: str, at: float) -> int:
-        """Opens the member's next attempt on a slot; returns the attempt's number, from 1."""
-        with self._writing() as connection:
-            number = 1 + (
-                connection.scalar(
-                    select(func.max(attempts.c.number)).where(
-                        (attempts.c.job_id == key.job_id) & (attempts.c.idx == key.index)
-                    )
-                )
-                or 0
-            )
-            move_member(connection, key, Phase.RUNNING, Reason.TRAINING)
-            connection.execute(
-                insert(attempts).values(
-                    job_id=key.job_id,
-                    idx=key.index,
-                    number=number,
-                    slot=slot,
-                    node=node,
-                    started_at=at,
-                    reason=Reason.TRAINING,
-                )
-            )
-            job = connection.execute(select(jobs).where(jobs.c.id == key.job_id)).one()
-            if job.phase == Phase.PENDING:
-                move_job(connection, key.job_id, Phase.RUNNING, Reason.TRAINING)
-                if job.started_at is None:
-                    set_job(connection, key.job_id, started_at=at)
-            add_event(connection, at, key, Reason.TRAINING, f"attempt {number} started on {slot}")
-        return number
+            job = _job(connection, key.job_id)
+            member = job.members[key.index]
+            assert member.phase is not Phase.RUNNING, f"{key} is on a slot already"
+            if job.phase.terminal or job.suspended or member.phase is not Phase.PENDING:
+                return job
+            change = lifecycle.started(job, key.index, slot, node, at)
+            return write(connection, job, change, at)
 
     def record_epochs(self, reports: Sequence[tuple[MemberKey, int, EpochReport, float]]) -> None:
         """Stores epochs as (member, attempt, report, time); one that is there already is skipped.
 
-        Skipping makes it safe to hand the same report over twice.
+        Skipping makes it safe to hand the same report over twice. An attempt that goes on from a
+        checkpoint hands over its whole history, under its own number.
         """
         with self._writing() as connection:
-            for key, attempt, report, at in reports:
-                ids = {
-                    "job_id": key.job_id,
-                    "idx": key.index,
-                    "attempt": attempt,
-                    "epoch": report.epoch,
-                }
-                same = [epochs.c[name] == value for name, value in ids.items()]
-                if connection.scalar(select(func.count()).select_from(epochs).where(*same)):
-                    continue
-                connection.execute(
-                    insert(epochs).values(at=at, **ids, **report.model_dump(exclude={"epoch"}))
-                )
+            put_epochs(connection, reports)
 
-    def succeed(
+    def succeed(self, key: MemberKey, attempt: int, trained: TrainedWeights, at: float) -> Job:
+        """An attempt came to its last epoch; its results lie where `trained` says."""
+        return self._close(
+            key, attempt, lambda job: lifecycle.trained(job, key.index, at), at, **asdict(trained)
+        )
+
+    def fail(self, key: MemberKey, attempt: int, fault: Fault, retry: Retry, at: float) -> Job:
+        """An attempt ended without a result: the member waits for the next, or its job fails."""
+        return self._close(
+            key, attempt, lambda job: lifecycle.failed(job, key.index, fault, retry, at), at
+        )
+
+    def halt(self, key: MemberKey, attempt: int, at: float) -> Job:
+        """An attempt was stopped because the controller asked for it."""
+        return self._close(key, attempt, lambda job: lifecycle.halted(job, key.index, at), at)
+
+    # --- what the controller finds ---------------------------------------------------------------
+
+    def finish(self, job_id: int, result: JobResult, at: float) -> Job:
+        """The members that were trained are combined: the job succeeds, unless it is over."""
+        with self._writing() as connection:
+            job = _job(connection, job_id)
+            if not lifecycle.ready_to_finish(job):
+                return job
+            change = lifecycle.finished(job, result.val_accuracy, result.val_accuracy_refit, at)
+            columns = asdict(result.stacker) if result.stacker is not None else {}
+            return write(connection, job, change, at, job_columns=columns)
+
+    def give_up(self, job_id: int, fault: Fault, at: float) -> Job:
+        """The job as a whole cannot go on; a job that is over stays as it is."""
+        with self._writing() as connection:
+            job = _job(connection, job_id)
+            if job.phase.terminal:
+                return job
+            return write(connection, job, lifecycle.given_up(job, fault, at), at)
+
+    def recover(self, at: float) -> int:
+        """Queues again what a controller left on its slots; returns how many members.
+
+        Slots end with the controller that started them, so nothing of it can still be running.
+        Time without a controller is nobody's: attempts of the one before this end when it was seen
+        last.
+        """
+        begun = (jobs.c.cohort == self._cohort) & (jobs.c.phase == Phase.RUNNING)
+        with self._writing() as connection:
+            on_slots = list(connection.scalars(self._on_slots()))
+            running = connection.scalars(select(jobs.c.id).where(begun))
+            for job in read_jobs_by_id(connection, sorted({*on_slots, *running})):
+                change = lifecycle.interrupted(job, self._end_of_attempts(job, at))
+                if change.job != job:
+                    write(connection, job, change, at)
+        return len(on_slots)
+
+    # --- underneath ------------------------------------------------------------------------------
+
+    def _close(
         self,
         key: MemberKey,
         attempt: int,
-        trained: TrainedWeights,
+        happened: Callable[[Job], Change],
         at: float,
-        job_result: JobResult | None,
-    ) -> None:
-        """Closes an attempt with its weights; with a `job_result` the whole job succeeds."""
+        **columns: Any,
+    ) -> Job:
+        """Writes what ended an attempt, unless it has ended already."""
         with self._writing() as connection:
-            close_attempt(
-                connection, key, attempt, at, Reason.COMPLETED, "", None, **asdict(trained)
-            )
-            move_member(connection, key, Phase.SUCCEEDED, Reason.COMPLETED)
-            add_event(connection, at, key, Reason.COMPLETED, f"attempt {attempt} trained")
-            if job_result is not None:
-                move_job(connection, key.job_id, Phase.SUCCEEDED, Reason.COMPLETED)
-                stacker = job_result.stacker
-                set_job(
-                    connection,
-                    key.job_id,
-                    ended_at=at,
-                    val_accuracy=job_result.val_accuracy,
-                    val_accuracy_refit=job_result.val_accuracy_refit,
-                    **(asdict(stacker) if stacker is not None else {}),
-                )
-                message = f"all members trained, validation accuracy {job_result.val_accuracy:.1%}"
-                add_event(connection, at, MemberKey(key.job_id, JOB), Reason.COMPLETED, message)
+            job = _job(connection, key.job_id)
+            member = job.members[key.index]
+            if member.phase is not Phase.RUNNING or member.attempt != attempt:
+                return job
+            return write(connection, job, happened(job), at, attempt_columns=columns)
 
-    def requeue(
-        self,
-        key: MemberKey,
-        attempt: int,
-        reason: Reason,
-        message: str,
-        blame: Blame | None,
-        at: float,
-    ) -> None:
-        """Closes an attempt that brought nothing and puts the member back into the queue."""
-        with self._writing() as connection:
-            close_attempt(connection, key, attempt, at, reason, message, blame)
-            move_member(connection, key, Phase.PENDING, reason, message)
-            add_event(connection, at, key, reason, f"{message}; queued again", warning=True)
+    def _end_of_attempts(self, job: Job, at: float) -> float:
+        """When the attempts that were left open ended, as far as anybody knows."""
+        running = [m.started_at or 0.0 for m in job.members if m.phase is Phase.RUNNING]
+        newest_start = max(running, default=0.0)
+        if self._left_at is None or newest_start >= self._acquired_at:
+            return max(at, newest_start)
+        return max(min(self._left_at, at), newest_start)
 
-    def fail(
-        self,
-        key: MemberKey,
-        attempt: int,
-        reason: Reason,
-        message: str,
-        blame: Blame,
-        at: float,
-    ) -> None:
-        """Closes an attempt for good; its job fails with it, and its waiting members end."""
-        with self._writing() as connection:
-            close_attempt(connection, key, attempt, at, reason, message, blame)
-            move_member(connection, key, Phase.FAILED, reason, message, blame)
-            add_event(connection, at, key, reason, message, warning=True)
-            if job_phase(connection, key.job_id).terminal:
-                return
-            text = f"member {key.index}: {message}"
-            move_job(connection, key.job_id, Phase.FAILED, Reason.MEMBER_FAILED, text, blame)
-            set_job(connection, key.job_id, ended_at=at)
-            add_event(
-                connection, at, MemberKey(key.job_id, JOB), Reason.MEMBER_FAILED, text, warning=True
-            )
-            cancel_waiting(connection, key.job_id)
+    def _on_slots(self) -> Select[int]:
+        """The query for the job ids of members with an open attempt, one row a member."""
+        return (
+            select(members.c.job_id)
+            .join(jobs, jobs.c.id == members.c.job_id)
+            .where((jobs.c.cohort == self._cohort) & (members.c.phase == Phase.RUNNING))
+        )
 
-    def stop(self, key: MemberKey, attempt: int, at: float) -> None:
-        """Closes the attempt of a member that was stopped because its job is over."""
-        with self._writing() as connection:
-            message = "stopped because its job is over"
-            close_attempt(connection, key, attempt, at, Reason.JOB_ENDED, message, None)
-            move_member(connection, key, Phase.CANCELLED, Reason.JOB_ENDED, message)
-            add_event(connection, at, key, Reason.JOB_ENDED, message)
+    def _set_lease(self, connection: Connection, **values: float) -> None:
+        connection.execute(update(leases).where(leases.c.cohort == self._cohort).values(**values))
 
-    def _set_expiry(self, expires_at: float) -> None:
-        with self._writing() as connection:
-            connection.execute(
-                update(leases).where(leases.c.cohort == self._cohort).values(expires_at=expires_at)
-            )
+    def _holds_lease(self, connection: Connection) -> bool:
+        """Whether the lease was not given up; raises `LeaseLost` where somebody else has it."""
+        query = select(leases.c.token, leases.c.expires_at).where(leases.c.cohort == self._cohort)
+        row = connection.execute(query.with_for_update()).one_or_none()
+        if row is None or row.token != self._token:
+            raise LeaseLost(f"another controller has taken over cohort {self._cohort!r}")
+        return bool(row.expires_at > 0)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with self._database.writing() as connection:
-            query = select(leases.c.token).where(leases.c.cohort == self._cohort)
-            if connection.scalar(query.with_for_update()) != self._token:
-                raise LeaseLost(f"another controller has taken over cohort {self._cohort!r}")
+            lock_cohort(connection, self._cohort)
+            if not self._holds_lease(connection):
+                raise LeaseLost(f"the lease of cohort {self._cohort!r} was given up")
             yield connection
+
+
+def _job(connection: Connection, job_id: int) -> Job:
+    job = read_job(connection, job_id)
+    assert job is not None, f"there is no job {job_id}"
+    return job

@@ -1,20 +1,40 @@
 """Reading the store: rows in, values of `orchestrator.state` out.
 
-In: an open connection. Out: jobs with their members, newest attempts and last epochs. Every
-function reads within the caller's transaction, so that what it returns is one moment's state.
-Next on the path: `store`, which wraps these.
+In: an open connection. Out: jobs with their members, events, attempts. Columns are named as the
+fields of the values that they become. Every function reads within the caller's transaction, so that
+what it returns is one moment's state. Next on the path: `store`, which wraps these.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, select
 
-from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import CohortRecord, DataRecord, Event, Job, Member, MemberKey
-from orchestrator.store.tables import attempts, cohorts, epochs, events, jobs, members
+from orchestrator.phases import Blame, Phase
+from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
+from orchestrator.store.tables import attempts, cohorts, events, jobs, members
+from orchestrator.store.values import Changes
+
+JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "members")
+MEMBER_FIELDS = tuple(field.name for field in fields(Member) if field.name != "key")
+ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name != "key")
+IDS_A_QUERY = 500
+
+
+def _columns(table: Table, names: Iterable[str]) -> list[Column[Any]]:
+    return [table.c[name] for name in names]
+
+
+_JOBS = select(*_columns(jobs, JOB_FIELDS)).order_by(jobs.c.id)
+_MEMBERS = select(*_columns(members, ("job_id", "idx", *MEMBER_FIELDS))).order_by(
+    members.c.job_id, members.c.idx
+)
+_ATTEMPTS = select(*_columns(attempts, ("job_id", "idx", *ATTEMPT_FIELDS))).order_by(
+    attempts.c.idx, attempts.c.number
+)
 
 
 def read_cohort(connection: Connection, name: str) -> CohortRecord | None:
@@ -31,60 +51,61 @@ def read_cohorts(connection: Connection) -> list[CohortRecord]:
 
 def read_jobs(connection: Connection, cohort: str) -> tuple[Job, ...]:
     """All revisions of all teams of a cohort, in order of submission."""
-    in_cohort = jobs.c.cohort == cohort
-    tries: dict[MemberKey, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(
-        select(attempts)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(in_cohort)
-        .order_by(attempts.c.number)
-    ):
-        tries[MemberKey(row.job_id, row.idx)].append(row)
-
-    newest = (
-        select(epochs.c.job_id, epochs.c.idx, epochs.c.attempt, func.max(epochs.c.epoch).label("e"))
-        .join(jobs, jobs.c.id == epochs.c.job_id)
-        .where(in_cohort)
-        .group_by(epochs.c.job_id, epochs.c.idx, epochs.c.attempt)
-        .subquery()
-    )
-    progress = {
-        (row.job_id, row.idx, row.attempt): (row.epoch, row.val_accuracy)
-        for row in connection.execute(
-            select(epochs).join(
-                newest,
-                (epochs.c.job_id == newest.c.job_id)
-                & (epochs.c.idx == newest.c.idx)
-                & (epochs.c.attempt == newest.c.attempt)
-                & (epochs.c.epoch == newest.c.e),
-            )
-        )
-    }
-
-    by_job: dict[int, list[Member]] = defaultdict(list)
-    for row in connection.execute(
-        select(members)
-        .join(jobs, jobs.c.id == members.c.job_id)
-        .where(in_cohort)
-        .order_by(members.c.job_id, members.c.idx)
-    ):
-        key = MemberKey(row.job_id, row.idx)
-        by_job[row.job_id].append(_member(row, key, tries[key], progress))
-
-    return tuple(
-        _job(row, by_job[row.id], (attempt for m in by_job[row.id] for attempt in tries[m.key]))
-        for row in connection.execute(select(jobs).where(in_cohort).order_by(jobs.c.id))
-    )
+    of_jobs = _MEMBERS.join(jobs, jobs.c.id == members.c.job_id).where(jobs.c.cohort == cohort)
+    return _jobs(connection, jobs.c.cohort == cohort, connection.execute(of_jobs))
 
 
-def read_events(connection: Connection, cohort: str, after_id: int = 0) -> list[Event]:
-    """The events of a cohort with a higher id than `after_id`, oldest first."""
-    rows = connection.execute(
+def read_job(connection: Connection, job_id: int) -> Job | None:
+    """The job of that id, or None."""
+    return next(iter(read_jobs_by_id(connection, [job_id])), None)
+
+
+def read_jobs_by_id(connection: Connection, ids: Collection[int]) -> tuple[Job, ...]:
+    """These jobs, in order of submission; an id that is no job's is left out."""
+    in_order = sorted(set(ids))
+    found: list[Job] = []
+    for start in range(0, len(in_order), IDS_A_QUERY):
+        some = in_order[start : start + IDS_A_QUERY]
+        rows = connection.execute(_MEMBERS.where(members.c.job_id.in_(some)))
+        found += _jobs(connection, jobs.c.id.in_(some), rows)
+    return tuple(found)
+
+
+def read_changes(
+    connection: Connection, cohort: str, after: int, also: Collection[int] = ()
+) -> Changes:
+    """The jobs with an event newer than `after`, and those of `also` whatever happened to them.
+
+    After 0 it is the whole cohort.
+    """
+    of_cohort = events.c.cohort == cohort
+    if after <= 0:
+        last = connection.scalar(select(func.max(events.c.id)).where(of_cohort))
+        return Changes(last or 0, read_jobs(connection, cohort))
+    query = select(events.c.id, events.c.job_id).where(of_cohort & (events.c.id > after))
+    rows = connection.execute(query.order_by(events.c.id)).all()
+    changed = {row.job_id for row in rows}.union(also)
+    return Changes(rows[-1].id if rows else after, read_jobs_by_id(connection, changed))
+
+
+def read_events(
+    connection: Connection,
+    cohort: str,
+    after_id: int = 0,
+    team: str | None = None,
+    limit: int | None = None,
+) -> list[Event]:
+    """The newest `limit` events (or all) with a higher id than `after_id`, oldest first."""
+    query = (
         select(events, jobs.c.team, jobs.c.revision)
         .join(jobs, jobs.c.id == events.c.job_id)
-        .where((jobs.c.cohort == cohort) & (events.c.id > after_id))
-        .order_by(events.c.id)
+        .where((events.c.cohort == cohort) & (events.c.id > after_id))
+        .order_by(events.c.id.desc())
+        .limit(limit)
     )
+    if team is not None:
+        query = query.where(jobs.c.team == team)
+    rows = connection.execute(query).all()
     return [
         Event(
             id=row.id,
@@ -95,9 +116,39 @@ def read_events(connection: Connection, cohort: str, after_id: int = 0) -> list[
             member=row.member,
             reason=row.reason,
             message=row.message,
+            job_phase=Phase(row.job_phase) if row.job_phase else None,
+            job_reason=row.job_reason or "",
         )
-        for row in rows
+        for row in reversed(rows)
     ]
+
+
+def read_attempts(connection: Connection, job_id: int) -> tuple[Attempt, ...]:
+    """A job's attempts, by member and number."""
+    return tuple(
+        Attempt(key=MemberKey(row[0], row[1]), **_values(ATTEMPT_FIELDS, row[2:]))
+        for row in connection.execute(_ATTEMPTS.where(attempts.c.job_id == job_id))
+    )
+
+
+def read_measured(connection: Connection, limit: int) -> tuple[Member, ...]:
+    """The members of all cohorts that ended last and whose epochs were measured, newest first.
+
+    Members of the previous release have no kind, and their work was counted in another unit.
+    """
+    ended = members.c.phase.in_([phase for phase in Phase if phase.terminal])
+    query = (
+        _MEMBERS.where(
+            members.c.ended_at.is_not(None)
+            & members.c.epoch_seconds.is_not(None)
+            & (members.c.kind != "")
+            & ended
+        )
+        .order_by(None)
+        .order_by(members.c.ended_at.desc())
+        .limit(limit)
+    )
+    return tuple(_member(row) for row in connection.execute(query))
 
 
 def _cohort(row: Row[Any]) -> CohortRecord:
@@ -115,56 +166,27 @@ def _cohort(row: Row[Any]) -> CohortRecord:
     )
 
 
-def _member(
-    row: Row[Any],
-    key: MemberKey,
-    tries: list[Row[Any]],
-    progress: dict[tuple[int, int, int], tuple[int, float]],
-) -> Member:
-    last = tries[-1] if tries else None
-    epoch, val_accuracy = 0, None
-    if last is not None:
-        epoch, val_accuracy = progress.get((key.job_id, key.index, last.number), (0, None))
-    # An attempt that only the controller's end cut short is nobody's failure.
-    blames = [t.blame for t in tries if t.reason != Reason.INTERRUPTED]
-    return Member(
-        key=key,
-        phase=Phase(row.phase),
-        reason=row.reason,
-        message=row.message,
-        blame=Blame(row.blame) if row.blame else None,
-        work=row.work,
-        attempt=last.number if last is not None else 0,
-        team_failures=blames.count(Blame.TEAM),
-        cluster_failures=blames.count(Blame.CLUSTER),
-        slot=last.slot if last is not None else None,
-        node=last.node if last is not None else None,
-        started_at=last.started_at if last is not None else None,
-        ended_at=last.ended_at if last is not None else None,
-        epoch=epoch,
-        epochs=row.epochs,
-        val_accuracy=val_accuracy,
+def _jobs(
+    connection: Connection, where: ColumnElement[bool], member_rows: Iterable[Sequence[Any]]
+) -> tuple[Job, ...]:
+    by_job: dict[int, list[Member]] = defaultdict(list)
+    for row in member_rows:
+        by_job[row[0]].append(_member(row))
+    return tuple(
+        Job(**_values(JOB_FIELDS, row), members=tuple(by_job[row[0]]))
+        for row in connection.execute(_JOBS.where(where))
     )
 
 
-def _job(row: Row[Any], its_members: list[Member], tries: Iterable[Row[Any]]) -> Job:
-    return Job(
-        id=row.id,
-        uid=row.uid,
-        cohort=row.cohort,
-        team=row.team,
-        revision=row.revision,
-        phase=Phase(row.phase),
-        reason=row.reason,
-        message=row.message,
-        blame=Blame(row.blame) if row.blame else None,
-        combine=row.combine,
-        spent_bnn=row.spent_bnn,
-        submitted_at=row.submitted_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        val_accuracy=row.val_accuracy,
-        val_accuracy_refit=row.val_accuracy_refit,
-        slot_seconds=sum(t.ended_at - t.started_at for t in tries if t.ended_at is not None),
-        members=tuple(its_members),
-    )
+def _member(row: Sequence[Any]) -> Member:
+    return Member(key=MemberKey(row[0], row[1]), **_values(MEMBER_FIELDS, row[2:]))
+
+
+def _values(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """What a dataclass with these fields is made of, from columns in the same order."""
+    values = dict(zip(names, row, strict=True))
+    if "phase" in values:
+        values["phase"] = Phase(values["phase"])
+    if values["blame"] is not None:
+        values["blame"] = Blame(values["blame"])
+    return values

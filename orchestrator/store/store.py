@@ -1,30 +1,44 @@
-"""The store as everybody sees it: reading, and taking a cohort's lease.
+"""The store as everybody sees it: reading, submitting and wishing, and taking a cohort's lease.
 
-In: an SQLAlchemy URL. Out: values of `orchestrator.state`, and for the one process that holds a
-cohort's lease a `Ledger`, which alone writes. Next on the path: `controller`.
+In: an SQLAlchemy URL. Out: values of `orchestrator.state`; clients' submissions and wishes, which
+need no lease; and, for the one process that holds a cohort's lease, a `Ledger` to write what it
+observes. Next on the path: `controller`, which watches `changes`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from jobs.plan import EpochReport, MemberPlan
+from orchestrator import wishes
 from orchestrator.errors import CohortBusy, NotFound
-from orchestrator.state import CohortRecord, Event, Job
-from orchestrator.store import reads
+from orchestrator.moves import Change
+from orchestrator.phases import Phase
+from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
+from orchestrator.store import desired, reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.tables import attempts, epochs, jobs, leases, members
-from orchestrator.store.values import FittedStacker, TrainedWeights
+from orchestrator.store.values import (
+    Altered,
+    Changes,
+    FittedStacker,
+    Lease,
+    NewJob,
+    Submitted,
+    TrainedWeights,
+)
+from orchestrator.store.writes import insert_missing, of_member
 
 
 class Store:
     """A connection to the store. Safe to share between threads.
 
-    Every method raises `StoreError` where the database can't be reached; those that take a lease
-    raise `LeaseLost` where it no longer holds.
+    Every method raises `StoreError` where the database can't be reached; then nothing was written,
+    unless the connection broke during the commit itself. Once the database answers again, so does
+    the store.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,9 +60,7 @@ class Store:
         with self._database.reading() as connection:
             record = reads.read_cohort(connection, name)
             if record is None:
-                names = [c.name for c in reads.read_cohorts(connection)]
-                there = f"there are: {', '.join(names)}" if names else "nothing was submitted yet"
-                raise NotFound(f"no cohort {name!r}; {there}")
+                raise desired.no_cohort(connection, name)
         return record
 
     def jobs(self, cohort: str) -> tuple[Job, ...]:
@@ -56,10 +68,39 @@ class Store:
         with self._database.reading() as connection:
             return reads.read_jobs(connection, cohort)
 
-    def events(self, cohort: str, after_id: int = 0) -> list[Event]:
-        """Events newer than `after_id`, oldest first."""
+    def job(self, job_id: int) -> Job:
+        """The job of that id; raises `NotFound`."""
         with self._database.reading() as connection:
-            return reads.read_events(connection, cohort, after_id)
+            job = reads.read_job(connection, job_id)
+        if job is None:
+            raise NotFound(f"the store has no job {job_id}")
+        return job
+
+    def changes(self, cohort: str, after: int, also: Collection[int] = ()) -> Changes:
+        """The jobs with an event newer than `after`, and those with the ids in `also`.
+
+        With `after` = 0 it lists the whole cohort; the answer says where to go on watching. Epochs
+        are no events: a watcher who wants to see them asks for the job in `also`.
+        """
+        with self._database.reading() as connection:
+            return reads.read_changes(connection, cohort, after, also)
+
+    def events(
+        self, cohort: str, after_id: int = 0, team: str | None = None, limit: int | None = None
+    ) -> list[Event]:
+        """Events newer than `after_id`, the last `limit` of them, oldest first."""
+        with self._database.reading() as connection:
+            return reads.read_events(connection, cohort, after_id, team, limit)
+
+    def attempts(self, job_id: int) -> tuple[Attempt, ...]:
+        """All attempts at a job's members, by member and number."""
+        with self._database.reading() as connection:
+            return reads.read_attempts(connection, job_id)
+
+    def measured(self, limit: int = 500) -> tuple[Member, ...]:
+        """Members that ended, of all cohorts, whose epochs were measured; the newest first."""
+        with self._database.reading() as connection:
+            return reads.read_measured(connection, limit)
 
     def plans(self, job_id: int) -> tuple[MemberPlan, ...]:
         """The member plans of a job, in order."""
@@ -75,11 +116,15 @@ class Store:
         return row.loadout, json.loads(row.receipt)
 
     def weights(self, job_id: int) -> dict[int, TrainedWeights]:
-        """Where the results of a job's finished members lie, by the members' index."""
+        """Where the results of a job's trained members lie, by the members' index."""
         query = (
             select(attempts)
+            .join(
+                members, (members.c.job_id == attempts.c.job_id) & (members.c.idx == attempts.c.idx)
+            )
             .where((attempts.c.job_id == job_id) & attempts.c.weights.is_not(None))
-            .order_by(attempts.c.idx)
+            .where(members.c.phase == Phase.SUCCEEDED)
+            .order_by(attempts.c.idx, attempts.c.number)
         )
         with self._database.reading() as connection:
             return {
@@ -98,20 +143,60 @@ class Store:
         self, job_id: int, index: int, attempt: int, after: int = 0
     ) -> list[tuple[float, EpochReport]]:
         """An attempt's epochs later than `after`, each with the time it was reported."""
-        query = (
-            select(epochs)
-            .where(
-                (epochs.c.job_id == job_id)
-                & (epochs.c.idx == index)
-                & (epochs.c.attempt == attempt)
-                & (epochs.c.epoch > after)
-            )
-            .order_by(epochs.c.epoch)
-        )
+        mine = of_member(epochs, MemberKey(job_id, index)) & (epochs.c.attempt == attempt)
+        query = select(epochs).where(mine & (epochs.c.epoch > after)).order_by(epochs.c.epoch)
         fields = EpochReport.model_fields
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [(row["at"], EpochReport(**{name: row[name] for name in fields})) for row in rows]
+
+    # --- what people want ------------------------------------------------------------------------
+
+    def submit(
+        self,
+        cohort: str,
+        spec: dict[str, Any],
+        data: DataRecord,
+        new_jobs: Sequence[NewJob],
+        at: float,
+        submissions_per_team: int | None = None,
+    ) -> list[Submitted]:
+        """Writes the cohort and its jobs: all of them or, on any error, none.
+
+        A job that the team's newest revision equals is left as it is; another one becomes the next
+        revision and supersedes an older one that has not ended. Raises `Refused` where teams would
+        stay behind on other data, as a cohort has one, and where teams have handed in
+        `submissions_per_team` revisions already, those that the cluster failed not counted.
+        """
+        with self._database.writing() as connection:
+            return desired.submit(
+                connection, cohort, spec, data, new_jobs, at, submissions_per_team
+            )
+
+    def cancel(self, cohort: str, team: str, at: float) -> Altered:
+        """Ends the team's newest job. Every wish raises `NotFound` for an unknown cohort or team,
+        and `Refused` where the job's phase does not allow it."""
+        return self._alter(cohort, team, lambda job: wishes.cancelled(job, at), at)
+
+    def suspend(self, cohort: str, team: str, at: float) -> Altered:
+        """Holds the team's newest job back; it keeps what it has learnt."""
+        return self._alter(cohort, team, wishes.suspended, at)
+
+    def resume(self, cohort: str, team: str, at: float) -> Altered:
+        """Lets the team's newest job, which was suspended, go on."""
+        return self._alter(cohort, team, lambda job: wishes.resumed(job, at), at)
+
+    def retry(self, cohort: str, team: str, at: float) -> Altered:
+        """Puts the team's newest job, which failed or was cancelled, back into the queue."""
+        return self._alter(cohort, team, lambda job: wishes.retried(job, at), at)
+
+    def prioritize(self, cohort: str, team: str, at: float, priority: int) -> Altered:
+        """Gives the team's newest job another weight in the queue."""
+        return self._alter(cohort, team, lambda job: wishes.prioritized(job, priority), at)
+
+    def _alter(self, cohort: str, team: str, wish: Callable[[Job], Change], at: float) -> Altered:
+        with self._database.writing() as connection:
+            return desired.alter(connection, cohort, team, wish, at)
 
     # --- leases ----------------------------------------------------------------------------------
 
@@ -130,25 +215,44 @@ class Store:
         """
         with self._database.writing() as connection:
             mine = leases.c.cohort == cohort
-            row = connection.execute(select(leases).where(mine).with_for_update()).one_or_none()
-            if row is not None and row.expires_at > now and not is_gone(row.holder):
+            query = select(leases).where(mine).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                free = {
+                    "cohort": cohort,
+                    "holder": "",
+                    "token": 0,
+                    "expires_at": 0,
+                    "renewed_at": 0,
+                }
+                insert_missing(connection, leases, [free])
+                row = connection.execute(query).one()  # perhaps another's, who was faster
+            if row.expires_at > now and not is_gone(row.holder):
                 raise CohortBusy(
                     f"another controller ({row.holder}) is at work on cohort {cohort!r}; its lease "
                     f"runs out in {row.expires_at - now:.0f} s unless it goes on. "
                     f"Watch with `gamectl get jobs --cohort {cohort}`."
                 )
-            token = 1 if row is None else row.token + 1
-            values = {"holder": holder, "token": token, "expires_at": now + ttl_s}
-            if row is None:
-                connection.execute(insert(leases).values(cohort=cohort, **values))
-            else:
-                connection.execute(update(leases).where(mine).values(**values))
-        return Ledger(self._database, cohort, token, ttl_s)
+            token = row.token + 1
+            connection.execute(
+                update(leases)
+                .where(mine)
+                .values(holder=holder, token=token, expires_at=now + ttl_s, renewed_at=now)
+            )
+        return Ledger(
+            self._database, cohort, token, ttl_s, now, row.renewed_at if row.token else None
+        )
 
     def lease_holder(self, cohort: str, now: float) -> str | None:
         """Who controls the cohort at this moment, or None."""
-        query = select(leases.c.holder).where(
-            (leases.c.cohort == cohort) & (leases.c.expires_at > now)
+        lease = self.lease(cohort)
+        return lease.holder if lease is not None and lease.expires_at > now else None
+
+    def lease(self, cohort: str) -> Lease | None:
+        """Who controls the cohort or did last; None where nobody ever has."""
+        query = select(leases.c.holder, leases.c.expires_at, leases.c.renewed_at).where(
+            leases.c.cohort == cohort
         )
         with self._database.reading() as connection:
-            return connection.scalar(query)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Lease(*row)

@@ -1,12 +1,15 @@
 """The store's tables. What is not in them did not happen.
 
-In: nothing. Out: SQLAlchemy Core tables for `orchestrator.store.store`. A change here needs a
-migration in `migrations/versions`; a test compares the two.
+In: nothing. Out: SQLAlchemy Core tables. A change here needs a migration in `migrations/versions`;
+a test compares the two. Next on the path: `reads` and `writes`.
 
-Times are seconds since 1970 as doubles; documents are JSON text.
+Times are seconds since 1970 as doubles; documents are JSON text. Columns with a default were added
+to tables that had rows; whoever inserts names them all. `members` repeats what its newest attempt
+and that attempt's epochs say, so that a cohort is read with two queries.
 """
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -67,6 +71,13 @@ jobs = Table(
     Column("val_accuracy_refit", Double),
     Column("stacker", Text),
     Column("stacker_sha256", String(64)),
+    Column("min_members", Integer, nullable=False, server_default="1"),
+    Column("priority", Integer, nullable=False, server_default="100"),
+    Column("suspended", Boolean, nullable=False, server_default=false()),
+    Column("queued_at", Double, nullable=False, server_default="0"),
+    Column("active_since", Double),
+    Column("active_seconds", Double, nullable=False, server_default="0"),
+    Column("slot_seconds", Double, nullable=False, server_default="0"),
     UniqueConstraint("cohort", "team", "revision"),
     CheckConstraint(PHASES, name="phase"),
 )
@@ -83,7 +94,21 @@ members = Table(
     Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False, server_default=""),
     Column("blame", String(8)),
+    Column("kind", Text, nullable=False, server_default=""),
+    Column("team_failures", Integer, nullable=False, server_default="0"),
+    Column("cluster_failures", Integer, nullable=False, server_default="0"),
+    Column("safe_epoch", Integer, nullable=False, server_default="0"),
+    Column("not_before", Double),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("slot", String(128)),
+    Column("node", String(128)),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("val_accuracy", Double),
+    Column("epoch_seconds", Double),
     CheckConstraint(PHASES, name="phase"),
+    Index(None, "ended_at"),
 )
 
 attempts = Table(
@@ -102,6 +127,7 @@ attempts = Table(
     Column("weights", Text),
     Column("weights_sha256", String(64)),
     Column("val_probs", Text),
+    Column("epoch", Integer, nullable=False, server_default="0"),
     ForeignKeyConstraint(["job_id", "idx"], ["members.job_id", "members.idx"]),
 )
 
@@ -119,6 +145,7 @@ epochs = Table(
     Column("val_accuracy", Double, nullable=False),
     Column("learning_rate", Double, nullable=False),
     Column("images_per_second", Double, nullable=False),
+    Column("seconds", Double, nullable=False, server_default="0"),
     ForeignKeyConstraint(
         ["job_id", "idx", "attempt"], ["attempts.job_id", "attempts.idx", "attempts.number"]
     ),
@@ -134,15 +161,21 @@ events = Table(
     Column("kind", String(8), nullable=False),
     Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False),
+    # Where the job stood afterwards; empty in events of releases that did not keep it.
+    Column("job_phase", String(16)),
+    Column("job_reason", String(32)),
+    Column("cohort", String(63), nullable=False, server_default=""),
     Index(None, "job_id"),
+    Index(None, "cohort", "id"),
 )
 
 leases = Table(
     "leases",
     metadata,
-    # No foreign key: a cohort's first submission is written under its lease.
+    # No foreign key: a controller may wait for a cohort's first submission.
     Column("cohort", String(63), primary_key=True),
     Column("holder", String(255), nullable=False),
     Column("token", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("renewed_at", Double, nullable=False, server_default="0"),
 )

@@ -1,7 +1,8 @@
 """What goes into the store's transactions and comes back: plain values without a connection.
 
 In: made by `submission` (`NewJob`) and, for the controller, by `artifacts` (`TrainedWeights`,
-`FittedStacker`) and `finish` (`JobResult`). Next on the path: `store` and `ledger`.
+`FittedStacker`) and `finish` (`JobResult`). Out: what became of wishes and what watchers are told.
+Next on the path: `store` and `ledger`.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.plan import MemberPlan
+from orchestrator.state import Job
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,11 @@ class NewJob:
     combine: str
     plans: tuple[MemberPlan, ...]
     work: tuple[float, ...]
-    """Expected cost of each member, in units that only compare with each other."""
+    """Expected seconds of each member on a reference core."""
+    kinds: tuple[str, ...]
+    """What decides each member's speed."""
+    min_members: int
+    """The job succeeds with so many of its members, should the others be lost."""
 
     @property
     def digest(self) -> str:
@@ -41,6 +47,35 @@ class Submitted:
     revision: int
     created: bool
     """False where this very job is in the store already."""
+
+
+@dataclass(frozen=True)
+class Altered:
+    """What a wish did to a job: before and after it; equal where there was nothing to do."""
+
+    before: Job
+    after: Job
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is new in a cohort since an event."""
+
+    last_event_id: int
+    """To ask for the next changes with."""
+    jobs: tuple[Job, ...]
+    """The jobs that the events are about, in order of submission."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who controls a cohort, or did last."""
+
+    holder: str
+    expires_at: float
+    """0 where it was given up."""
+    renewed_at: float
+    """When its holder last showed itself."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +97,7 @@ class FittedStacker:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What is known once a job's last member has succeeded."""
+    """What is known once a job's members are combined."""
 
     val_accuracy: float
     """Out of fold where the members are stacked."""

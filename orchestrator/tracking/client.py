@@ -4,8 +4,10 @@ In: the tracking URI of the settings. Out: an `Experiment`, which `projection`, 
 `publish` write through. Next on the path: `projection`.
 """
 
+import contextlib
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, TrackingError
+from orchestrator.settings import sqlite_url
 
 # Read by MLflow when it is imported. Sending usage figures home is not ours to decide, and a
 # server that is away is better found out by the next sync than waited for in this one.
@@ -84,8 +87,7 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
     with mlflow_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if tracking_uri.startswith("sqlite:///"):
-            database = Path(unquote(tracking_uri.removeprefix("sqlite:///")))
-            database.parent.mkdir(parents=True, exist_ok=True)
+            _make_database(Path(unquote(tracking_uri.removeprefix("sqlite:///"))))
         # Logging models has no other way to be told where; one process has one tracking URI.
         mlflow.set_tracking_uri(tracking_uri)
         client = mlflow.MlflowClient(tracking_uri)
@@ -103,3 +105,22 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
         else:
             experiment_id = experiment.experiment_id
     return Experiment(client, str(experiment_id), tracking_uri)
+
+
+def _make_database(path: Path) -> None:
+    """Makes MLflow's SQLite file where there is none, whole or not at all.
+
+    MLflow makes its tables one after the other: killed in between, it would find a half-made file
+    the next time and never recover from it.
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+        made = Path(folder) / path.name
+        store = SqlAlchemyStore(sqlite_url(made), folder)
+        store.engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            path.hardlink_to(made)

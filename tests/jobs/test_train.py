@@ -1,5 +1,6 @@
 import json
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from jobs.errors import Diverged, JobsError, Stopped
+from jobs.errors import CheckpointError, Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, scan
 from jobs.monkeynet import build_model
 from jobs.plan import (
@@ -142,6 +143,15 @@ def test_seeds_that_share_their_low_bits_differ(plan, labelled):
     assert _train(far, labelled)[0].weights != _train(plan, labelled)[0].weights
 
 
+def test_an_epochs_seconds_cover_all_of_it(plan, labelled):
+    started_s = time.perf_counter()
+    _, reports = _train(plan, labelled)
+    elapsed_s = time.perf_counter() - started_s
+    num_train = len(split_images(labelled.labels, labelled.groups, plan.data).train)
+    assert all(report.seconds * report.images_per_second > num_train for report in reports)
+    assert sum(report.seconds for report in reports) < elapsed_s
+
+
 # --- ends before the last epoch ------------------------------------------------------------------
 
 
@@ -172,6 +182,20 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(plan, labelled):
         _train(wild, labelled)
 
 
+def test_a_diverging_member_stops_at_that_very_step(plan, labelled):
+    """All batches of the epoch are counted, and all but a few are left."""
+    wild = plan.model_copy(update={"optimizer": OptimizerPlan(learning_rate=1e30), "batch_size": 1})
+    batches: list[None] = []
+
+    def count() -> bool:
+        batches.append(None)
+        return False
+
+    with pytest.raises(Diverged) as diverged:
+        train_member(wild, labelled, lambda _: None, should_stop=count)
+    assert diverged.value.step == len(batches) < 10
+
+
 def test_a_last_step_that_breaks_the_weights_is_noticed(plan, labelled):
     wild = plan.model_copy(
         update={
@@ -185,7 +209,13 @@ def test_a_last_step_that_breaks_the_weights_is_noticed(plan, labelled):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Stopped("why"), lambda: Diverged(2, 3, 0.5), lambda: JobsError("what")]
+    "make",
+    [
+        lambda: Stopped("why"),
+        lambda: Diverged(2, 3, 0.5),
+        lambda: CheckpointError("/full/0.checkpoint", "No space left on device"),
+        lambda: JobsError("what"),
+    ],
 )
 def test_errors_cross_process_boundaries(make: Callable[[], JobsError]):
     error = make()

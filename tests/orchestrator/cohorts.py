@@ -2,15 +2,21 @@
 
 from jobs.plan import DataPlan, EpochReport, MemberPlan
 from orchestrator.cohort import Cohort
-from orchestrator.state import DataRecord
-from orchestrator.store import Ledger, NewJob, Store, Submitted
+from orchestrator.state import DataRecord, MemberKey
+from orchestrator.store import Ledger, NewJob, Store, Submitted, TrainedWeights
 
 CLASSES = ("n0", "n1", "n2")
 DATA = DataRecord("drawn", "f", "t", CLASSES)
+TRAINED = TrainedWeights("m0.safetensors", "0" * 64, "m0-val.npy")
 
 
 def new_job(
-    team: str, num_members: int = 1, epochs: int = 2, seed: int = 0, work: float = 1.0
+    team: str,
+    num_members: int = 1,
+    epochs: int = 2,
+    seed: int = 0,
+    work: float = 1.0,
+    min_members: int | None = None,
 ) -> NewJob:
     """An admitted job of identical members but for their seeds."""
     data = DataPlan(fingerprint="f", classes=CLASSES, image_size_px=16)
@@ -18,7 +24,16 @@ def new_job(
         MemberPlan(data=data, epochs=epochs, seed=seed + index) for index in range(num_members)
     )
     receipt = {"lines": [], "total_bnn": 0, "budget_bnn": 100}
-    return NewJob(team, f"team: {team}\n", receipt, "mean", plans, (work,) * num_members)
+    return NewJob(
+        team=team,
+        loadout=f"team: {team}\n",
+        receipt=receipt,
+        combine="mean",
+        plans=plans,
+        work=(work,) * num_members,
+        kinds=("base",) * num_members,
+        min_members=num_members if min_members is None else min_members,
+    )
 
 
 def cohort(**spec: object) -> Cohort:
@@ -27,17 +42,15 @@ def cohort(**spec: object) -> Cohort:
 
 
 def submit(
-    store: Store, *jobs: NewJob, ledger: Ledger | None = None, at: float = 100.0
+    store: Store,
+    *jobs: NewJob,
+    at: float = 100.0,
+    name: str = "small",
+    submissions_per_team: int | None = None,
 ) -> list[Submitted]:
-    """Puts jobs into the store under the cohort `small`, with a lease of its own by default."""
+    """Puts jobs into the store, by default under the cohort `small`."""
     spec = cohort().model_dump(mode="json", by_alias=True)
-    if ledger is not None:
-        return ledger.submit(spec, DATA, jobs, at)
-    own = store.acquire("small", "submitter", at, ttl_s=1)
-    try:
-        return own.submit(spec, DATA, jobs, at)
-    finally:
-        own.release()
+    return store.submit(name, spec, DATA, jobs, at, submissions_per_team)
 
 
 def epoch(number: int, val_accuracy: float = 0.5) -> EpochReport:
@@ -50,4 +63,15 @@ def epoch(number: int, val_accuracy: float = 0.5) -> EpochReport:
         val_accuracy=val_accuracy,
         learning_rate=0.01,
         images_per_second=1000.0,
+        seconds=1.0,
     )
+
+
+def take(store: Store, now: float = 100.0) -> Ledger:
+    """A controller's ledger of the cohort `small`."""
+    return store.acquire("small", "host:1", now, ttl_s=30)
+
+
+def start(ledger: Ledger, key: MemberKey, at: float = 101.0, slot: str = "slot-0") -> int:
+    """Starts a member's next attempt; returns its number."""
+    return ledger.start(key, slot, "node", at).members[key.index].attempt

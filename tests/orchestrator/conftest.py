@@ -13,8 +13,10 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.finish import job_result, validation_truth
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
+from orchestrator.store.tables import metadata
 from orchestrator.tracking.client import Experiment, connect
 from tests.orchestrator.cohorts import submit
+from tests.orchestrator.postgres import Server, postgres_server, reason_why_not
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob
 
 
@@ -22,6 +24,38 @@ from tests.orchestrator.tracked import DATA, SIDE, TrainJob
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty SQLite store."""
     store = Store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for the session, with up-to-date stores `template` and `store`."""
+    reason = reason_why_not()
+    if reason is not None:
+        pytest.skip(f"no PostgreSQL: {reason}")
+    with postgres_server() as server:
+        server.execute("CREATE DATABASE template")
+        Store(server.url("template")).close()
+        server.execute("CREATE DATABASE store TEMPLATE template")
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: Server = request.getfixturevalue("postgres")
+    # Emptying one database costs less than making one for each test.
+    server.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY", "store")
+    return server.url("store")
+
+
+@pytest.fixture
+def each_store(store_url: str) -> Iterator[Store]:
+    """An empty store, once of each kind."""
+    store = Store(store_url)
     yield store
     store.close()
 
@@ -60,22 +94,23 @@ def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> Tra
             "total_bnn": 10,
             "budget_bnn": 100,
         }
-        submit(store, NewJob(team, f"team: {team}\n", receipt, how, plans, (1.0,) * num_members))
+        each = (1.0,) * num_members, ("base",) * num_members
+        text = f"team: {team}\n"
+        submit(store, NewJob(team, text, receipt, how, plans, *each, min_members=num_members))
         job = store.jobs("small")[-1]
         ledger = store.acquire("small", "test", 100.0, 1e9)
-        truth = validation_truth({SIDE: images})(DATA)
+        truth = validation_truth(lambda _: images)(DATA)
         probs = []
         for index, plan in enumerate(plans):
             key = MemberKey(job.id, index)
-            number = ledger.start(key, "slot-0", "node", 101.0)
+            number = ledger.start(key, "slot-0", "node", 101.0).members[index].attempt
             reports = []
             result = train_member(plan, images, reports.append)
             ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
             trained = artifacts.save(job, index, result.weights, result.val_probs)
             probs.append(result.val_probs)
-            is_last = index == num_members - 1
-            last = job_result(job, probs, truth, artifacts) if is_last else None
-            ledger.succeed(key, number, trained, 110.0, last)
+            ledger.succeed(key, number, trained, 110.0)
+        ledger.finish(job.id, job_result(job, probs, truth, artifacts), 110.0)
         ledger.release()
 
     return train

@@ -200,9 +200,7 @@ def set_rules(store: Store, rules: Cohort, without: str | None = None) -> None:
     document = rules.model_dump(mode="json", by_alias=True)
     if without is not None:
         del document["spec"][without]
-    ledger = store.acquire("small", "test", 1e10, 1)
-    ledger.submit(document, DATA, [], 1e10)
-    ledger.release()
+    store.submit("small", document, DATA, [], 1e10)
 
 
 def trained_on(home: Path, folder: Path) -> None:

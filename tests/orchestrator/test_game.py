@@ -1,8 +1,5 @@
 """The whole path through the commands: loadouts in, leaderboard out, on real Ray and MLflow."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.settings import Settings
-from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator.commands import gamectl, read_json
 
@@ -223,21 +218,6 @@ def test_other_test_images_are_not_scored_by_accident(
     assert gamectl("score", "--data", data).exit_code == 0
 
 
-def test_a_running_controller_is_not_disturbed(
-    write_cohort: WriteCohort, photos: Path, home: Path
-) -> None:
-    folder = write_cohort({"apes": BASE})
-    home.mkdir()
-    store = Store(Settings().store_url)
-    ledger = store.acquire("small", "elsewhere:1", 1e12, ttl_s=30)
-    done = gamectl("submit", folder, "--data", photos)
-    assert done.exit_code == 1
-    assert "another controller (elsewhere:1) is at work" in done.stderr
-    assert store.jobs("small") == ()
-    ledger.release()
-    store.close()
-
-
 def test_commands_that_need_a_cohort_say_what_to_run_first(home: Path) -> None:
     for words in (["get", "jobs"], ["score"], ["leaderboard"], ["describe", "job", "apes"]):
         done = gamectl(*words)
@@ -255,29 +235,3 @@ def test_help_shows_an_example(command: str) -> None:
     done = gamectl(*command.split(), "--help")
     assert done.exit_code == 0
     assert f"gamectl {command.split()[0]}" in done.stdout.partition("Example:")[2]
-
-
-@pytest.mark.slow
-def test_a_submission_that_is_terminated_goes_on_where_it_was(
-    write_cohort: WriteCohort, photos: Path, home: Path
-) -> None:
-    folder = write_cohort({"apes": BASE, "slow": "epochs: 40\n", "other": "epochs: 40\nseed: 1\n"})
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "submit"]
-    command += [str(folder), "--data", str(photos), "--cpus", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "slow: Running" in line or "other: Running" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate()
-    assert process.returncode == 130, rest
-    assert "stopped; what was running is queued again" in rest
-    left = phases()
-    assert left.pop("apes") == "Succeeded"
-    assert set(left.values()) <= {"Running", "Pending", "Succeeded"}
-    assert "Running" in left.values()
-    assert subprocess.run(command).returncode == 0
-    assert set(phases().values()) == {"Succeeded"}
-    attempts = [e["reason"] for e in read_json("get", "events")["events"] if e["team"] == "apes"]
-    assert attempts.count("Training") == 1

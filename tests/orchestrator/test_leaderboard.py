@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.leaderboard import print_leaderboard
 from orchestrator.errors import Damaged
 from orchestrator.leaderboard import leaderboard
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.scorebook import ScoreBook, TeamScore, read_scores, write_scores
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.job_states import job, member
 
 
 def score(job: Job, accuracy: float) -> TeamScore:
@@ -94,8 +96,29 @@ def test_the_json_form(jobs: dict[str, Job]) -> None:
         "macro_recall",
         "spent_bnn",
         "num_members",
+        "num_members_trained",
         "phase",
     }
+
+
+def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trained, lost = member(1, 0, Phase.SUCCEEDED), member(1, 1, Phase.FAILED)
+    degraded = job(1, trained, lost, team="a", phase=Phase.SUCCEEDED, reason=Reason.DEGRADED)
+    whole = job(2, Phase.SUCCEEDED, team="b", phase=Phase.SUCCEEDED)
+    failed = job(3, Phase.SUCCEEDED, Phase.FAILED, team="c", phase=Phase.FAILED)
+    board = leaderboard([degraded, whole, failed], book(score(degraded, 0.5), score(whole, 0.4)))
+    rows = {row.team: row for row in board.rows}
+    assert (rows["a"].num_members, rows["a"].num_members_trained) == (2, 1)
+    assert [team for team, row in rows.items() if row.degraded] == ["a"]
+    print_leaderboard(board)
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert [line.split()[-1] for line in lines[1:]] == ["2", "1", "2"]
+    assert lines[1].rstrip().endswith("1 of 2")
+    assert "1 team is scored without members that were lost" in err
 
 
 def test_scores_are_kept_for_their_owner_only(tmp_path: Path, jobs: dict[str, Job]) -> None:

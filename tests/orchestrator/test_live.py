@@ -1,105 +1,240 @@
-"""Watching a cohort: plain lines where stderr is no terminal, a table where it is one."""
+"""A cohort while it runs: plain lines where there is no terminal, a table where there is one."""
 
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from orchestrator import live
-from orchestrator.live import LiveView
+from orchestrator.cohort import CohortSpec
+from orchestrator.live import MOST_MEMBERS, LiveView
+from orchestrator.live_table import live_table
+from orchestrator.outlook import Outlook, outlook
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Job, MemberKey
-from orchestrator.store import Ledger, Store
-from tests.orchestrator.cohorts import epoch, new_job, submit
+from orchestrator.state import Fault, Job, newest_revisions
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.job_states import job
+from tests.orchestrator.screens import drawn, lines_of, screen
+from tests.orchestrator.states import DIVERGED, SLOT_LOST, Game, every_state
+
+SPEC = CohortSpec()
+BEGAN_AT = 1_000_000.0
+NOW = BEGAN_AT + 100
 
 
-@pytest.fixture
-def ledger(store: Store) -> Ledger:
-    """Three jobs, of 4 epochs a member; `trio` has three members."""
-    submit(
-        store,
-        new_job("apes", epochs=4),
-        new_job("trio", num_members=3, epochs=4),
-        new_job("a-team-with-a-very-long-name-that-goes-on-and-on-and-on", epochs=4),
-    )
-    return store.acquire("small", "test", 100.0, 1e9)
+def table(jobs: Sequence[Job], width: int = 80, height: int = 24, slots: int = 5) -> list[str]:
+    """The lines of the live table in such a terminal."""
+    console = screen(width, height)
+    newest = newest_revisions(jobs)
+    ahead = outlook(jobs, SPEC, NOW, slots)
+    console.print(live_table(newest, ahead, slots, NOW, width, height))
+    return [line.rstrip() for line in drawn(console).splitlines()]
 
 
-def start(ledger: Ledger, job_id: int, index: int, epochs: int) -> None:
-    key = MemberKey(job_id, index)
-    ledger.start(key, "slot-0", "node", 101.0)
-    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in range(1, epochs + 1)])
+# --- plain lines ----------------------------------------------------------------------------------
 
 
-def test_plain_lines_say_each_change_once(
-    store: Store, ledger: Ledger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with LiveView(2, clock=lambda: 100.0) as view:
+def test_plain_lines_say_each_change_once(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    submit(store, new_job("apes", epochs=4), new_job("trio", num_members=3, epochs=4))
+    game = Game(store, BEGAN_AT)
+    with LiveView(SPEC, 2, clock=lambda: NOW) as view:
         view.show(store.jobs("small"))
-        start(ledger, 1, 0, epochs=1)
-        start(ledger, 2, 1, epochs=2)
+        game.start("apes")
+        game.start("trio", 1)
         for _ in range(3):
             view.show(store.jobs("small"))
-        ledger.fail(MemberKey(1, 0), 1, Reason.DIVERGED, "loss is nan", Blame.TEAM, 105.0)
+        game.fail("apes", DIVERGED)
         view.show(store.jobs("small"))
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split(" ", 1)[1] for line in err.splitlines()] == [
+    assert lines_of(err) == [
         "apes: Running",
-        "trio, member 1: Running on slot-0",
+        "trio, member 1: Running on slot-1",
         "trio: Running",
-        "apes: Failed: member 0: loss is nan",
+        f"apes: Failed: {DIVERGED.message}",
     ]
 
 
-def draw(jobs: Sequence[Job], before: Sequence[Job], height: int = 24) -> list[str]:
-    """The lines of the live table in a terminal of 80 columns, ten seconds after the start."""
-    times = iter([100.0, 110.0, 110.0])
-    view = LiveView(2, clock=lambda: next(times))
-    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True)
-    view._console = console
-    view._work_at_start = live._work_done(before)
-    console.print(view._table(jobs))
-    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue()).splitlines()
-
-
-def test_the_table_shows_what_runs_first_and_how_long_it_takes(
-    store: Store, ledger: Ledger
+def test_plain_lines_tell_of_retries_wishes_and_lost_members(
+    store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = store.jobs("small")
-    start(ledger, 2, 0, epochs=4)
-    start(ledger, 2, 1, epochs=1)
-    lines = draw(store.jobs("small"), before)
-    assert lines[1].split() == ["trio", "Running", "4/4", "1/4", "0/4", "50.0%"]
-    assert lines[2].split()[:2] == ["apes", "Pending"]
-    # 5 of 20 epochs took 10 s.
-    assert "0 of 3 jobs done, 2 of 2 slots busy, about 30 s left" in lines
-    assert all(len(line) <= 80 for line in lines)
+    submit(store, new_job("apes", epochs=4), new_job("trio", 3, 4, min_members=2))
+    game = Game(store, BEGAN_AT)
+    with LiveView(SPEC, 2, clock=lambda: NOW) as view:
+
+        def said() -> list[str]:
+            view.show(store.jobs("small"))
+            return lines_of(capsys.readouterr().err)
+
+        game.start("apes")
+        assert said() == ["apes: Running"]
+        game.fail("apes", SLOT_LOST)
+        assert said() == [f"apes: BackOff: {SLOT_LOST.message}"]
+        game.start("apes", at_s=30)
+        assert said() == ["apes: Running on slot-0, attempt 2"]
+        store.suspend("small", "apes", NOW)
+        assert said() == ["apes: is being suspended"]
+        game.ledger.halt(game.job("apes").members[0].key, 2, NOW)
+        assert said() == ["apes: Suspended"]
+        store.resume("small", "apes", NOW)
+        assert said() == ["apes: Queued"]
+        game.start("trio", 2)
+        game.fail("trio", DIVERGED, 2)
+        assert said() == [
+            f"trio, member 2: Failed: {DIVERGED.message}",
+            "trio: Running, goes on with 2 of 3 members; lost: 2",
+        ]
+        store.cancel("small", "apes", NOW)
+        assert said() == ["apes: Cancelled: cancelled by the organizer"]
+        for index in (0, 1):
+            game.start("trio", index)
+            game.train("trio", index)
+        game.finish("trio", 0.5)
+        (degraded,) = said()
+        assert degraded.startswith("trio: Succeeded (Degraded: 2 of 3 members; lost member 2: ")
+        assert degraded.endswith("), validation accuracy 50.0%")
+        submit(store, new_job("apes", epochs=4, seed=7), at=NOW)
+        game.start("apes")
+        assert said() == ["apes r2: Running"]
 
 
-def test_a_low_terminal_keeps_the_summary_in_sight(store: Store, ledger: Ledger) -> None:
-    submit(store, *(new_job(f"more-{number}") for number in range(30)), ledger=ledger)
-    start(ledger, 1, 0, epochs=1)
-    lines = draw(store.jobs("small"), store.jobs("small"), height=12)
-    assert len(lines) <= 12
-    assert any("... and 27 more" in line for line in lines)
-    assert lines[1].split()[0] == "apes"
+def test_trouble_is_said_once_until_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveView(SPEC, 1, clock=lambda: NOW) as view:
+        for _ in range(2):
+            view.say("the store did not answer")
+        view.show([job(1)])
+        view.say("the store did not answer")
+    assert lines_of(capsys.readouterr().err) == ["the store did not answer"] * 2
 
 
-def test_no_time_left_is_promised_before_there_is_a_speed(store: Store, ledger: Ledger) -> None:
-    jobs = store.jobs("small")
-    assert "left" not in "".join(draw(jobs, jobs))
+def test_what_a_terminal_would_act_on_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    fault = Fault(Reason.ERROR, "boom \x1b[2J", Blame.TEAM)
+    failed = replace(job(1), phase=Phase.FAILED, reason=fault.reason, message=fault.message)
+    with LiveView(SPEC, 1, clock=lambda: NOW) as view:
+        view.show([failed])
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert r"boom \x1b[2J" in err
 
 
-def test_an_ended_job_shows_its_own_accuracy(store: Store, ledger: Ledger) -> None:
-    from orchestrator.store import JobResult, TrainedWeights
+# --- the table ------------------------------------------------------------------------------------
 
-    start(ledger, 1, 0, epochs=4)
-    trained = TrainedWeights("w", "0" * 64, "p")
-    ledger.succeed(MemberKey(1, 0), 1, trained, 110.0, JobResult(0.875))
-    jobs = store.jobs("small")
-    assert jobs[0].phase is Phase.SUCCEEDED
-    (line,) = [line for line in draw(jobs, jobs) if line.startswith("apes")]
-    assert line.split() == ["apes", "Succeeded", "4/4", "87.5%"]
+
+@pytest.fixture
+def jobs(store: Store) -> tuple[Job, ...]:
+    """A cohort in every state."""
+    every_state(store, BEGAN_AT)
+    return store.jobs("small")
+
+
+def test_the_table_has_what_runs_first_then_the_queue_then_what_ended(
+    jobs: tuple[Job, ...],
+) -> None:
+    lines = table(jobs)
+    assert [line.split()[0] for line in lines[1:13]] == [
+        "flaky",
+        "banana-republic",
+        "a-team-with-a-very-…",
+        "tree-huggers",
+        "swing-state",
+        "revised",
+        "sleepy",
+        "slow",
+        "wild",
+        "howling-pixels",
+        "quiet-apes",
+        "gone",
+    ]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:13]}
+    assert rows["banana-republic"][:5] == ["Running", "7/20", "12/20", "0/20", "49.0%"]
+    assert rows["tree-huggers"][:3] == ["Pending", "0/20", "#1,"]
+    assert rows["revised"][:2] == ["r2", "Pending"]
+    assert rows["howling-pixels"] == ["Degraded", "20/20", "20/20", "✗3/20", "+1", "61.3%"]
+    assert rows["flaky"][0] == "BackOff"
+    assert rows["sleepy"][0] == "Suspended"
+    assert rows["wild"][:2] == ["Failed", "✗4/20"]
+    summary = lines[13]
+    assert summary.startswith("5 of 12 jobs ended, 5 of 5 slots busy, 1 suspended, ")
+    assert " left (~" in summary
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 24), (80, 10), (40, 8), (200, 50)])
+def test_the_table_fits_the_terminal(jobs: tuple[Job, ...], width: int, height: int) -> None:
+    lines = table(jobs, width, height)
+    assert all(len(line) <= width for line in lines)
+    assert len(lines) < height
+    assert any(line.startswith("5 of 12 jobs ended") for line in lines)
+    hidden = [line for line in lines if line.startswith("... and ")]
+    assert (
+        len([line for line in lines if "/20" in line])
+        + sum(int(line.split()[2]) for line in hidden)
+        == 12
+    )
+
+
+def test_no_time_is_promised_before_there_is_a_speed() -> None:
+    assert " left" not in "".join(table([job(1), job(2)]))
+
+
+def test_colours_only_where_they_are_wanted(
+    jobs: tuple[Job, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colours() -> bool:
+        console = Console(
+            file=io.StringIO(), width=80, force_terminal=True, color_system="standard"
+        )
+        console.print(live_table(newest_revisions(jobs), Outlook(), 5, NOW, 80, 24))
+        assert isinstance(console.file, io.StringIO)
+        return re.search(r"\x1b\[[0-9;]*3[0-7]m", console.file.getvalue()) is not None
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert colours()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours()
+
+
+def test_a_terminal_shows_the_last_state_even_if_it_came_too_soon_to_be_drawn() -> None:
+    console = screen()
+    with LiveView(SPEC, 1, clock=lambda: NOW, console=console) as view:
+        view.show([job(1)])
+        view.show([replace(job(1), phase=Phase.CANCELLED, reason=Reason.CANCELLED_BY_ORGANIZER)])
+    assert "Cancelled" in drawn(console)
+    assert "1 of 1 jobs ended" in drawn(console)
+
+
+def test_trouble_stands_under_the_table_until_it_is_over() -> None:
+    console = screen()
+    with LiveView(SPEC, 1, clock=lambda: NOW, console=console) as view:
+        view.show([job(1)])
+        view.say("the store did not answer")
+        view.show([job(1)])
+    frames = drawn(console).split("team ")
+    assert "the store did not answer" in "".join(frames[:-1])
+    assert "the store did not answer" not in frames[-1]
+
+
+def test_a_forecast_that_would_take_too_long_is_left_to_get(
+    jobs: tuple[Job, ...],
+) -> None:
+    crowd = [replace(job(1, *[Phase.PENDING] * (MOST_MEMBERS + 1)), team="crowd")]
+    console = screen()
+    with LiveView(SPEC, 5, clock=lambda: NOW, console=console) as view:
+        view.show([*jobs, *crowd])
+    assert "#1" not in drawn(console)
+    console = screen()
+    with LiveView(SPEC, 5, clock=lambda: NOW, console=console) as view:
+        view.show(jobs)
+    assert "#1" in drawn(console)
+
+
+def test_drawing_takes_a_small_share_of_the_time() -> None:
+    """A clock on which every look takes a second: drawing must become rare."""
+    ticks = iter(range(10_000))
+    console = screen()
+    with LiveView(SPEC, 1, clock=lambda: float(next(ticks)), console=console) as view:
+        for _ in range(50):
+            view.show([job(1)])
+    assert drawn(console).count("team ") < 10

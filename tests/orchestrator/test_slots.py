@@ -1,52 +1,84 @@
-"""Slots on a real Ray cluster: real training, real failures, both trainer modes."""
+"""Slots on a real Ray cluster: real training, in both trainer modes."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from jobs.images import LabelledImages
-from jobs.plan import DataPlan, MemberPlan, OptimizerPlan
+from jobs.plan import DistillPlan, TeacherSpec
+from jobs.teacher import Teaching
 from jobs.train import train_member
-from orchestrator.cluster import num_slots_that_fit
+from orchestrator.cluster import largest_node, num_slots_that_fit
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
-from orchestrator.news import Failed, Halted, News, Progress, Trained
-from orchestrator.phases import Blame, Reason
+from orchestrator.news import Halted, Place, Progress, Trained
+from orchestrator.slot import at_most_every
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
+from tests.orchestrator.pools import (
+    DATA,
+    ENDLESS,
+    KEY,
+    PLAN,
+    SIDE,
+    Inputs,
+    call,
+    ended,
+    epochs_of,
+    noise,
+    ready,
+    train,
+    until,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-SIDE = 16
-DATA = DataPlan(fingerprint="f", classes=("a", "b", "c"), image_size_px=SIDE, train_fraction=1)
-PLAN = MemberPlan(data=DATA, epochs=2, seed=3)
-KEY = MemberKey(1, 0)
-PATIENCE_S = 120
+MakePool = Callable[..., RaySlots]
+Warm = tuple[RaySlots, str]
 
 
 @pytest.fixture(scope="module")
 def images() -> LabelledImages:
     """90 images of noise in three classes."""
-    generator = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 30)
-    pixels = generator.integers(0, 255, (90, 3, SIDE, SIDE), dtype=np.uint8)
-    return LabelledImages(pixels, labels, np.arange(90))
+    return noise()
 
 
-MakePool = Callable[..., RaySlots]
+@pytest.fixture(scope="module")
+def inputs(images: LabelledImages) -> Inputs:
+    """The images, in one size."""
+    return Inputs(images)
 
 
 @pytest.fixture
-def make_pool(images: LabelledImages) -> Iterator[MakePool]:
+def place(tmp_path: Path) -> Place:
+    """In a folder that is not there yet."""
+    return Place(str(tmp_path / "m" / "0.checkpoint"), str(tmp_path / "m" / "0-a1.log"))
+
+
+@pytest.fixture(scope="module")
+def warm(inputs: Inputs) -> Iterator[Warm]:
+    """A pool of one slot, and the slot's name, for tests that leave it as it was."""
+    pool = RaySlots(1, Resources(cpus=0.5), inputs.images, inputs.teaching)
+    pool.want(1)
+    (slot,) = ready(pool)
+    yield pool, slot
+    pool.close()
+
+
+@pytest.fixture
+def make_pool(inputs: Inputs) -> Iterator[MakePool]:
     """A function that opens a pool, closed at the end of the test."""
     pools: list[RaySlots] = []
 
-    def make(num_slots: int = 1, **resources: object) -> RaySlots:
-        pool = RaySlots(num_slots, Resources.model_validate(resources), {SIDE: images})
+    def make(num_slots: int = 1, want: int | None = None, **resources: object) -> RaySlots:
+        limits = Resources.model_validate({"cpus": 0.5, **resources})
+        pool = RaySlots(num_slots, limits, inputs.images, inputs.teaching)
+        pool.want(num_slots if want is None else want)
         pools.append(pool)
         return pool
 
@@ -55,42 +87,16 @@ def make_pool(images: LabelledImages) -> Iterator[MakePool]:
         pool.close()
 
 
-def until(pool: RaySlots, enough: Callable[[list[News]], bool]) -> list[News]:
-    """Polls until the news are enough."""
-    news: list[News] = []
-    deadline = time.monotonic() + PATIENCE_S
-    while not enough(news):
-        assert time.monotonic() < deadline, f"still waiting, with {news}"
-        news += pool.poll(0.1)
-    return news
-
-
-def ready(pool: RaySlots, num_slots: int = 1) -> list[str]:
-    """The names of the pool's slots, once they are all there."""
-    until(pool, lambda _: len(pool.states()) == num_slots)
-    return [state.name for state in pool.states()]
-
-
-def ended(count: int) -> Callable[[list[News]], bool]:
-    return lambda news: sum(not isinstance(n, Progress) for n in news) == count
-
-
-def train(pool: RaySlots, slot: str, plan: MemberPlan = PLAN, key: MemberKey = KEY) -> list[News]:
-    pool.start(slot, key, 1, plan)
-    return until(pool, ended(1))
-
-
 def test_a_slot_gives_the_bits_that_plain_training_gives(
-    make_pool: MakePool, images: LabelledImages
+    warm: Warm, images: LabelledImages, place: Place
 ) -> None:
     expected = train_member(PLAN, images, lambda _: None)
-    pool = make_pool()
-    (slot,) = ready(pool)
+    pool, slot = warm
     # Something else trains on the slot first, and another plan in between.
     others = [PLAN.model_copy(update={"seed": seed, "batch_size": 16}) for seed in (8, 9)]
     results = []
     for plan in (others[0], PLAN, others[1], PLAN):
-        trained = train(pool, slot, plan)[-1]
+        trained = train(pool, slot, place, plan)[-1]
         assert isinstance(trained, Trained)
         results.append(trained)
     for result in (results[1], results[3]):
@@ -99,35 +105,32 @@ def test_a_slot_gives_the_bits_that_plain_training_gives(
     assert results[0].weights != expected.weights
 
 
-def test_every_epoch_is_reported_once_and_before_the_result(make_pool: MakePool) -> None:
-    pool = make_pool()
-    (slot,) = ready(pool)
+def test_every_epoch_is_reported_once_and_before_the_result(warm: Warm, place: Place) -> None:
+    pool, slot = warm
     plan = PLAN.model_copy(update={"epochs": 30})
     started = time.time()
-    *progress, last = train(pool, slot, plan)
+    *progress, last = train(pool, slot, place, plan)
     assert isinstance(last, Trained)
-    reports = [r for news in progress if isinstance(news, Progress) for r in news.reports]
-    assert [report.epoch for report, _ in reports] == list(range(1, 31))
-    times = [at for _, at in reports]
+    assert epochs_of(progress) == list(range(1, 31))
+    times = [at for news in progress if isinstance(news, Progress) for _, at in news.reports]
     assert times == sorted(times)
     assert started <= times[0]
     assert times[-1] <= time.time()
 
 
-def test_members_train_at_the_same_time_in_different_actors(make_pool: MakePool) -> None:
+def test_members_train_at_the_same_time_in_different_actors(
+    make_pool: MakePool, place: Place
+) -> None:
     pool = make_pool(2)
     slots = ready(pool, 2)
-    endless = PLAN.model_copy(update={"epochs": 10_000})
     keys = [MemberKey(1, index) for index in range(2)]
     for slot, key in zip(slots, keys, strict=True):
-        pool.start(slot, key, 1, endless)
+        pool.start(slot, key, 1, ENDLESS, replace(place, checkpoint=f"{place.checkpoint}{key}"))
     # Both are seen to make progress while neither has ended.
     news = until(pool, lambda news: {n.key for n in news} == set(keys))
     assert all(isinstance(n, Progress) for n in news)
     assert {state.busy_with for state in pool.states()} == set(keys)
-    pids = ray.get([handle.actor.__ray_call__.remote(lambda _: os.getpid())
-                    for handle in pool._slots.values()])  # fmt: skip
-    assert len(set(pids)) == 2
+    assert len({call(pool, slot, lambda _: os.getpid()) for slot in slots}) == 2
     for slot in slots:
         pool.stop(slot)
     halted = [n for n in until(pool, ended(2)) if not isinstance(n, Progress)]
@@ -135,72 +138,100 @@ def test_members_train_at_the_same_time_in_different_actors(make_pool: MakePool)
 
 
 def test_a_stopped_slot_trains_the_next_member_as_if_nothing_had_been(
-    make_pool: MakePool, images: LabelledImages
+    warm: Warm, images: LabelledImages, place: Place
 ) -> None:
-    pool = make_pool()
-    (slot,) = ready(pool)
-    pool.start(slot, KEY, 1, PLAN.model_copy(update={"epochs": 10_000}))
+    pool, slot = warm
+    pool.start(slot, KEY, 1, ENDLESS, place)
     until(pool, lambda news: len(news) > 0)
     pool.stop(slot)
     assert isinstance(until(pool, ended(1))[-1], Halted)
-    trained = train(pool, slot)[-1]
+    trained = train(pool, slot, place)[-1]
     assert isinstance(trained, Trained)
     assert trained.weights == train_member(PLAN, images, lambda _: None).weights
 
 
-def test_a_killed_slot_is_the_clusters_fault_and_is_replaced(
-    make_pool: MakePool, images: LabelledImages
+def test_the_log_of_a_member_tells_its_epochs_and_its_end(warm: Warm, place: Place) -> None:
+    pool, slot = warm
+    train(pool, slot, place)
+    heading, first, second, last = Path(place.log).read_text().splitlines()
+    assert f"job 1, member 0, attempt 1, {slot}, node {pool.node(slot)}, host " in heading
+    assert first.startswith("epoch 1/2  loss ")
+    assert second.startswith("epoch 2/2  loss ")
+    assert last.startswith("completed after ")
+
+
+def test_images_and_teachers_are_fetched_once_when_they_are_needed(
+    warm: Warm, inputs: Inputs, place: Place
 ) -> None:
-    pool = make_pool()
-    (slot,) = ready(pool)
-    pool.start(slot, KEY, 1, PLAN.model_copy(update={"epochs": 10_000}))
-    until(pool, lambda news: len(news) > 0)
-    ray.kill(pool._slots[slot].actor)
-    lost = until(pool, ended(1))[-1]
-    assert isinstance(lost, Failed)
-    assert (lost.reason, lost.blame) == (Reason.SLOT_LOST, Blame.CLUSTER)
-    (successor,) = ready(pool)
-    assert successor != slot
-    trained = train(pool, successor)[-1]
-    assert isinstance(trained, Trained)
-    assert trained.weights == train_member(PLAN, images, lambda _: None).weights
-
-
-def test_a_diverging_member_is_the_teams_fault(make_pool: MakePool) -> None:
-    pool = make_pool()
-    (slot,) = ready(pool)
-    plan = PLAN.model_copy(update={"optimizer": OptimizerPlan(learning_rate=1e30)})
-    failed = train(pool, slot, plan)[-1]
-    assert isinstance(failed, Failed)
-    assert (failed.reason, failed.blame) == (Reason.DIVERGED, Blame.TEAM)
-    assert "epoch 1, step" in failed.message
-    assert isinstance(train(pool, slot)[-1], Trained)
-
-
-def test_an_exception_is_told_in_words(make_pool: MakePool) -> None:
-    pool = make_pool()
-    (slot,) = ready(pool)
-    # A class without any image cannot be split into training and validation images.
+    pool, slot = warm
+    inputs.by_side[20] = noise(20)
+    spec = TeacherSpec(sha256="0" * 64, architecture="resnet18", image_size_px=20)
+    inputs.teacher = Teaching(spec, b"", np.zeros((90, 3), np.float32))
     plan = PLAN.model_copy(
-        update={"data": DATA.model_copy(update={"classes": ("a", "b", "c", "d")})}
+        update={
+            "data": DATA.model_copy(update={"image_size_px": 20}),
+            "distill": DistillPlan(teacher=spec, temperature=2, alpha=0.5),
+        }
     )
-    failed = train(pool, slot, plan)[-1]
-    assert isinstance(failed, Failed)
-    assert failed.reason is Reason.ERROR
-    assert failed.message.startswith("DataError: ")
+    assert 20 not in inputs.asked
+    for _ in range(2):
+        trained = train(pool, slot, place, plan)[-1]
+        assert isinstance(trained, Trained)
+        expected = train_member(plan, noise(20), lambda _: None, None, inputs.teacher)
+        assert trained.weights == expected.weights
+    assert inputs.asked.count(20) == 1
+    assert inputs.asked_teacher == 1
+
+
+def test_slots_are_made_as_they_are_wanted_and_stay(make_pool: MakePool) -> None:
+    pool = make_pool(2, want=0)
+    for wanted, there in ((0, 0), (1, 1), (5, 2), (0, 2)):
+        pool.want(wanted)
+        assert len(ready(pool, there)) == there
+
+
+def test_a_question_is_asked_again_only_after_a_while() -> None:
+    now = 100.0
+    answers = iter([False, True])
+    ask = at_most_every(0.5, lambda: next(answers), lambda: now)
+    assert [ask(), ask()] == [False, False]
+    now += 0.5
+    assert [ask(), ask()] == [True, True]
 
 
 @pytest.mark.slow
-def test_a_worker_group_gives_the_same_bits(make_pool: MakePool, images: LabelledImages) -> None:
+def test_a_worker_group_gives_the_same_bits_and_stops_between_batches(
+    make_pool: MakePool, images: LabelledImages, inputs: Inputs, place: Place
+) -> None:
     pool = make_pool(trainer="workers")
     (slot,) = ready(pool)
-    *progress, trained = train(pool, slot)
+    *progress, trained = train(pool, slot, place)
     assert isinstance(trained, Trained)
     expected = train_member(PLAN, images, lambda _: None)
     assert trained.weights == expected.weights
     np.testing.assert_array_equal(trained.val_probs, expected.val_probs)
-    reports = [r for news in progress if isinstance(news, Progress) for r in news.reports]
-    assert [report.epoch for report, _ in reports] == [1, 2]
+    assert epochs_of(progress) == [1, 2]
+    assert "epoch 2/2" in Path(place.log).read_text()
+    # An epoch of many thousand batches does not come to its end.
+    inputs.by_side[SIDE + 1] = LabelledImages(
+        np.zeros((60_000, 3, SIDE + 1, SIDE + 1), np.uint8),
+        np.arange(60_000) % 3,
+        np.arange(60_000),
+    )
+    data = DATA.model_copy(update={"image_size_px": SIDE + 1})
+    log = Path(place.log).with_name("long.log")
+    long = ENDLESS.model_copy(update={"data": data, "batch_size": 1})
+    pool.start(slot, KEY, 2, long, replace(place, log=str(log)))
+    until(pool, lambda _: log.exists())
+    pool.stop(slot)
+    assert until(pool, ended(1)) == [Halted(KEY, 2)]
+    assert "stopped after" in log.read_text()
+
+
+def test_the_largest_node_is_what_a_member_can_have_at_most() -> None:
+    machine = largest_node()
+    assert (machine.cpus, machine.gpus) == (2, 0)
+    assert machine.memory_bytes > 1 << 30
 
 
 def test_slots_that_fit_are_counted_by_what_a_member_asks_for() -> None:

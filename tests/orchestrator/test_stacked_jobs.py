@@ -18,7 +18,6 @@ from jobs.plan import DataPlan, DistillPlan, LossPlan, TeacherSpec
 from jobs.stacking import out_of_fold
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
-from orchestrator.controller import Controller
 from orchestrator.errors import Damaged
 from orchestrator.finish import ValidationTruth, trained_ensemble, validation_truth
 from orchestrator.news import News, Trained
@@ -26,9 +25,9 @@ from orchestrator.phases import Phase
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import FittedStacker, Store
 from orchestrator.tracking.client import Experiment
-from tests.orchestrator.cohorts import cohort, new_job, submit
-from tests.orchestrator.test_controller import Clock, PretendedSlots
-from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project
+from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.pretended import PretendedSlots, run_controller
+from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project
 
 GENERATOR = np.random.default_rng(0)
 LABELS = np.arange(60) % 3
@@ -43,21 +42,8 @@ def trains(key: MemberKey, attempt: int) -> News:
 
 
 def run(store: Store, artifacts: Artifacts) -> Job:
-    clock = Clock()
-    ledger = store.acquire("small", "test", clock(), 1e9)
-    try:
-        Controller(
-            cohort=cohort(),
-            store=store,
-            ledger=ledger,
-            pool=PretendedSlots(outcome=trains),
-            artifacts=artifacts,
-            truth=lambda _: TRUTH,
-            clock=clock,
-        ).run()
-    finally:
-        ledger.release()
-    (job,) = store.jobs("small")
+    pool = PretendedSlots(outcome=trains)
+    (job,) = run_controller(store, Path(), pool, artifacts=artifacts, truth=lambda _: TRUTH)
     return job
 
 
@@ -151,7 +137,7 @@ def test_mlflow_has_both_accuracies_and_the_refit_as_its_model(
     assert "val_accuracy_refit" not in runs["voters"].data.metrics
 
     model = mlflow.pytorch.load_model(f"runs:/{runs['apes'].info.run_id}/model")
-    truth = validation_truth({SIDE: images})(DATA)
+    truth = validation_truth(lambda _: images)(DATA)
     # Each image is of a content of its own, so that its group is its number.
     inputs = torch.from_numpy(images.images[truth.groups]).float() / 255
     eager = trained_ensemble(job, store, artifacts)
@@ -191,7 +177,7 @@ def test_the_truth_is_that_of_the_data_plan_in_its_order() -> None:
     labels, groups = np.repeat(np.arange(3), 10), np.arange(30) // 2 * 2
     images = LabelledImages(np.zeros((30, 3, 4, 4), np.uint8), labels, groups)
     plan = DataPlan(fingerprint="f", classes=("a", "b", "c"), image_size_px=4)
-    truth = validation_truth({4: images})(plan)
+    truth = validation_truth(lambda _: images)(plan)
     assert truth.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert truth.groups.tolist() == [g for g in truth.groups[::2] for _ in range(2)]
     assert np.array_equal(labels[truth.groups], truth.labels)

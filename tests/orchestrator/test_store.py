@@ -1,31 +1,32 @@
-"""The store: submission, leases and fencing, phases with their events, migrations."""
+"""The store: submission, what slots tell, reading and watching; on SQLite and on PostgreSQL."""
 
-import sqlite3
-import threading
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
-import alembic.autogenerate
-import alembic.migration
 import pytest
-from sqlalchemy import create_engine
 
-from orchestrator.errors import CohortBusy, LeaseLost, NotFound, Refused, StoreError
-from orchestrator.phases import TRANSITIONS, Blame, Phase, Reason
-from orchestrator.state import MemberKey
-from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
-from orchestrator.store.tables import metadata
-from tests.orchestrator.cohorts import DATA, epoch, new_job, submit
+from orchestrator.cohort import Retry
+from orchestrator.errors import NotFound, Refused
+from orchestrator.moves import Change, Note
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import FittedStacker, JobResult, Store
+from orchestrator.store.database import Database
+from orchestrator.store.writes import write
+from tests.orchestrator.cohorts import DATA, TRAINED, epoch, new_job, start, submit, take
+from tests.orchestrator.racing import at_once
 
-TRAINED = TrainedWeights("m0.safetensors", "0" * 64, "m0-val.npy")
+KEY = MemberKey(1, 0)
+NAN = Fault(Reason.DIVERGED, "loss is nan", Blame.TEAM)
+GONE = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
 
 
-def take(store: Store, now: float = 100.0) -> Ledger:
-    return store.acquire("small", "host:1", now, ttl_s=30)
+@pytest.fixture
+def store(each_store: Store) -> Store:
+    return each_store
 
 
-def run_member(ledger: Ledger, key: MemberKey, at: float = 101.0) -> int:
-    return ledger.start(key, "slot-0", "node", at)
+# --- submissions ----------------------------------------------------------------------------------
 
 
 def test_a_submission_is_one_transaction(store: Store) -> None:
@@ -36,6 +37,19 @@ def test_a_submission_is_one_transaction(store: Store) -> None:
     with pytest.raises(NotFound, match="nothing was submitted yet"):
         store.cohort("small")
     assert store.jobs("small") == ()
+
+
+def test_a_new_job_waits_with_what_was_asked_for(store: Store) -> None:
+    submit(store, new_job("a", num_members=3, min_members=2, work=7.0), at=150.0)
+    (job,) = store.jobs("small")
+    assert (job.phase, job.reason, job.submitted_at, job.queued_at) == (
+        Phase.PENDING, Reason.QUEUED, 150.0, 150.0,
+    )  # fmt: skip
+    assert (job.min_members, job.priority, job.suspended) == (2, 100, False)
+    assert [(m.kind, m.work, m.attempt) for m in job.members] == [("base", 7.0, 0)] * 3
+    assert store.job(job.id) == job
+    with pytest.raises(NotFound, match="no job 99"):
+        store.job(99)
 
 
 def test_an_unchanged_job_is_not_submitted_twice(store: Store) -> None:
@@ -51,42 +65,67 @@ def test_an_unchanged_job_is_not_submitted_twice(store: Store) -> None:
 
 
 def test_another_price_changes_the_receipt_but_runs_nothing(store: Store) -> None:
-    submit(store, new_job("a"))
-    dearer = new_job("a")
+    submit(store, new_job("a", num_members=2))
+    dearer = new_job("a", num_members=2, min_members=1)
     dearer.receipt["total_bnn"] = 7
     submit(store, dearer)
     (job,) = store.jobs("small")
-    assert (job.revision, job.spent_bnn) == (1, 7)
+    assert (job.revision, job.spent_bnn, job.min_members) == (1, 7, 1)
 
 
 def test_a_superseded_running_job_cancels_what_waits_and_keeps_what_runs(store: Store) -> None:
     submit(store, new_job("a", num_members=2))
     ledger = take(store)
-    run_member(ledger, MemberKey(1, 0))
-    submit(store, new_job("a", num_members=2, seed=9), ledger=ledger)
+    start(ledger, KEY)
+    submit(store, new_job("a", num_members=2, seed=9))
     old, new = store.jobs("small")
     assert (old.phase, new.phase) == (Phase.SUPERSEDED, Phase.PENDING)
     assert [m.phase for m in old.members] == [Phase.RUNNING, Phase.CANCELLED]
-    ledger.stop(MemberKey(1, 0), 1, 105.0)
+    ledger.halt(KEY, 1, 105.0)
     assert [m.phase for m in store.jobs("small")[0].members] == [Phase.CANCELLED] * 2
 
 
-def test_a_member_runs_to_success_and_takes_its_job_along(store: Store) -> None:
+def test_no_team_stays_behind_on_other_data(store: Store) -> None:
+    submit(store, new_job("a"), new_job("b"))
+    other = replace(DATA, fingerprint="other")
+    plan = new_job("a").plans[0]
+    moved = plan.model_copy(update={"data": plan.data.model_copy(update={"fingerprint": "other"})})
+    with pytest.raises(Refused, match="not among the files: b"):
+        store.submit("small", {}, other, [replace(new_job("a"), plans=(moved,))], 200.0)
+    assert [(j.team, j.revision) for j in store.jobs("small")] == [("a", 1), ("b", 1)]
+    both = [replace(new_job(team), plans=(moved,)) for team in ("a", "b")]
+    assert [s.revision for s in store.submit("small", {}, other, both, 300.0)] == [2, 2]
+    assert store.cohort("small").data == other
+
+
+def test_jobs_of_two_cohorts_have_different_names(store: Store) -> None:
+    submit(store, new_job("a"))
+    submit(store, new_job("a"), name="other")
+    assert store.jobs("small")[0].uid != store.jobs("other")[0].uid
+
+
+# --- what slots tell ------------------------------------------------------------------------------
+
+
+def test_members_run_to_success_and_their_job_is_finished(store: Store) -> None:
     submit(store, new_job("a", num_members=2))
     ledger = take(store)
     for index in range(2):
         key = MemberKey(1, index)
-        number = run_member(ledger, key, at=101.0 + index)
+        number = start(ledger, key, at=101.0 + 20 * index)
         ledger.record_epochs([(key, number, epoch(1), 102.0), (key, number, epoch(2, 0.75), 103.0)])
-        result = JobResult(0.8) if index == 1 else None
-        ledger.succeed(key, number, TRAINED, 110.0, result)
-    (job,) = store.jobs("small")
-    assert (job.phase, job.started_at, job.ended_at) == (Phase.SUCCEEDED, 101.0, 110.0)
-    assert job.val_accuracy == 0.8
-    assert job.slot_seconds == (110 - 101) + (110 - 102)
+        job = ledger.succeed(key, number, TRAINED, 110.0 + 20 * index)
+        assert store.job(1) == job
+    stacker = FittedStacker("stack.safetensors", "0" * 64)
+    job = ledger.finish(1, JobResult(0.8, 0.9, stacker), 131.0)
+    assert store.jobs("small") == (job,)
+    assert (job.phase, job.started_at, job.ended_at) == (Phase.SUCCEEDED, 101.0, 131.0)
+    assert (job.val_accuracy, job.val_accuracy_refit) == (0.8, 0.9)
+    assert (job.slot_seconds, job.active_seconds) == (9 + 9, 9 + 9)
     member = job.members[0]
     assert (member.epoch, member.epochs, member.val_accuracy) == (2, 2, 0.75)
-    assert set(store.weights(1)) == {0, 1}
+    assert store.weights(1) == {0: TRAINED, 1: TRAINED}
+    assert store.stacker(1) == stacker
     reasons = [(e.member, e.reason) for e in store.events("small")]
     assert reasons == [
         (None, Reason.QUEUED),
@@ -96,190 +135,141 @@ def test_a_member_runs_to_success_and_takes_its_job_along(store: Store) -> None:
         (1, Reason.COMPLETED),
         (None, Reason.COMPLETED),
     ]
+    assert ledger.finish(1, JobResult(0.1), 120.0) == job, "a second time changes nothing"
 
 
-def test_the_same_epoch_reported_twice_is_kept_once(store: Store) -> None:
-    submit(store, new_job("a"))
+def test_a_job_is_not_finished_before_its_members(store: Store) -> None:
+    submit(store, new_job("a", num_members=2))
     ledger = take(store)
-    number = run_member(ledger, MemberKey(1, 0))
-    for _ in range(2):
-        ledger.record_epochs([(MemberKey(1, 0), number, epoch(1), 102.0)])
-    assert store.epochs(1, 0, number) == [(102.0, epoch(1))]
+    before = ledger.succeed(KEY, start(ledger, KEY), TRAINED, 110.0)
+    assert ledger.finish(1, JobResult(0.8), 111.0) == before
 
 
-def test_a_failed_member_fails_its_job_with_the_reason(store: Store) -> None:
+def test_a_failed_member_waits_is_tried_again_and_then_fails_its_job(store: Store) -> None:
     submit(store, new_job("a", num_members=3))
-    ledger = take(store)
-    run_member(ledger, MemberKey(1, 0))
-    number = run_member(ledger, MemberKey(1, 1))
-    ledger.fail(MemberKey(1, 1), number, Reason.DIVERGED, "loss is nan", Blame.TEAM, 105.0)
-    (job,) = store.jobs("small")
+    ledger, retry = take(store), Retry(backoff_limit=1)
+    start(ledger, MemberKey(1, 1))
+    job = ledger.fail(KEY, start(ledger, KEY), NAN, retry, 105.0)
+    waiting = job.members[0]
+    assert (waiting.phase, waiting.reason, waiting.not_before) == (
+        Phase.PENDING, Reason.BACK_OFF, 106.0,
+    )  # fmt: skip
+    job = ledger.fail(KEY, start(ledger, KEY, at=106.0), NAN, retry, 107.0)
     assert (job.phase, job.reason, job.blame) == (Phase.FAILED, Reason.MEMBER_FAILED, Blame.TEAM)
-    assert job.message == "member 1: loss is nan"
-    phases = [m.phase for m in job.members]
-    assert phases == [Phase.RUNNING, Phase.FAILED, Phase.CANCELLED]
+    assert job.message == "member 0: loss is nan"
+    assert [m.phase for m in job.members] == [Phase.FAILED, Phase.RUNNING, Phase.CANCELLED]
+    assert store.job(1) == job
+    tried = [(a.number, a.started_at, a.ended_at, a.reason, a.blame) for a in store.attempts(1)]
+    assert tried == [
+        (1, 101.0, 105.0, Reason.DIVERGED, Blame.TEAM),
+        (2, 106.0, 107.0, Reason.DIVERGED, Blame.TEAM),
+        (1, 101.0, None, Reason.TRAINING, None),
+    ]
+
+
+def test_a_job_that_lost_a_member_goes_on_and_only_trained_ones_have_weights(store: Store) -> None:
+    submit(store, new_job("a", num_members=2, min_members=1))
+    ledger, other = take(store), MemberKey(1, 1)
+    ledger.fail(KEY, start(ledger, KEY), NAN, Retry(), 105.0)
+    ledger.succeed(other, start(ledger, other), TRAINED, 110.0)
+    assert set(store.weights(1)) == {1}
+    job = ledger.finish(1, JobResult(0.6), 111.0)
+    assert (job.phase, job.reason) == (Phase.SUCCEEDED, Reason.DEGRADED)
 
 
 def test_a_job_that_the_cluster_failed_can_be_submitted_again(store: Store) -> None:
     for blame, created in ((Blame.CLUSTER, True), (Blame.TEAM, False)):
         submit(store, new_job(blame))
-        ledger, job = take(store), store.jobs("small")[-1]
-        number = run_member(ledger, MemberKey(job.id, 0))
-        ledger.fail(MemberKey(job.id, 0), number, Reason.SLOT_LOST, "gone", blame, 105.0)
+        ledger, key = take(store), MemberKey(store.jobs("small")[-1].id, 0)
+        fault = Fault(Reason.STORAGE, "disk full", blame)
+        ledger.fail(key, start(ledger, key), fault, Retry(cluster_retries=0), 105.0)
         ledger.release()
         (again,) = submit(store, new_job(blame), at=200.0)
         assert again.created is created
 
 
-def test_no_team_stays_behind_on_other_data(store: Store) -> None:
-    submit(store, new_job("a"), new_job("b"))
-    other = replace(DATA, fingerprint="other")
-    plan = new_job("a").plans[0]
-    moved = plan.model_copy(update={"data": plan.data.model_copy(update={"fingerprint": "other"})})
+def test_a_job_is_given_up_once(store: Store) -> None:
+    submit(store, new_job("a"))
     ledger = take(store)
-    with pytest.raises(Refused, match="not among the files: b"):
-        ledger.submit({}, other, [replace(new_job("a"), plans=(moved,))], 200.0)
-    assert [(j.team, j.revision) for j in store.jobs("small")] == [("a", 1), ("b", 1)]
-    both = [replace(new_job(team), plans=(moved,)) for team in ("a", "b")]
-    assert [s.revision for s in ledger.submit({}, other, both, 300.0)] == [2, 2]
+    start(ledger, KEY)
+    job = ledger.give_up(1, Fault(Reason.DEADLINE_EXCEEDED, "too long", Blame.TEAM), 200.0)
+    assert (job.phase, job.reason, job.ended_at) == (Phase.FAILED, "DeadlineExceeded", 200.0)
+    assert ledger.give_up(1, GONE, 201.0) == job == store.job(1)
+    assert ledger.halt(KEY, 1, 202.0).members[0].phase is Phase.CANCELLED
 
 
-def test_jobs_of_two_stores_have_different_names(tmp_path: Path, store: Store) -> None:
-    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
-    for each in (store, other):
-        submit(each, new_job("a"))
-    assert store.jobs("small")[0].uid != other.jobs("small")[0].uid
-    other.close()
-
-
-def test_attempts_are_counted_by_whose_fault_they_ended(store: Store) -> None:
+def test_news_that_come_too_late_change_nothing(store: Store) -> None:
     submit(store, new_job("a"))
-    ledger, key = take(store), MemberKey(1, 0)
-    for reason, blame in [
-        (Reason.SLOT_LOST, Blame.CLUSTER),
-        (Reason.ERROR, Blame.TEAM),
-        (Reason.SLOT_LOST, Blame.CLUSTER),
-    ]:
-        ledger.requeue(key, run_member(ledger, key), reason, "gone", blame, 105.0)
-    run_member(ledger, key)
-    ledger.recover(106.0)
-    member = store.jobs("small")[0].members[0]
-    assert (member.attempt, member.team_failures, member.cluster_failures) == (4, 1, 2)
-    assert (member.phase, member.reason) == (Phase.PENDING, Reason.INTERRUPTED)
+    ledger = take(store)
+    first = start(ledger, KEY)
+    job = ledger.fail(KEY, first, GONE, Retry(), 105.0)
+    for _ in range(2):  # once while the member waits, once with its next attempt under way
+        num_events = len(store.events("small"))
+        assert ledger.succeed(KEY, first, TRAINED, 106.0) == job
+        assert ledger.fail(KEY, first, NAN, Retry(), 106.0) == job
+        assert ledger.halt(KEY, first, 106.0) == job
+        ledger.record_epochs([(KEY, first, epoch(1), 106.0)])
+        assert (store.job(1), len(store.events("small"))) == (job, num_events)
+        if job.members[0].phase is Phase.PENDING:
+            job = ledger.start(KEY, "slot-1", "node", 107.0)
+    assert store.epochs(1, 0, first) == []
+    assert store.weights(1) == {}
 
 
-def test_a_terminal_phase_is_never_left(store: Store) -> None:
+def test_a_forbidden_move_is_our_own_error_and_undoes_its_transaction(
+    store: Store, store_url: str
+) -> None:
     submit(store, new_job("a"))
-    ledger, key = take(store), MemberKey(1, 0)
-    number = run_member(ledger, key)
-    ledger.succeed(key, number, TRAINED, 110.0, JobResult(0.5))
-    for move in (
-        lambda: ledger.fail(key, number, Reason.ERROR, "late", Blame.TEAM, 111.0),
-        lambda: ledger.requeue(key, number, Reason.SLOT_LOST, "late", Blame.CLUSTER, 111.0),
-        lambda: run_member(ledger, key),
-    ):
-        with pytest.raises(AssertionError):
-            move()
-    (job,) = store.jobs("small")
-    assert (job.phase, job.members[0].phase) == (Phase.SUCCEEDED, Phase.SUCCEEDED)
-    assert len(store.events("small")) == 4
+    ledger = take(store)
+    ledger.succeed(KEY, start(ledger, KEY), TRAINED, 110.0)
+    job = ledger.finish(1, JobResult(0.5), 110.0)
+    num_events = len(store.events("small"))
+    again = replace(job, phase=Phase.RUNNING)
+    told = Change(again, (Note(None, Reason.TRAINING, "again"),))
+    stale = replace(job, phase=Phase.PENDING)
+    database = Database(store_url)
+
+    def move(before: Job) -> None:
+        with database.writing() as connection:
+            write(connection, job, Change(replace(job, val_accuracy=0.9)), 111.0)
+            write(connection, before, told, 111.0)
+
+    for before, problem in ((job, "Succeeded to Running"), (stale, "not Pending any more")):
+        with pytest.raises(AssertionError, match=problem):
+            move(before)
+    database.close()
+    assert store.job(1) == job
+    assert len(store.events("small")) == num_events
 
 
-def test_every_phase_has_its_transitions_and_terminal_ones_have_none() -> None:
-    assert set(TRANSITIONS) == set(Phase)
-    terminal = {phase for phase in Phase if phase.terminal}
-    assert terminal == {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED}
-
-
-def test_a_second_controller_is_refused_until_the_lease_has_run_out(store: Store) -> None:
+def test_no_member_is_on_two_slots(store: Store) -> None:
     submit(store, new_job("a"))
-    first = store.acquire("small", "host:1", 100.0, ttl_s=30)
-    with pytest.raises(CohortBusy, match=r"host:1.*runs out in 20 s"):
-        store.acquire("small", "host:2", 110.0, ttl_s=30)
-    first.renew(120.0)
-    with pytest.raises(CohortBusy):
-        store.acquire("small", "host:2", 140.0, ttl_s=30)
-    second = store.acquire("small", "host:2", 151.0, ttl_s=30)
-    with pytest.raises(LeaseLost):
-        first.start(MemberKey(1, 0), "slot-0", "node", 152.0)
-    with pytest.raises(LeaseLost):
-        first.renew(152.0)
-    assert second.start(MemberKey(1, 0), "slot-0", "node", 153.0) == 1
+    ledger = take(store)
+    start(ledger, KEY)
+    with pytest.raises(AssertionError, match="on a slot already"):
+        start(ledger, KEY)
 
 
-def test_a_released_or_orphaned_lease_is_free_at_once(store: Store) -> None:
+def test_messages_may_contain_what_no_database_takes(store: Store) -> None:
     submit(store, new_job("a"))
-    store.acquire("small", "host:1", 100.0, ttl_s=30).release()
-    store.acquire("small", "host:2", 101.0, ttl_s=30)
-    store.acquire("small", "host:3", 102.0, 30, is_gone=lambda holder: holder == "host:2")
-    with pytest.raises(CohortBusy):
-        store.acquire("small", "host:4", 103.0, 30, is_gone=lambda holder: holder == "host:2")
+    ledger = take(store)
+    fault = Fault(Reason.ERROR, "cannot read 'caf\udce9\0.png'", Blame.TEAM)
+    ledger.fail(KEY, start(ledger, KEY), fault, Retry(), 105.0)
+    shown = "cannot read 'caf?\ufffd.png'"
+    assert store.job(1).message == store.attempts(1)[0].message == shown
+    assert store.events("small")[-1].message == shown
 
 
 def test_writers_wait_for_each_other(store: Store) -> None:
     """With a deferred BEGIN, threads that read before they write fail as "database is locked"."""
-    ledger = take(store)
-    errors: list[Exception] = []
 
-    def write(thread: int) -> None:
-        try:
-            for number in range(10):
-                submit(store, new_job(f"team-{thread}-{number}"), ledger=ledger)
-        except Exception as error:
-            errors.append(error)
+    def hand_in(thread: int) -> None:
+        for number in range(5):
+            submit(store, new_job(f"team-{thread}-{number}"), new_job("all", seed=thread))
 
-    threads = [threading.Thread(target=write, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert len(store.jobs("small")) == 40
-
-
-def test_the_migrations_lead_to_the_tables(tmp_path: Path, store: Store) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'store.db'}")
-    with engine.connect() as connection:
-        context = alembic.migration.MigrationContext.configure(
-            connection, opts={"version_table": "game_schema_version"}
-        )
-        assert alembic.autogenerate.compare_metadata(context, metadata) == []
-    engine.dispose()
-
-
-def test_opening_an_old_store_again_keeps_what_is_in_it(tmp_path: Path, store: Store) -> None:
-    submit(store, new_job("a"))
-    again = Store(f"sqlite:///{tmp_path / 'store.db'}")
-    assert [job.team for job in again.jobs("small")] == ["a"]
-    again.close()
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["nonsense", "sqlite://", "sqlite:////proc/no/store.db", "postgresql+nodriver://localhost/x"],
-)
-def test_a_store_that_cannot_be_opened_says_what_to_do(url: str) -> None:
-    with pytest.raises(StoreError, match="GAME_STORE"):
-        Store(url)
-
-
-def test_a_password_is_not_repeated_in_an_error() -> None:
-    with pytest.raises(StoreError) as caught:
-        Store("postgresql+nodriver://me:secret@localhost/x")
-    assert "secret" not in str(caught.value)
-
-
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "notes.db"
-    path.write_text("my notes, not a database, and long enough to be read as one" * 20)
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match="not a database"):
-        Store(f"sqlite:///{path}")
-    assert path.read_bytes() == before
-
-
-def test_the_store_is_durable_and_in_write_ahead_mode(tmp_path: Path, store: Store) -> None:
-    submit(store, new_job("a"))
-    with sqlite3.connect(tmp_path / "store.db") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.close()
+    assert at_once(*(partial(hand_in, thread) for thread in range(8))) == []
+    jobs = store.jobs("small")
+    assert sum(job.team != "all" for job in jobs) == 40
+    shared = [job for job in jobs if job.team == "all"]
+    assert [job.revision for job in shared] == list(range(1, len(shared) + 1))
+    assert [job.phase for job in shared[:-1]] == [Phase.SUPERSEDED] * (len(shared) - 1)

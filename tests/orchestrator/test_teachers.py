@@ -16,7 +16,7 @@ from jobs.train import MemberResult
 from orchestrator.backbones import initial_state
 from orchestrator.cohort import TeacherFile
 from orchestrator.errors import Damaged, Refused
-from orchestrator.submission import silent
+from orchestrator.sources import silent
 from orchestrator.teachers import (
     find_teacher,
     keep_teacher,

@@ -1,24 +1,31 @@
 """MLflow as a projection of the store: a real SQLite tracking store, real models, real files."""
 
+from dataclasses import replace
+
 import mlflow.pytorch
 import pytest
 import torch
 
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
+from jobs.plan import MemberPlan
 from jobs.split import split_images
-from jobs.train import EVAL_BATCH
+from jobs.train import EVAL_BATCH, train_member
 from orchestrator.artifacts import Artifacts
+from orchestrator.cohort import Retry
 from orchestrator.errors import NotFound
 from orchestrator.phases import Blame, Reason
 from orchestrator.scorebook import ScoreBook, TeamScore
-from orchestrator.state import MemberKey
-from orchestrator.store import Store
+from orchestrator.state import Fault, MemberKey
+from orchestrator.store import JobResult, Store
 from orchestrator.tracking.client import Experiment
-from orchestrator.tracking.projection import Projection
+from orchestrator.tracking.projection import EPOCHS_A_CALL, Projection
 from orchestrator.tracking.publish import publish
 from tests.orchestrator.cohorts import CLASSES, epoch, new_job, submit
-from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project
+from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project
+
+DIVERGED = Fault(Reason.DIVERGED, "loss is nan", Blame.TEAM)
+GONE = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
 
 
 def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
@@ -43,7 +50,7 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
     assert member.data.tags["slot"] == "slot-0"
     assert (member.info.start_time, member.info.end_time) == (101_000, 110_000)
     for name in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate",
-                 "images_per_second"):  # fmt: skip
+                 "images_per_second", "seconds"):  # fmt: skip
         history = experiment.client.get_metric_history(member.info.run_id, name)
         assert [metric.step for metric in history] == [1, 2], name
     (weights,) = experiment.client.list_artifacts(member.info.run_id, "weights")
@@ -111,7 +118,7 @@ def test_a_further_attempt_adds_to_the_curve_and_does_not_repeat_it(
     ledger.start(key, "slot-0", "node", 101.0)
     ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
     projection.sync()
-    ledger.requeue(key, 1, Reason.SLOT_LOST, "gone", Blame.CLUSTER, 105.0)
+    ledger.fail(key, 1, GONE, Retry(), 105.0)
     ledger.start(key, "slot-1", "node", 106.0)
     ledger.record_epochs([(key, 2, epoch(n), 110.0 + n) for n in (1, 2, 3)])
     projection.sync()
@@ -125,7 +132,7 @@ def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: E
     submit(store, new_job("apes"))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
     ledger.start(key, "slot-0", "node", 101.0)
-    ledger.fail(key, 1, Reason.DIVERGED, "loss is nan", Blame.TEAM, 105.0)
+    ledger.fail(key, 1, DIVERGED, Retry(), 105.0)
     project(experiment, store, artifacts)
     run = named_runs(experiment)["apes"]
     assert run.info.status == "FAILED"
@@ -134,8 +141,58 @@ def test_a_failed_job_says_why(store: Store, artifacts: Artifacts, experiment: E
         "phase": "Failed",
         "reason": "MemberFailed",
         "blame": "team",
-        "message": "member 0: loss is nan",
+        "message": "loss is nan",
     }
+
+
+def test_a_long_training_is_written_in_calls_of_whole_epochs(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    num_epochs = EPOCHS_A_CALL + 2
+    submit(store, new_job("apes", epochs=num_epochs))
+    ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
+    ledger.start(key, "slot-0", "node", 101.0)
+    ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in range(1, num_epochs + 1)])
+    project(experiment, store, artifacts)
+    run_id = named_runs(experiment)["apes/0"].info.run_id
+    history = experiment.client.get_metric_history(run_id, "seconds")
+    assert [metric.step for metric in history] == list(range(1, num_epochs + 1))
+
+
+def test_a_degraded_job_says_so_and_shows_the_members_that_count(
+    store: Store, artifacts: Artifacts, experiment: Experiment, images: LabelledImages
+) -> None:
+    plans = tuple(MemberPlan(data=DATA, epochs=1, seed=seed) for seed in range(3))
+    submit(store, replace(new_job("apes", 3, 1, min_members=2), plans=plans))
+    ledger = store.acquire("small", "test", 100.0, 1e9)
+    for index, plan in enumerate(plans):
+        key = MemberKey(1, index)
+        ledger.start(key, "slot-0", "node", 101.0)
+        if index == 1:
+            ledger.fail(key, 1, DIVERGED, Retry(), 105.0)
+            continue
+        result = train_member(plan, images, lambda _epoch: None)
+        trained = artifacts.save(store.job(1), index, result.weights, result.val_probs)
+        ledger.succeed(key, 1, trained, 110.0)
+    ledger.finish(1, JobResult(0.5), 111.0)
+    project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    job = runs["apes"]
+    assert job.info.status == "FINISHED"
+    assert job.data.tags["reason"] == "Degraded"
+    assert job.data.tags["message"] == "2 of 3 members; lost member 1: loss is nan"
+    assert (job.data.metrics["num_members"], job.data.metrics["num_members_trained"]) == (3, 2)
+    note = job.data.tags["mlflow.note.content"]
+    assert "**Degraded**: 2 of 3 members; lost member 1: loss is nan" in note
+    assert runs["apes/1"].info.status == "FAILED"
+    with_weights = [
+        name
+        for name, run in runs.items()
+        if experiment.client.list_artifacts(run.info.run_id, "weights")
+    ]
+    assert sorted(with_weights) == ["apes/0", "apes/2"]
+    model = mlflow.pytorch.load_model(f"runs:/{job.info.run_id}/model")
+    assert model(torch.zeros(2, 3, SIDE, SIDE)).shape == (2, len(CLASSES))
 
 
 def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(

@@ -1,0 +1,98 @@
+"""Checkpoints: a member's state after its last whole epoch, in a file.
+
+In: a path, a `MemberPlan` and its `TrainingState`. Out: the file, or the state as the file has it.
+`jobs.train` resumes before its first epoch and saves after every one; whoever has the member's
+result removes the file.
+
+The file is a line with the format and the SHA-256 of all that follows, a line of JSON (the plan,
+who computed, plain values), and the tensors as safetensors: reading it executes nothing. It is
+written whole or not at all and synced, so that it outlives a power cut; with 64 px images that
+takes 3 ms of the base network's epoch of 0.7 s, and 9 ms of 4 s with a turbo block (2.5 MB; one
+core, local disk, 2026-11-23).
+"""
+
+import hashlib
+import json
+import platform
+import re
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from jobs.atomic import atomic_file, remove_leftovers
+from jobs.errors import CheckpointError
+from jobs.plan import MemberPlan
+from jobs.training_state import TrainingState
+
+# One more with every change to this package that changes the file, or a bit of a training: the rest
+# of a training must not be computed otherwise than its beginning.
+FORMAT = 1
+FIRST_LINE = re.compile(rb"member checkpoint (\d{1,9}) sha256 ([0-9a-f]{64})")
+
+
+def save_checkpoint(path: Path, plan: MemberPlan, state: TrainingState) -> None:
+    """Write the state of a member between two epochs; missing folders are made.
+
+    Raises:
+        CheckpointError: the system refuses, as on a full disk; an earlier checkpoint is intact.
+    """
+    about = {"plan": plan.model_dump(), "made_by": _maker(plan), "values": state.values()}
+    content = json.dumps(about).encode() + b"\n" + safetensors.torch.save(state.tensors())
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with atomic_file(path) as file:
+            file.write(f"member checkpoint {FORMAT} sha256 {digest}\n".encode())
+            file.write(content)
+    except OSError as error:
+        raise CheckpointError(str(path), error.strerror or type(error).__name__) from error
+
+
+def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
+    """Bring a state at its start to where the file's is; leave it where the file cannot be used.
+
+    Usable is an undamaged file of this very plan, made by the same versions on the same kind of
+    processor. What a writer killed half-way left beside the file is removed.
+
+    Returns:
+        What happened, in words; None where there is no file.
+    """
+    remove_leftovers(path)
+    try:
+        first, _, content = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"the checkpoint cannot be read ({error.strerror}): starting anew"
+    head = FIRST_LINE.fullmatch(first)
+    if head is None:
+        return "the checkpoint is damaged: starting anew"
+    if int(head[1]) != FORMAT:
+        return f"the checkpoint has format {int(head[1])}, this is {FORMAT}: starting anew"
+    if hashlib.sha256(content).hexdigest().encode() != head[2]:
+        return "the checkpoint is damaged: starting anew"
+    try:
+        line, _, tensors = content.partition(b"\n")
+        about = json.loads(line)
+        if about["made_by"] != _maker(plan):
+            return (
+                f"the checkpoint is of another version, {about['made_by']}; "
+                f"this is {_maker(plan)}: starting anew"
+            )
+        if about["plan"] != json.loads(json.dumps(plan.model_dump())):
+            return "the checkpoint is of another plan: starting anew"
+        state.restore(safetensors.torch.load(tensors), about["values"])
+    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError):
+        return "the checkpoint does not fit the plan's network: starting anew"
+    return f"resumed after epoch {len(state.history)} from the checkpoint"
+
+
+def _maker(plan: MemberPlan) -> str:
+    """Name what a plan's bits depend on beside the plan: versions and instruction set."""
+    if plan.device == "cuda":
+        processor = torch.cuda.get_device_name()
+    else:
+        processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"torch {torch.__version__}, numpy {np.__version__}, {processor}"

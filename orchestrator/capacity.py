@@ -1,0 +1,91 @@
+"""Whether a member can ever run on a cluster: what it asks for, held against the largest node.
+
+In: a plan, a cohort's resources and a `Machine`. Out: None, or a sentence that names the resource.
+Pure. Ray would retry what fits nowhere for ever, so it must be refused before it is queued. Next on
+the path: `gamectl plan` and `gamectl submit` refuse with the sentence.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.plan import MemberPlan
+from orchestrator.cohort import Resources
+from orchestrator.costs import asks_teacher, image_bytes, memory_bytes
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+TINY = 1e-9
+"""So that the rounding of sums of fractions refuses nothing."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a node has in all, busy or free."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+
+def fits(
+    plan: MemberPlan, num_training_images: int, resources: Resources, machine: Machine
+) -> str | None:
+    """None if the machine, a cluster's largest node, can run the member; otherwise why it can't.
+
+    The sentence tells what is asked, what there is, and what to lower. Memory counts the slot and
+    the training images, which the node holds once.
+    """
+    lacks: list[str] = []
+    for name, asked, has in (
+        ("CPUs", resources.cpus, machine.cpus),
+        ("GPUs", resources.gpus, machine.gpus),
+    ):
+        if asked > has + TINY:
+            lacks.append(
+                f"a member asks for {asked:g} {name} and the largest node has {has:g}: lower "
+                f"resources.{name.lower()} in the cohort's file, or join a larger cluster"
+            )
+    images = image_bytes(plan.data.image_size_px, num_training_images)
+    asked_bytes = memory_bytes(plan, num_training_images) + images
+    if asked_bytes > machine.memory_bytes:
+        lacks.append(
+            f"a member needs about {human_bytes(asked_bytes)} of memory, with the images, and the "
+            f"largest node has {human_bytes(machine.memory_bytes)}: lower {_to_lower(plan)}"
+        )
+    return "; ".join(lacks) or None
+
+
+def num_slots(resources: Resources, machine: Machine) -> int:
+    """How many members a machine trains at the same time, by its CPUs and GPUs."""
+    asked = ((machine.cpus, resources.cpus), (machine.gpus, resources.gpus))
+    return min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
+
+
+def this_machine(cpus: int | None, resources: Resources) -> Machine:
+    """What this machine has; `cpus` count instead of its own."""
+    gpus = 0
+    if resources.gpus > 0:
+        import torch  # a second that only members with GPUs should wait for
+
+        gpus = torch.cuda.device_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # not in a container, or one without a limit: "max"
+        memory = min(memory, int(CGROUP_LIMIT.read_text()))
+    return Machine(float(cpus or os.cpu_count() or 1), float(gpus), memory)
+
+
+def human_bytes(num_bytes: float) -> str:
+    """Memory for people: 740 MiB, 1.9 GiB."""
+    mib = num_bytes / (1 << 20)
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
+def _to_lower(plan: MemberPlan) -> str:
+    """The settings of a plan that its memory grows with, the cheapest to give up first."""
+    settings = [f"batchSize (now {plan.batch_size})"]
+    settings.append(f"the image size (now {plan.data.image_size_px} px)")
+    if asks_teacher(plan):
+        settings.append("the teacher's size")
+    return " or ".join([", ".join(settings[:-1]), settings[-1]])

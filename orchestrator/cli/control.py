@@ -1,0 +1,276 @@
+"""`gamectl cancel`, `suspend`, `resume`, `retry` and `priority`: wishes for jobs of a cohort.
+
+In: teams. Out: desired state, written without a lease; a controller at work takes it up within two
+seconds. Each team gets a line that says what has changed, or that it was so already. What `resume`
+and `retry` leave to do is run where no controller is at work. Next on the path: `attend`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import click
+
+from orchestrator import attend, console
+from orchestrator.cli.common import (
+    check_cpus,
+    cohort_option,
+    cpus_option,
+    detach_option,
+    open_store,
+    pick_cohort,
+    print_next,
+)
+from orchestrator.errors import NotFound, Refused
+from orchestrator.lookup import controller_of
+from orchestrator.phases import Phase
+from orchestrator.settings import Settings
+from orchestrator.state import Job, newest_revisions
+from orchestrator.store import Store
+from orchestrator.store.values import Altered
+
+LARGEST_PRIORITY = 10_000
+
+Wish = Callable[[str, str, float], Altered]
+"""From cohort, team and time to what became of the team's newest job."""
+
+teams_argument = click.argument("teams", metavar="TEAM...", nargs=-1)
+
+
+@click.command(
+    "cancel",
+    epilog="""\b
+    Example:
+      gamectl cancel howling-pixels --cohort demo""",
+)
+@click.argument("teams", metavar="TEAM...", nargs=-1, required=True)
+@cohort_option
+def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
+    """End teams' jobs before they are through.
+
+    Members that train stop at their next batch; their last whole epoch is kept, so that
+    `gamectl retry` goes on from there.
+    """
+    with open_store(Settings()) as store:
+        name = pick_cohort(store, cohort).name
+        ok = _fulfil(name, teams, store.cancel, lambda it: _cancelled(it, _at_work(store, name)))
+    _exit(ok)
+
+
+@click.command(
+    "suspend",
+    epilog="""\b
+    Example:
+      gamectl suspend howling-pixels --cohort demo
+      gamectl suspend --all""",
+)
+@teams_argument
+@click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
+@cohort_option
+def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
+    """Hold teams' jobs back until they are resumed.
+
+    Members that train stop at their next batch; `gamectl resume` lets them go on from their last
+    whole epoch.
+    """
+    _check_named(teams, all_teams, "--all")
+    with open_store(Settings()) as store:
+        name = pick_cohort(store, cohort).name
+        if all_teams:
+            teams = _teams(store, name, lambda job: not job.phase.terminal)
+            if not teams:
+                console.print_note(f"cohort {name}: every job is over, so there is none to suspend")
+        ok = _fulfil(name, teams, store.suspend, lambda it: _suspended(it, _at_work(store, name)))
+    _exit(ok)
+
+
+@click.command(
+    "resume",
+    epilog="""\b
+    Example:
+      gamectl resume
+      gamectl resume howling-pixels --cohort demo
+      gamectl resume --all --detach""",
+)
+@teams_argument
+@click.option("--all", "all_teams", is_flag=True, help="All jobs that are suspended.")
+@cohort_option
+@cpus_option
+@detach_option
+def resume(
+    teams: tuple[str, ...], all_teams: bool, cohort: str | None, cpus: int | None, detach: bool
+) -> None:
+    """Let suspended jobs go on; without a TEAM, go on with the cohort.
+
+    Without TEAM and --all no suspension is lifted: it runs what is left to do after Ctrl-C, a crash
+    or a restart of the machine. Where a controller is at work already, the command returns at once.
+    """
+    if teams and all_teams:
+        raise click.UsageError("name teams, or pass --all")
+    settings = Settings()
+    check_cpus(cpus, settings)
+    with open_store(settings) as store:
+        name = pick_cohort(store, cohort).name
+        if all_teams:
+            teams = _teams(store, name, lambda job: job.suspended and not job.phase.terminal)
+            if not teams:
+                console.print_note(f"cohort {name}: no job is suspended")
+        ok = _fulfil(name, teams, store.resume, _resumed)
+        _go_on(name, store, settings, cpus, detach)
+    _exit(ok)
+
+
+@click.command(
+    "retry",
+    epilog="""\b
+    Example:
+      gamectl retry howling-pixels --cohort demo
+      gamectl retry --failed --detach""",
+)
+@teams_argument
+@click.option("--failed", is_flag=True, help="All jobs that failed.")
+@cohort_option
+@cpus_option
+@detach_option
+def retry(
+    teams: tuple[str, ...], failed: bool, cohort: str | None, cpus: int | None, detach: bool
+) -> None:
+    """Queue jobs again that failed or were cancelled.
+
+    Members that were trained stay so, the others go on from their last whole epoch; failures so far
+    are forgotten. Where a controller is at work already, the command returns at once.
+    """
+    _check_named(teams, failed, "--failed")
+    settings = Settings()
+    check_cpus(cpus, settings)
+    with open_store(settings) as store:
+        name = pick_cohort(store, cohort).name
+        if failed:
+            teams = _teams(store, name, lambda job: job.phase is Phase.FAILED)
+            if not teams:
+                console.print_note(f"cohort {name}: no job has failed")
+                return
+        ok = _fulfil(name, teams, store.retry, _retried)
+        if attend.is_left(store.jobs(name)):
+            _go_on(name, store, settings, cpus, detach)
+    _exit(ok)
+
+
+@click.command(
+    "priority",
+    epilog="""\b
+    Example:
+      gamectl priority howling-pixels 200 --cohort demo""",
+)
+@click.argument("team")
+@click.argument("number", metavar="N", type=click.IntRange(1, LARGEST_PRIORITY))
+@cohort_option
+def priority(team: str, number: int, cohort: str | None) -> None:
+    """Give a team's job another weight in the queue, 1 to 10000; 100 is the default.
+
+    Twice the number is twice the share of the slots; members that train are left alone.
+    """
+
+    def prioritize(name: str, of_team: str, at: float) -> Altered:
+        return store.prioritize(name, of_team, at, number)
+
+    with open_store(Settings()) as store:
+        ok = _fulfil(pick_cohort(store, cohort).name, [team], prioritize, _prioritized)
+    _exit(ok)
+
+
+def _fulfil(
+    cohort: str, teams: Sequence[str], wish: Wish, in_words: Callable[[Altered], str]
+) -> bool:
+    """Writes a wish for each team and says what came of it; raises `SystemExit` where none can be.
+
+    Returns whether all were fulfilled.
+    """
+    num_refused = 0
+    for team in dict.fromkeys(teams):
+        try:
+            altered = wish(cohort, team, time.time())
+        except (NotFound, Refused) as error:
+            console.print_error(str(error))
+            num_refused += 1
+        else:
+            console.print_line(f"{team}: {in_words(altered)}")
+    if teams and num_refused == len(set(teams)):
+        raise SystemExit(1)
+    return num_refused == 0
+
+
+def _go_on(name: str, store: Store, settings: Settings, cpus: int | None, detach: bool) -> None:
+    """Sees to it that what is left to do is run by somebody."""
+    if detach:
+        attend.detach(name, store, settings, cpus)
+        return
+    holder = controller_of(store, name, time.time())
+    if holder is not None:
+        console.print_note(
+            f"cohort {name}: controller {holder} is at work; "
+            f"watch with: gamectl get jobs --watch --cohort {name}"
+        )
+        return
+    if not attend.is_left(store.jobs(name)):
+        console.print_note(f"cohort {name}: nothing is left to run")
+    # Also then: MLflow may lack what was written while it was away.
+    print_next(name, attend.attend(name, store, settings, cpus))
+
+
+def _teams(store: Store, cohort: str, wanted: Callable[[Job], bool]) -> tuple[str, ...]:
+    return tuple(job.team for job in newest_revisions(store.jobs(cohort)) if wanted(job))
+
+
+def _at_work(store: Store, cohort: str) -> bool:
+    return controller_of(store, cohort, time.time()) is not None
+
+
+def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:
+    if bool(teams) == flag:
+        raise click.UsageError(f"name teams, or pass {option}")
+
+
+def _exit(ok: bool) -> None:
+    if not ok:
+        raise SystemExit(1)
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def _cancelled(altered: Altered, at_work: bool) -> str:
+    if altered.after == altered.before:
+        return "was cancelled already"
+    return f"cancelled{_stopping(altered.after, at_work)}"
+
+
+def _suspended(altered: Altered, at_work: bool) -> str:
+    if altered.after == altered.before:
+        return "is suspended already"
+    return f"suspended{_stopping(altered.after, at_work)}"
+
+
+def _stopping(job: Job, at_work: bool) -> str:
+    """How many members are still to stop; without a controller none trains, whatever is written."""
+    number = sum(member.phase is Phase.RUNNING for member in job.members) if at_work else 0
+    if number == 0:
+        return ""
+    return f"; {'1 member stops' if number == 1 else f'{number} members stop'} at the next batch"
+
+
+def _resumed(altered: Altered) -> str:
+    if altered.after == altered.before:
+        return "is not suspended"
+    return "resumed; queued again" if altered.after.phase is Phase.PENDING else "resumed"
+
+
+def _retried(altered: Altered) -> str:
+    trained, number = altered.after.members_trained, len(altered.after.members)
+    kept = f"; {trained} of {number} members are trained already" if trained else ""
+    return f"queued again{kept}"
+
+
+def _prioritized(altered: Altered) -> str:
+    if altered.after == altered.before:
+        return f"has priority {altered.after.priority} already"
+    return f"priority {altered.after.priority} (was {altered.before.priority})"

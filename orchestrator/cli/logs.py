@@ -1,0 +1,123 @@
+"""`gamectl logs`: what a member wrote while it trained.
+
+In: the store, which knows the attempts, and the log files among the artifacts. Out: the file's
+lines on stdout, with everything escaped that a terminal would act on. `orchestrator.follow` reads a
+log that is still being written.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+import click
+
+from orchestrator import console
+from orchestrator.artifacts import Artifacts
+from orchestrator.cli.common import cohort_option, open_store, pick_cohort
+from orchestrator.errors import NotFound
+from orchestrator.follow import MemberTail, Tail
+from orchestrator.lookup import Lookup, find_job, look_up
+from orchestrator.phases import Phase
+from orchestrator.settings import Settings
+from orchestrator.state import Job
+from orchestrator.store import Store
+
+POLL_S = 0.5
+
+
+@click.command(
+    "logs",
+    epilog="""\b
+    Example:
+      gamectl logs howling-pixels
+      gamectl logs howling-pixels --member 2 --attempt 1
+      gamectl logs howling-pixels --follow""",
+)
+@click.argument("team")
+@click.option("--member", type=click.IntRange(min=0), help="Of an ensemble; 0 by default.")
+@click.option("--attempt", type=click.IntRange(min=1), help="The newest by default.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the training has ended.")
+@cohort_option
+def command(
+    team: str, member: int | None, attempt: int | None, follow: bool, cohort: str | None
+) -> None:
+    """Show what a team's members wrote while they trained.
+
+    With --follow and without --member, all members of an ensemble are shown, each line with the
+    member that wrote it. Followed is the newest attempt, and then the next ones; Ctrl-C ends it.
+    """
+    settings = Settings()
+    artifacts = Artifacts(settings.artifacts)
+    with open_store(settings) as store:
+        name = pick_cohort(store, cohort).name
+        seen = look_up(store, name, time.time())
+        job = find_job(seen.jobs, name, team)
+        if member is not None and member >= len(job.members):
+            raise NotFound(f"team {team!r} has no member {member}; there {_indices(job)}")
+        if follow:
+            chosen = range(len(job.members)) if member is None else [member]
+            tails = [MemberTail(artifacts, index, attempt) for index in chosen]
+            with contextlib.suppress(KeyboardInterrupt):
+                _follow(store, seen, job, tails)
+            return
+    if member is None and len(job.members) > 1:
+        console.print_note(f"member 0 of {len(job.members)}; --member shows another")
+    _show(artifacts, seen, job, member or 0, attempt)
+
+
+def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int | None) -> None:
+    member = job.members[index]
+    if member.attempt == 0:
+        raise NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
+    number = attempt or member.attempt
+    if number > member.attempt:
+        there = "is only 1" if member.attempt == 1 else f"are 1 to {member.attempt}"
+        raise NotFound(f"{_who(job, index)} has no attempt {number}; there {there}")
+    path = artifacts.log_path(job, index, number)
+    try:
+        for line in Tail(path).lines(ended=True):
+            console.print_text(line)
+    except FileNotFoundError:
+        if number == member.attempt and member.phase is Phase.RUNNING:
+            console.print_note(f"{_who(job, index)} has written nothing yet; --follow waits for it")
+            return
+        raise NotFound(
+            f"the log of attempt {number} of {_who(job, index)} is gone: {path}"
+        ) from None
+
+
+def _follow(store: Store, seen: Lookup, job: Job, tails: Sequence[MemberTail]) -> None:
+    """Prints what is new until there is nothing more to come."""
+    for tail in tails:
+        if job.members[tail.index].attempt == 0 and not job.members[tail.index].phase.terminal:
+            why = _why_none(seen, job, tail.index)
+            console.print_note(f"{_who(job, tail.index)} has no log yet: {why}")
+    while True:
+        for tail in tails:
+            prefix = f"member {tail.index} | " if len(tails) > 1 else ""
+            for line in tail.lines(job):
+                console.print_text(prefix + line)
+        if all(tail.done(job) for tail in tails):
+            return
+        time.sleep(POLL_S)
+        job = store.job(job.id)
+
+
+def _why_none(seen: Lookup, job: Job, index: int) -> str:
+    """Why a member was never started."""
+    member = job.members[index]
+    if member.phase.terminal:
+        return f"it never started, and is {member.phase}"
+    if job.suspended:
+        return "the job is suspended"
+    place = seen.outlook.positions.get(job.id)
+    waits = f"it waits, position {place}" if place else "it waits for a slot"
+    return waits if seen.controller else f"{waits}, and no controller is at work"
+
+
+def _who(job: Job, index: int) -> str:
+    return f"member {index} of team {job.team!r}" if len(job.members) > 1 else f"team {job.team!r}"
+
+
+def _indices(job: Job) -> str:
+    return f"are 0 to {len(job.members) - 1}" if len(job.members) > 1 else "is only 0"

@@ -1,0 +1,223 @@
+"""`gamectl plan`: what a cohort would take, predicted before anything is submitted.
+
+In: the paths that `gamectl submit` would be given. Out: a table of slot-minutes, finish times and
+memory by team, with totals, or JSON; nothing is written, decoded or sent anywhere. Next: `gamectl
+submit`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
+from jobs.images import scan
+from orchestrator import console
+from orchestrator.admission import data_problems
+from orchestrator.capacity import Machine, human_bytes, this_machine
+from orchestrator.cli.common import open_store, output_option
+from orchestrator.cohort import Resources
+from orchestrator.combinations import LocatedProblem
+from orchestrator.errors import Refused
+from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
+from orchestrator.planning import CohortPlan, Misfit, plan_cohort
+from orchestrator.settings import Settings
+from orchestrator.sources import DRAWN, source_of
+from orchestrator.speeds import Speeds, factor_here
+from orchestrator.state import Member
+
+MINUTE_S = 60
+
+Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
+"""A file and all that is wrong with it."""
+
+
+@click.command(
+    "plan",
+    epilog="""\b
+    Example:
+      gamectl plan loadouts/demo
+      gamectl plan loadouts/demo --cpus 8 -o json""",
+)
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+)
+@click.option(
+    "--cpus", type=click.IntRange(min=1), help="CPUs to plan for; those of this machine by default."
+)
+@output_option
+@click.pass_context
+def command(
+    ctx: click.Context, paths: tuple[Path, ...], data: Path | None, cpus: int | None, output: str
+) -> None:
+    """Predict a cohort's slot-minutes, finish and memory; nothing is submitted.
+
+    The figures are for this machine and for all loadouts that would be admitted. Speeds come from
+    members that were trained before; where there is none, a short benchmark measures this machine.
+    The exit code is 1 if a loadout is refused or could never run.
+    """
+    settings = Settings()
+    reading = read_paths(paths, other_data=data is not None)
+    cohort = reading.cohort
+    if any(Path(file.path) == reading.cohort_path and not file.ok for file in reading.files):
+        _print_refused([(file, file.problems) for file in reading.files], console.print_note)
+        raise Refused("the cohort's file is refused, so nothing can be planned; correct it")
+    classes, num_images = _size_of_data(source_of(reading, data))
+    admitted, refused = _admitted(reading, classes)
+    machine = this_machine(cpus, cohort.spec.resources)
+    speeds = _speeds(settings) if admitted else Speeds()
+    plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds)
+    refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
+    if output == "json":
+        console.print_json(_as_json(plan, refused, machine, time.time()))
+    else:
+        _print_refused(refused, console.print_line)
+        if plan.jobs:
+            _print_plan(plan, machine, cohort.spec.resources, time.time())
+    if settings.ray_address is not None:
+        console.print_note(
+            "these figures are for this machine; RAY_ADDRESS names a cluster, which may have more"
+        )
+    if reading.cohort_path is None:
+        console.print_note("planned under the default rules: no cohort.yaml beside it")
+    ctx.exit(1 if refused else 0)
+
+
+def _size_of_data(source: str) -> tuple[tuple[str, ...], int]:
+    """The classes of a source, and how many training images it holds."""
+    if source == DRAWN:
+        return tuple(CLASS_NAMES), sum(TRAINING_COUNTS)
+    folder = scan(Path(source))
+    return folder.classes, len(folder.training)
+
+
+def _admitted(reading: Reading, classes: Sequence[str]) -> tuple[list[LoadoutFile], list[Refusal]]:
+    """The loadouts that can be planned, and all other files with what is wrong with them."""
+    admitted: list[LoadoutFile] = []
+    refused: list[Refusal] = []
+    for file in reading.files:
+        problems = file.problems
+        if file.ok and file.loadout is not None:
+            problems = located(file, data_problems(file.loadout, classes))
+            if not problems:
+                admitted.append(file)
+        if problems:
+            refused.append((file, problems))
+    return admitted, refused
+
+
+def _misfit_problems(misfit: Misfit) -> tuple[Problem, ...]:
+    return located(misfit.file, [LocatedProblem(("spec",), "does-not-fit", misfit.reason)])
+
+
+def _speeds(settings: Settings) -> Speeds:
+    """Measured speeds if any member was trained before, or else this machine's; says which."""
+    measured: tuple[Member, ...] = ()
+    if settings.store is not None or (settings.store_file and settings.store_file.exists()):
+        with open_store(settings) as store:
+            measured = store.measured()
+    speeds = Speeds.of(measured)
+    if speeds.measured:
+        members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
+        console.print_note(f"speeds: as measured on {members} trained before")
+        return speeds
+    factor = factor_here()
+    console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
+    return Speeds(machine=factor)
+
+
+def _print_refused(refused: Sequence[Refusal], print_line: Callable[[str], None]) -> None:
+    for _file, problems in sorted(refused, key=lambda refusal: refusal[0].path):
+        for problem in problems:
+            print_line(str(problem))
+
+
+def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: float) -> None:
+    console.print_table(
+        ["team", "members", "slot-min", "finish (min)", "memory/slot"],
+        [
+            [
+                job.team,
+                len(job.members),
+                _minutes(job.slot_seconds),
+                _minutes(job.finish_s),
+                human_bytes(job.memory_bytes),
+            ]
+            for job in plan.jobs
+        ],
+        right=["members", "slot-min", "finish (min)", "memory/slot"],
+    )
+    gpus = f" and {resources.gpus:g} GPU" if resources.gpus else ""
+    ends_at = time.strftime("%H:%M", time.localtime(now + plan.finish_s))
+    scarce = "" if plan.memory_bytes <= machine.memory_bytes else "; too much: lower --cpus"
+    console.print_line(f"slots: {plan.num_slots}, each with {resources.cpus:g} CPU{gpus}")
+    console.print_line(
+        f"cohort: {len(plan.jobs)} jobs, {plan.num_members} members, "
+        f"{_minutes(plan.slot_seconds)} slot-minutes"
+    )
+    console.print_line(f"finish: after {_minutes(plan.finish_s)} min, at {ends_at} if begun now")
+    console.print_line(
+        f"memory: {human_bytes(plan.memory_bytes)} at the peak, of "
+        f"{human_bytes(machine.memory_bytes)}{scarce}"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / MINUTE_S:.1f}"
+
+
+def _as_json(
+    plan: CohortPlan, refused: Sequence[Refusal], machine: Machine, now: float
+) -> dict[str, Any]:
+    """The plan for programs: minutes, bytes, and times in seconds since 1970."""
+    return {
+        "slots": plan.num_slots,
+        "slot_minutes": plan.slot_seconds / MINUTE_S,
+        "finish_minutes": plan.finish_s / MINUTE_S,
+        "finish_at": now + plan.finish_s,
+        "memory_bytes": plan.memory_bytes,
+        "machine": asdict(machine),
+        "jobs": [
+            {
+                "path": job.path,
+                "team": job.team,
+                "slot_minutes": job.slot_seconds / MINUTE_S,
+                "finish_minutes": job.finish_s / MINUTE_S,
+                "memory_bytes": job.memory_bytes,
+                "members": [
+                    {
+                        "index": member.index,
+                        "kind": member.kind,
+                        "slot_minutes": member.seconds / MINUTE_S,
+                        "memory_bytes": member.memory_bytes,
+                    }
+                    for member in job.members
+                ],
+            }
+            for job in plan.jobs
+        ],
+        "refused": [
+            {
+                "path": file.path,
+                "team": file.team,
+                "problems": [
+                    {
+                        "line": problem.line,
+                        "column": problem.column,
+                        "code": problem.code,
+                        "message": problem.message,
+                    }
+                    for problem in problems
+                ],
+            }
+            for file, problems in refused
+        ],
+    }

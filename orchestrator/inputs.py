@@ -1,0 +1,73 @@
+"""What members train on, fetched when the first of them needs it: images, and their teachers.
+
+In: a cohort in the store, and plans. Out: decoded images and teachings; they come from the caches
+that `gamectl submit` filled, and are made again where those are gone. Loadouts may be handed in
+while the cohort runs, with images of other sizes and with other teachers, so nothing is fetched
+beforehand. Next on the path: `slots`, and `finish` for the truth about validation images.
+"""
+
+from jobs.images import LabelledImages
+from jobs.plan import DataPlan, MemberPlan
+from jobs.teacher import Teaching
+from orchestrator.cohort import Cohort
+from orchestrator.errors import Damaged
+from orchestrator.settings import Settings
+from orchestrator.sources import ProgressBar, decode_source, silent
+from orchestrator.store import Store
+from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
+
+
+class Inputs:
+    """The inputs of one cohort's members. Not shared between threads."""
+
+    def __init__(
+        self, cohort: str, store: Store, settings: Settings, progress: ProgressBar = silent
+    ) -> None:
+        self._cohort = cohort
+        self._store = store
+        self._settings = settings
+        self._progress = progress
+        self._images: dict[tuple[str, int], LabelledImages] = {}
+        self._teachings: dict[TeachingKey, Teaching] = {}
+
+    def images(self, plan: DataPlan) -> LabelledImages:
+        """The training images that a plan names.
+
+        Raises `jobs.errors.DataError` where they can't be read, and `Damaged` where they are no
+        longer those that the cohort was submitted with.
+        """
+        key = (plan.fingerprint, plan.image_size_px)
+        if key not in self._images:
+            self._images[key] = self._decoded(plan)
+        return self._images[key]
+
+    def teaching(self, plan: MemberPlan) -> Teaching | None:
+        """What a member is given of its teacher, or None where it has none.
+
+        Raises `Damaged` where the teacher's weights are gone or changed.
+        """
+        key = teaching_key(plan)
+        if key is None:
+            return None
+        if key not in self._teachings:
+            self._teachings |= teachings(
+                [plan],
+                {plan.data.image_size_px: self.images(plan.data)},
+                TeacherWeights(self._settings.artifacts),
+                self._settings.teacher_logits,
+                self._progress,
+            )
+        return self._teachings[key]
+
+    def _decoded(self, plan: DataPlan) -> LabelledImages:
+        record = self._store.cohort(self._cohort)
+        rules = Cohort.model_validate(record.spec)
+        source, size_px = record.data.source, plan.image_size_px
+        skip_broken = rules.spec.data.skip_broken_images
+        decoded = decode_source(source, [size_px], skip_broken, self._settings, self._progress)
+        if decoded.folder.fingerprint != plan.fingerprint:
+            raise Damaged(
+                f"the training images in {source} are not those that cohort {self._cohort!r} was "
+                "submitted with; put them back, or submit the cohort again"
+            )
+        return decoded.training(size_px)

@@ -1,0 +1,200 @@
+"""What each happening does to a job: pure functions from a job to the changed job.
+
+In: a `Job` as the store has it and what happened: a member started, was trained, failed or was
+stopped; what the organizer and the teams want is in `wishes`. Out: a `Change`, the job afterwards
+with the events to tell of it. Nothing here reads a clock or writes anything, so that the store, the
+simulation and the tests share one behaviour. Next on the path: `store` writes changes, checking
+`phases.TRANSITIONS`.
+"""
+
+from dataclasses import replace
+
+from orchestrator.cohort import Retry
+from orchestrator.moves import Change, Closed, Note, moved, off_slot, over, settled, with_member
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, Member
+
+FIRST_BACK_OFF_S = 1.0
+LONGEST_BACK_OFF_S = 60.0
+STOPPED = "stopped because its job is over"
+
+
+# --- what slots tell ------------------------------------------------------------------------------
+
+
+def started(job: Job, index: int, slot: str, node: str, now: float) -> Change:
+    """A slot begins with the member's next attempt."""
+    member = job.members[index]
+    number = member.attempt + 1
+    running = replace(
+        moved(member, Phase.RUNNING, Reason.TRAINING), attempt=number, slot=slot, node=node,
+        started_at=now, ended_at=None, not_before=None,
+    )  # fmt: skip
+    after = with_member(job, running)
+    after = replace(
+        after,
+        phase=Phase.RUNNING,
+        reason=Reason.TRAINING,
+        message="",
+        started_at=now if job.started_at is None else job.started_at,
+        active_since=now if job.active_since is None else job.active_since,
+    )
+    note = Note(index, Reason.TRAINING, f"attempt {number} started on {slot}")
+    return Change(after, (note,), opened=index)
+
+
+def trained(job: Job, index: int, now: float) -> Change:
+    """A member came to its last epoch. `finished` ends the job once all members have ended."""
+    member = job.members[index]
+    after = off_slot(job, moved(member, Phase.SUCCEEDED, Reason.COMPLETED), now)
+    note = Note(index, Reason.COMPLETED, f"attempt {member.attempt} trained")
+    return Change(settled(after), (note,), closed=(Closed(index, Reason.COMPLETED),))
+
+
+def failed(job: Job, index: int, fault: Fault, retry: Retry, now: float) -> Change:
+    """An attempt ended without a result: the member waits for the next one, or is lost."""
+    member = _counted(job.members[index], fault)
+    closed = (Closed(index, fault.reason, fault.message, fault.blame),)
+    if job.phase.terminal:
+        note = Note(index, fault.reason, fault.message)
+        return Change(_stopped(job, index, now), (note,), closed=closed)
+    if _again(member, fault, retry):
+        wait_s = back_off_s(member, fault.blame)
+        waits = replace(
+            moved(member, Phase.PENDING, Reason.BACK_OFF, fault.message), not_before=now + wait_s
+        )
+        message = f"{fault.reason}: {fault.message}; queued again in {wait_s:g} s"
+        note = Note(index, Reason.BACK_OFF, message, warning=True)
+        return Change(settled(off_slot(job, waits, now)), (note,), closed=closed)
+    lost = moved(member, Phase.FAILED, fault.reason, fault.message, fault.blame)
+    after = off_slot(job, lost, now)
+    notes = (Note(index, fault.reason, fault.message, warning=True),)
+    num_left = sum(m.phase is not Phase.FAILED for m in after.members)
+    if num_left >= job.min_members:
+        message = f"goes on with {num_left} of {len(job.members)} members; member {index} is lost"
+        goes_on = Note(None, Reason.DEGRADED, message, warning=True)
+        return Change(settled(after), (*notes, goes_on), closed=closed)
+    text = f"{_whose(job, index)}{fault.message}"
+    ended = over(after, Phase.FAILED, Reason.MEMBER_FAILED, text, now, fault.blame)
+    note = Note(None, Reason.MEMBER_FAILED, text, warning=True)
+    return Change(ended, (*notes, note), closed=closed)
+
+
+def halted(job: Job, index: int, now: float) -> Change:
+    """A member was stopped because the controller asked for it."""
+    if job.phase.terminal:
+        reason, message = Reason.JOB_ENDED, STOPPED
+    else:
+        reason = Reason.SUSPENDED if job.suspended else Reason.QUEUED
+        message = "stopped after its last whole epoch"
+    return Change(
+        _stopped(job, index, now),
+        (Note(index, reason, message),),
+        closed=(Closed(index, reason, message),),
+    )
+
+
+def interrupted(job: Job, now: float) -> Change:
+    """The controller ended, and with it the slots: whatever they held waits for the next one."""
+    message = "the controller ended"
+    on_slots = [m.index for m in job.members if m.phase is Phase.RUNNING]
+    after = job
+    for index in on_slots:
+        member = after.members[index]
+        if job.phase.terminal:
+            left = moved(member, Phase.CANCELLED, Reason.JOB_ENDED)
+        else:
+            left = moved(member, Phase.PENDING, Reason.INTERRUPTED, message)
+        after = off_slot(after, left, now)
+    waiting = any(not m.phase.terminal for m in after.members)
+    if after.phase is Phase.RUNNING and waiting:
+        after = replace(after, phase=Phase.PENDING, reason=Reason.INTERRUPTED, message=message)
+    # A job that had nothing on a slot just then has an event all the same: it changed its phase.
+    told: list[int | None] = [*on_slots] or ([None] if after.phase is not job.phase else [])
+    return Change(
+        settled(after),
+        tuple(Note(index, Reason.INTERRUPTED, message, warning=True) for index in told),
+        closed=tuple(Closed(index, Reason.INTERRUPTED, message) for index in on_slots),
+    )
+
+
+# --- what the controller finds --------------------------------------------------------------------
+
+
+def ready_to_finish(job: Job) -> bool:
+    """Whether all that is left to do is to combine the members."""
+    return not job.phase.terminal and all(m.phase.terminal for m in job.members)
+
+
+def finished(job: Job, val_accuracy: float, val_accuracy_refit: float | None, now: float) -> Change:
+    """The members that were trained are combined."""
+    num_trained, num_members = job.members_trained, len(job.members)
+    text = f"validation accuracy {val_accuracy:.1%}"
+    if num_trained < num_members:
+        lost = [f"member {m.index}: {m.message}" for m in job.members if m.phase is Phase.FAILED]
+        message = f"{num_trained} of {num_members} members; lost {'; '.join(lost)}"
+        reason = Reason.DEGRADED
+        note = Note(None, reason, f"{message}; {text}", warning=True)
+    else:
+        message, reason = "", Reason.COMPLETED
+        note = Note(None, reason, f"all members trained, {text}")
+    after = replace(
+        over(job, Phase.SUCCEEDED, reason, message, now),
+        val_accuracy=val_accuracy,
+        val_accuracy_refit=val_accuracy_refit,
+    )
+    return Change(after, (note,))
+
+
+def overdue(job: Job, limit_s: float | None, now: float) -> bool:
+    """Whether a job has run for longer than it may."""
+    if limit_s is None or job.phase.terminal or job.active_since is None:
+        return False
+    return job.active_seconds_at(now) > limit_s
+
+
+def given_up(job: Job, fault: Fault, now: float) -> Change:
+    """The job as a whole cannot go on: its deadline, no node for it, its results not combined."""
+    after = over(job, Phase.FAILED, fault.reason, fault.message, now, fault.blame)
+    return Change(after, (Note(None, fault.reason, fault.message, warning=True),))
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def back_off_s(member: Member, blame: Blame) -> float:
+    """How long a member waits after a failure that is counted already: 1, 2, 4, ... 60 s."""
+    failures = member.team_failures if blame is Blame.TEAM else member.cluster_failures
+    return float(min(FIRST_BACK_OFF_S * 2 ** (failures - 1), LONGEST_BACK_OFF_S))
+
+
+def _counted(member: Member, fault: Fault) -> Member:
+    """The member with one more failure; the cluster's count anew once it has come further."""
+    if fault.blame is Blame.TEAM:
+        return replace(member, team_failures=member.team_failures + 1)
+    further = member.epoch > member.safe_epoch
+    failures = 1 if further else member.cluster_failures + 1
+    return replace(
+        member, cluster_failures=failures, safe_epoch=max(member.epoch, member.safe_epoch)
+    )
+
+
+def _again(member: Member, fault: Fault, retry: Retry) -> bool:
+    if fault.blame is Blame.TEAM:
+        return member.team_failures <= retry.backoff_limit
+    return member.cluster_failures <= retry.cluster_retries
+
+
+def _stopped(job: Job, index: int, now: float) -> Job:
+    """The job after a member left its slot unfinished, without anybody's fault."""
+    member = job.members[index]
+    if job.phase.terminal:
+        left = moved(member, Phase.CANCELLED, Reason.JOB_ENDED, STOPPED)
+    else:
+        left = moved(member, Phase.PENDING, Reason.QUEUED)
+    return settled(off_slot(job, left, now))
+
+
+def _whose(job: Job, index: int) -> str:
+    """Which member a message is about, where there is more than one."""
+    return f"member {index}: " if len(job.members) > 1 else ""

@@ -1,0 +1,124 @@
+"""The small steps that changes of a job are made of.
+
+In: a job and what is to become of it or of a member. Out: the job afterwards; nothing is checked
+and nothing told. Used by `lifecycle` and `wishes`, which give the steps their meaning.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Job, Member
+
+if TYPE_CHECKING:
+    from dataclasses import replace as replace
+else:
+    Value = TypeVar("Value", Job, Member)
+
+    def replace(value: Value, /, **fields: Any) -> Value:
+        """`dataclasses.replace` in a seventh of the time: no `__init__` sets 25 fields anew."""
+        new = object.__new__(type(value))
+        new.__dict__.update(value.__dict__, **fields)
+        return new
+
+
+@dataclass(frozen=True)
+class Note:
+    """An event to be: about a member, or about the job where `member` is None."""
+
+    member: int | None
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The end of a member's open attempt."""
+
+    member: int
+    reason: Reason
+    message: str = ""
+    blame: Blame | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A job after something happened, and what there is to tell."""
+
+    job: Job
+    notes: tuple[Note, ...] = ()
+    opened: int | None = None
+    """The member that has a new attempt."""
+    closed: tuple[Closed, ...] = ()
+
+
+def moved(
+    member: Member, to: Phase, reason: Reason, message: str = "", blame: Blame | None = None
+) -> Member:
+    """The member in another phase."""
+    return replace(member, phase=to, reason=reason, message=message, blame=blame)
+
+
+def with_member(job: Job, member: Member) -> Job:
+    """The job with this member in its place."""
+    members = (*job.members[: member.index], member, *job.members[member.index + 1 :])
+    return replace(job, members=members)
+
+
+def off_slot(job: Job, member: Member, now: float) -> Job:
+    """The job with this member, which leaves its slot now; the time is put to account."""
+    before = job.members[member.index]
+    assert before.started_at is not None, f"{before.key} is on no slot"
+    after = with_member(job, replace(member, ended_at=now))
+    slot_seconds = job.slot_seconds + max(0.0, now - before.started_at)
+    if any(m.phase is Phase.RUNNING for m in after.members):
+        return replace(after, slot_seconds=slot_seconds)
+    return replace(
+        after,
+        slot_seconds=slot_seconds,
+        active_seconds=job.active_seconds_at(now),
+        active_since=None,
+    )
+
+
+def over(
+    job: Job, to: Phase, reason: Reason, message: str, now: float, blame: Blame | None = None
+) -> Job:
+    """The job at its end. Members that wait end with it; those on slots are stopped by and by."""
+    members = tuple(
+        moved(m, Phase.CANCELLED, Reason.JOB_ENDED) if m.phase is Phase.PENDING else m
+        for m in job.members
+    )
+    return replace(
+        job,
+        phase=to,
+        reason=reason,
+        message=message,
+        blame=blame,
+        ended_at=now,
+        members=members,
+        suspended=False,
+    )
+
+
+def settled(job: Job) -> Job:
+    """The job, Pending where it is suspended, not done, and nothing of it is on a slot any more."""
+    on_slot = any(m.phase is Phase.RUNNING for m in job.members)
+    done = all(m.phase.terminal for m in job.members)
+    if not job.suspended or job.phase.terminal or on_slot or done:
+        return job
+    waiting = requeued(job, Reason.SUSPENDED)
+    return replace(waiting, phase=Phase.PENDING, reason=Reason.SUSPENDED, message="", blame=None)
+
+
+def requeued(job: Job, reason: Reason, only: Collection[str] = ()) -> Job:
+    """The job with its waiting members (of these reasons, or all) waiting for another reason."""
+    members = tuple(
+        replace(moved(m, Phase.PENDING, reason), not_before=None)
+        if m.phase is Phase.PENDING and (not only or m.reason in only)
+        else m
+        for m in job.members
+    )
+    return replace(job, members=members)

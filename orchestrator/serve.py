@@ -1,0 +1,111 @@
+"""A cohort's jobs on Ray: the cluster, its slots, the controller and the view put together.
+
+In: a cohort, and the ledger of whoever holds its lease. Out: jobs in terminal phases, or suspended.
+The parts know each other only by their interfaces; this module and `run` name the real ones.
+"""
+
+import time
+
+from jobs.errors import JobsError
+from jobs.plan import MemberPlan
+from orchestrator.artifacts import Artifacts
+from orchestrator.capacity import fits
+from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
+from orchestrator.cohort import Cohort
+from orchestrator.console import print_note
+from orchestrator.controller import Controller
+from orchestrator.errors import ClusterError, ClusterLost, GameError
+from orchestrator.finish import validation_truth
+from orchestrator.inputs import Inputs
+from orchestrator.live import LiveView, progress
+from orchestrator.settings import Settings
+from orchestrator.store import Ledger, Store
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.projection import Projection
+
+RECONNECT_EVERY_S = 5.0
+RECONNECT_FOR_S = 600.0
+"""How long a cluster that was joined may be away. One that is started here is started again."""
+
+
+def projection(name: str, store: Store, settings: Settings) -> Projection:
+    """The cohort's experiment in MLflow; raises `TrackingError` where it can't be reached."""
+    experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
+    return Projection(experiment, store, Artifacts(settings.artifacts), name)
+
+
+def run_on_ray(
+    name: str, store: Store, ledger: Ledger, settings: Settings, cpus: int | None
+) -> None:
+    """Runs the cohort on Ray, however often that has to be started or joined again.
+
+    Raises `ClusterError` where it can't be at first, or stays away for too long.
+    """
+    lost_at: float | None = None
+    while True:
+        try:
+            with ray_cluster(settings.ray_address, cpus):
+                _serve(name, store, ledger, settings, _num_slots(store, name, lost_at is None))
+        except ClusterLost as error:
+            lost_at = time.monotonic()
+            again = "joined" if settings.ray_address else "started"
+            print_note(f"{error}; it is {again} again, and nothing is lost")
+        except ClusterError as error:
+            if lost_at is None or time.monotonic() - lost_at > RECONNECT_FOR_S:
+                raise
+            print_note(f"{error}; trying again")
+            time.sleep(RECONNECT_EVERY_S)
+        else:
+            return
+
+
+def _num_slots(store: Store, name: str, at_first: bool) -> int:
+    """How many members fit on the cluster.
+
+    None is an answer at first: then the controller refuses the jobs. Of a cluster that has just
+    come back more nodes may be on their way, so there it is a `ClusterError`.
+    """
+    try:
+        return num_slots_that_fit(_rules(store, name).spec.resources)
+    except ClusterError:
+        if at_first:
+            return 0
+        raise
+
+
+def _rules(store: Store, name: str) -> Cohort:
+    return Cohort.model_validate(store.cohort(name).spec)
+
+
+def _serve(name: str, store: Store, ledger: Ledger, settings: Settings, max_slots: int) -> None:
+    # Imported once Ray's settings stand.
+    from orchestrator.slots import RaySlots
+
+    cohort, node = _rules(store, name), largest_node()
+    resources = cohort.spec.resources
+    inputs = Inputs(name, store, settings, progress)
+
+    def reason_why_not(plan: MemberPlan) -> str | None:
+        try:
+            num_images = len(inputs.images(plan.data).labels)
+        except (GameError, JobsError, OSError):
+            num_images = 0  # what is wrong with the images is said when the member starts
+        return fits(plan, num_images, resources, node)
+
+    pool = RaySlots(max_slots, resources, inputs.images, inputs.teaching)
+    try:
+        with LiveView(cohort.spec, max_slots) as view:
+            Controller(
+                cohort=name,
+                store=store,
+                ledger=ledger,
+                pool=pool,
+                artifacts=Artifacts(settings.artifacts),
+                truth=validation_truth(inputs.images),
+                clock=time.time,
+                unfit=reason_why_not,
+                on_change=view.show,
+                on_trouble=view.say,
+            ).run()
+    finally:
+        pool.close()

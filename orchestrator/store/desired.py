@@ -1,0 +1,225 @@
+"""What people want of a cohort: submissions and wishes, written without a lease.
+
+In: a connection within a writing transaction. Out: new revisions, and jobs changed by the functions
+of `orchestrator.wishes`; the controller learns of both by their events and sees to the rest. Used
+by `store`. Next on the path: `writes`.
+"""
+
+import difflib
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from orchestrator import wishes
+from orchestrator.console import shortened
+from orchestrator.errors import NotFound, Refused
+from orchestrator.moves import Change, Note
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
+from orchestrator.store.reads import read_cohorts, read_job
+from orchestrator.store.tables import cohorts, jobs, members
+from orchestrator.store.values import Altered, NewJob, Submitted
+from orchestrator.store.writes import add_events, insert_missing, lock_cohort, write
+
+COUNTERS = ("team_failures", "cluster_failures", "safe_epoch", "attempt", "epoch")
+"""Columns of a member that begin at 0."""
+
+
+def submit(
+    connection: Connection,
+    cohort: str,
+    spec: dict[str, Any],
+    data: DataRecord,
+    new_jobs: Sequence[NewJob],
+    at: float,
+    submissions_per_team: int | None,
+) -> list[Submitted]:
+    """Writes a cohort and its jobs; `Store.submit` says what that means and what it raises."""
+    _put_cohort(connection, cohort, spec, data, {new.team for new in new_jobs}, at)
+    submitted = [_put_job(connection, cohort, new, at) for new in new_jobs]
+    created = [each.team for each in submitted if each.created]
+    if submissions_per_team is not None and created:
+        _check_submissions(connection, cohort, created, submissions_per_team)
+    return submitted
+
+
+def alter(
+    connection: Connection, cohort: str, team: str, wish: Callable[[Job], Change], at: float
+) -> Altered:
+    """Fulfils a wish for the team's newest revision.
+
+    Raises `NotFound` where there is no such cohort or team, and what the wish raises.
+    """
+    if lock_cohort(connection, cohort) is None:
+        raise no_cohort(connection, cohort)
+    newest = (
+        select(jobs.c.id)
+        .where((jobs.c.cohort == cohort) & (jobs.c.team == team))
+        .order_by(jobs.c.revision.desc())
+        .limit(1)
+    )
+    job_id = connection.scalar(newest)
+    job = None if job_id is None else read_job(connection, job_id)
+    if job is None:
+        raise _no_team(connection, cohort, team)
+    return Altered(job, write(connection, job, wish(job), at))
+
+
+def no_cohort(connection: Connection, name: str) -> NotFound:
+    """The error that says which cohorts there are."""
+    names = [record.name for record in read_cohorts(connection)]
+    there = f"there are: {', '.join(names)}" if names else "nothing was submitted yet"
+    return NotFound(f"no cohort {name!r}; {there}")
+
+
+def _no_team(connection: Connection, cohort: str, team: str) -> NotFound:
+    teams = connection.scalars(select(jobs.c.team).where(jobs.c.cohort == cohort).distinct())
+    near = difflib.get_close_matches(team, sorted(teams), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"see `gamectl get jobs --cohort {cohort}`"
+    return NotFound(f"cohort {cohort!r} has no team {shortened(team)!r}; {hint}")
+
+
+def _put_cohort(
+    connection: Connection,
+    name: str,
+    spec: dict[str, Any],
+    data: DataRecord,
+    teams: set[str],
+    at: float,
+) -> None:
+    """Writes a cohort, or brings the one of that name up to date; locks it."""
+    values = {"spec": json.dumps(spec), "data": json.dumps(asdict(data)), "submitted_at": at}
+    before = lock_cohort(connection, name)
+    if before is None:
+        insert_missing(connection, cohorts, [{"name": name, **values}])
+        before = lock_cohort(connection, name)  # perhaps another client's, who was faster
+        assert before is not None, f"cohort {name} was just inserted"
+    if json.loads(before)["fingerprint"] != data.fingerprint:
+        _check_same_data(connection, name, data, teams)
+    connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
+
+
+def _check_same_data(
+    connection: Connection, cohort: str, data: DataRecord, submitted: set[str]
+) -> None:
+    query = select(jobs.c.team, jobs.c.data_fingerprint).where(jobs.c.cohort == cohort)
+    newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
+    behind = sorted(
+        team
+        for team, row in newest.items()
+        if team not in submitted and row.data_fingerprint != data.fingerprint
+    )
+    if behind:
+        raise Refused(
+            f"cohort {cohort!r} was submitted with other data, and these of its teams are not "
+            f"among the files: {', '.join(behind)}. Submit all teams again, or give the cohort "
+            "another name."
+        )
+
+
+def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Submitted:
+    """Writes a job as the team's next revision, unless its newest revision equals it.
+
+    One that failed by the cluster's fault is made again although nothing has changed.
+    """
+    older = connection.execute(
+        select(jobs)
+        .where((jobs.c.cohort == cohort) & (jobs.c.team == new.team))
+        .order_by(jobs.c.revision.desc())
+        .limit(1)
+    ).one_or_none()
+    # Another price or another comment in the file does not change what is trained.
+    kept = {
+        "loadout": new.loadout,
+        "receipt": json.dumps(new.receipt),
+        "spent_bnn": new.receipt["total_bnn"],
+        "min_members": new.min_members,
+    }
+    # What the organizer said of the team holds for its next revision, too.
+    wanted = {
+        "priority": DEFAULT_PRIORITY if older is None else older.priority,
+        "suspended": older is not None and older.suspended and not Phase(older.phase).terminal,
+    }
+    lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
+    if older is not None and older.digest == new.digest and not lost:
+        connection.execute(update(jobs).where(jobs.c.id == older.id).values(**kept))
+        return Submitted(new.team, older.revision, created=False)
+    revision = 1 if older is None else older.revision + 1
+    _insert_job(connection, cohort, new, revision, at, kept | wanted)
+    if older is not None and not Phase(older.phase).terminal:
+        before = read_job(connection, older.id)
+        assert before is not None, f"job {older.id} was just read"
+        write(connection, before, wishes.superseded(before, revision, at), at)
+    return Submitted(new.team, revision, created=True)
+
+
+def _insert_job(
+    connection: Connection,
+    cohort: str,
+    new: NewJob,
+    revision: int,
+    at: float,
+    kept: dict[str, Any],
+) -> None:
+    reason = Reason.SUSPENDED if kept["suspended"] else Reason.QUEUED
+    row = {
+        "uid": uuid.uuid4().hex,
+        "cohort": cohort,
+        "team": new.team,
+        "revision": revision,
+        "digest": new.digest,
+        "data_fingerprint": new.plans[0].data.fingerprint,
+        "combine": new.combine,
+        "phase": Phase.PENDING,
+        "reason": reason,
+        "message": "",
+        "submitted_at": at,
+        "queued_at": at,
+        "active_seconds": 0.0,
+        "slot_seconds": 0.0,
+        **kept,
+    }
+    job_id = connection.scalars(insert(jobs).returning(jobs.c.id), row).one()
+    each = zip(new.plans, new.work, new.kinds, strict=True)
+    rows = [
+        {
+            "job_id": job_id,
+            "idx": index,
+            "plan": plan.model_dump_json(),
+            "work": work,
+            "kind": kind,
+            "epochs": plan.epochs,
+            "phase": Phase.PENDING,
+            "reason": reason,
+            "message": "",
+            **dict.fromkeys(COUNTERS, 0),
+        }
+        for index, (plan, work, kind) in enumerate(each)
+    ]
+    connection.execute(insert(members), rows)
+    note = Note(None, Reason.QUEUED, f"revision {revision} admitted")
+    add_events(connection, cohort, job_id, (note,), at, (Phase.PENDING, reason))
+
+
+def _check_submissions(connection: Connection, cohort: str, teams: list[str], limit: int) -> None:
+    """Refuses teams that, with the revisions just written, have handed in more than they may."""
+    counted = (jobs.c.phase != Phase.FAILED) | (jobs.c.blame != Blame.CLUSTER)
+    query = (
+        select(jobs.c.team, func.count().label("num"))
+        .where((jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted)
+        .group_by(jobs.c.team)
+        .having(func.count() > limit)
+        .order_by(jobs.c.team)
+    )
+    used_up = [
+        f"team {row.team!r} has handed in {row.num - 1} revision{'s' if row.num > 2 else ''}, "
+        f"cohort {cohort!r} allows {limit} (limits.submissionsPerTeam)"
+        for row in connection.execute(query)
+    ]
+    if used_up:
+        why = "revisions that failed by the cluster's fault are not counted"
+        raise Refused("; ".join(["\n".join(used_up), why]))

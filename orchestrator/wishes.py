@@ -1,0 +1,101 @@
+"""What the organizer and the teams want of a job: pure functions, as in `lifecycle`.
+
+In: a job and a wish: another revision, cancel, suspend, resume, retry, another priority. Out: a
+`Change`; a wish that is fulfilled already changes nothing. Every function that cannot fulfil a wish
+raises `Refused` with the reason. Used by `store.desired`; the controller sees to the rest.
+"""
+
+from dataclasses import replace
+
+from orchestrator.errors import Refused
+from orchestrator.moves import Change, Note, over, requeued, settled
+from orchestrator.phases import Phase, Reason
+from orchestrator.state import Job
+
+HIGHEST_PRIORITY = 10_000
+
+
+def superseded(job: Job, revision: int, now: float) -> Change:
+    """The team handed in another revision."""
+    text = f"revision {revision} was handed in"
+    after = over(job, Phase.SUPERSEDED, Reason.NEW_REVISION, text, now)
+    return Change(after, (Note(None, Reason.NEW_REVISION, text),))
+
+
+def cancelled(job: Job, now: float) -> Change:
+    """The organizer ends the job; a second time changes nothing."""
+    if job.phase is Phase.CANCELLED:
+        return Change(job)
+    _must_be_live(job, "cancel")
+    reason = Reason.CANCELLED_BY_ORGANIZER
+    after = over(job, Phase.CANCELLED, reason, "cancelled by the organizer", now)
+    return Change(after, (Note(None, reason, after.message),))
+
+
+def suspended(job: Job) -> Change:
+    """The organizer holds the job back; its members stop and keep what they have learnt."""
+    _must_be_live(job, "suspend")
+    if job.suspended:
+        return Change(job)
+    note = Note(None, Reason.SUSPENDED, "suspended by the organizer")
+    return Change(settled(replace(job, suspended=True)), (note,))
+
+
+def resumed(job: Job, now: float) -> Change:
+    """The organizer lets a suspended job go on."""
+    _must_be_live(job, "resume")
+    if not job.suspended:
+        return Change(job)
+    held_back = (Reason.SUSPENDED, Reason.BACK_OFF)
+    after = requeued(replace(job, suspended=False, queued_at=now), Reason.QUEUED, only=held_back)
+    if job.phase is Phase.PENDING:
+        after = replace(after, reason=Reason.QUEUED)
+    return Change(after, (Note(None, Reason.RESUMED, "resumed by the organizer"),))
+
+
+def retried(job: Job, now: float) -> Change:
+    """The organizer puts a job that failed or was cancelled back into the queue.
+
+    Members that were trained stay so; the others go on from their checkpoints, with their failures
+    forgotten and a new deadline.
+    """
+    if job.phase not in (Phase.FAILED, Phase.CANCELLED):
+        raise Refused(
+            f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is "
+            f"{job.phase}; a job that is Failed or Cancelled can be retried"
+        )
+    members = tuple(
+        member
+        if member.phase in (Phase.SUCCEEDED, Phase.RUNNING)
+        else replace(
+            member, phase=Phase.PENDING, reason=Reason.QUEUED, message="", blame=None,
+            team_failures=0, cluster_failures=0, not_before=None,
+        )
+        for member in job.members
+    )  # fmt: skip
+    after = replace(
+        job, phase=Phase.PENDING, reason=Reason.QUEUED, message="", blame=None, members=members,
+        suspended=False, queued_at=now, ended_at=None, active_seconds=0.0,
+        active_since=None if job.active_since is None else now,
+    )  # fmt: skip
+    return Change(after, (Note(None, Reason.RETRIED, "retried by the organizer"),))
+
+
+def prioritized(job: Job, priority: int) -> Change:
+    """The organizer gives the job another weight in the queue."""
+    if not 1 <= priority <= HIGHEST_PRIORITY:
+        raise Refused(f"priority is {priority}; allowed is 1 to {HIGHEST_PRIORITY}")
+    if job.priority == priority:
+        return Change(job)
+    _must_be_live(job, "prioritize")
+    text = f"priority changed from {job.priority} to {priority}"
+    note = Note(None, Reason.PRIORITY_CHANGED, text)
+    return Change(replace(job, priority=priority), (note,))
+
+
+def _must_be_live(job: Job, verb: str) -> None:
+    if job.phase.terminal:
+        raise Refused(
+            f"cannot {verb} the job of team {job.team!r}: it has ended ({job.phase}"
+            f"{f', {job.reason}' if job.reason != job.phase else ''})"
+        )

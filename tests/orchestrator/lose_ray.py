@@ -1,0 +1,82 @@
+"""Loses a local Ray while a member trains on it, and goes on in the same process; then once more.
+
+Run by `test_nodes` in a process of its own, with a folder; ends with 0 where all is well. What is
+killed: first all of Ray, then its raylet alone, then its control store (the GCS) alone.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from jobs.train import train_member
+from orchestrator.cluster import ray_cluster
+from orchestrator.cohort import Resources
+from orchestrator.errors import ClusterLost
+from orchestrator.faults import RAY_LOST
+from orchestrator.news import Failed, News, Place, Progress, Trained
+from tests.orchestrator.pools import KEY, PLAN, Inputs, ended, epochs_of, noise, ready, until
+
+LOSSES = ("", "raylet", "gcs_server")
+LONG = PLAN.model_copy(update={"epochs": 400})
+
+
+def kill_ray(name: str) -> None:
+    """Kills all descendants of this process, or those of a name."""
+    parents: dict[int, tuple[int, str]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            name_there, _, rest = (folder / "stat").read_text().rpartition(")")
+            parents[int(folder.name)] = int(rest.split()[1]), name_there.partition("(")[2]
+    ours = {os.getpid()}
+    while more := {pid for pid, (parent, _) in parents.items() if parent in ours} - ours:
+        ours |= more
+    for pid in ours - {os.getpid()}:
+        if name in parents[pid][1]:
+            os.kill(pid, signal.SIGKILL)
+
+
+def further_than(epoch: int) -> Callable[[list[News]], bool]:
+    return lambda news: max(epochs_of(news), default=0) > epoch
+
+
+def main(folder: Path) -> None:
+    from orchestrator.slots import RaySlots
+
+    inputs = Inputs(noise())
+    done = 0
+    for attempt, name in enumerate((*LOSSES, None), start=1):
+        place = Place(str(folder / "checkpoint"), str(folder / f"a{attempt}.log"))
+        with ray_cluster(num_cpus=1):
+            pool = RaySlots(1, Resources(), inputs.images, inputs.teaching)
+            pool.want(1)
+            (slot,) = ready(pool)
+            pool.start(slot, KEY, attempt, LONG, place)
+            if name is None:
+                news = until(pool, ended(1))
+                pool.close()
+                break
+            # Epochs that were not trained before show that it goes on.
+            done = max(epochs_of(until(pool, further_than(done))))
+            kill_ray(name)
+            with pytest.raises(ClusterLost, match="Ray was lost"):
+                until(pool, ended(1))
+            assert pool.abandon() == [Failed(KEY, attempt, RAY_LOST)]
+            pool.close()
+    assert epochs_of(news) == list(range(1, LONG.epochs + 1))
+    assert all(isinstance(each, Progress) for each in news[:-1])
+    trained = news[-1]
+    assert isinstance(trained, Trained)
+    assert trained.weights == train_member(LONG, noise(), lambda _: None).weights
+    resumed = re.search(r"resumed after epoch (\d+) from", Path(place.log).read_text())
+    assert resumed is not None
+    assert int(resumed[1]) >= done
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""Slots that only pretend to train, and a controller that runs a cohort on them."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.plan import MemberPlan
+from orchestrator.artifacts import Artifacts
+from orchestrator.controller import Controller
+from orchestrator.errors import LeaseLost
+from orchestrator.finish import ValidationTruth
+from orchestrator.news import Halted, News, Place, Progress, Trained
+from orchestrator.phases import Phase
+from orchestrator.schedule import SlotState
+from orchestrator.state import Job, MemberKey
+from orchestrator.store import Ledger, NewJob, Store
+from tests.orchestrator.cohorts import DATA, cohort, epoch
+
+LABELS = np.array([0, 1, 2, 0])
+RIGHT = np.eye(3, dtype=np.float32)[LABELS]
+TRUTH = ValidationTruth(LABELS, np.arange(4))
+
+Outcome = Callable[[MemberKey, int], News | None]
+
+
+class Clock:
+    """Seconds that pass only when somebody looks."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 0.5
+        return self.now
+
+
+def trains(key: MemberKey, attempt: int) -> News:
+    """The outcome of a member that is right about every image."""
+    return Trained(key, attempt, b"weights", RIGHT)
+
+
+@dataclass
+class PretendedSlots:
+    """Slots that end what they were given at the next poll, as `outcome` says.
+
+    An outcome of None goes on until it is stopped. `wanted` is what the controller asked for last.
+    """
+
+    names: tuple[str, ...] = ("slot-0", "slot-1")
+    outcome: Outcome = trains
+    busy: dict[str, tuple[MemberKey, int, MemberPlan]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+    started: list[tuple[MemberKey, int]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    most_busy: int = 0
+    wanted: list[int] = field(default_factory=list)
+    on_poll: Callable[[int], None] = lambda _: None
+    """Called with the number of the poll, from 1: what happens elsewhere meanwhile."""
+    polls: int = 0
+
+    def want(self, num_slots: int) -> None:
+        self.wanted.append(num_slots)
+
+    def states(self) -> list[SlotState]:
+        return [SlotState(n, self.busy[n][0] if n in self.busy else None) for n in self.names]
+
+    def node(self, _slot: str) -> str:
+        return "node"
+
+    def start(
+        self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place
+    ) -> None:
+        assert slot not in self.busy
+        self.busy[slot] = (key, attempt, plan)
+        self.started.append((key, attempt))
+        self.places.append(place)
+        self.most_busy = max(self.most_busy, len(self.busy))
+
+    def stop(self, slot: str) -> None:
+        self.stopped.add(slot)
+
+    def poll(self, _timeout_s: float) -> list[News]:
+        self.polls += 1
+        self.on_poll(self.polls)
+        news: list[News] = []
+        for slot, (key, attempt, plan) in list(self.busy.items()):
+            end = Halted(key, attempt) if slot in self.stopped else self.outcome(key, attempt)
+            if end is not None:
+                reports = tuple((epoch(n), 1000.0 + n) for n in range(1, plan.epochs + 1))
+                news += [Progress(key, attempt, reports), end]
+                del self.busy[slot]
+                self.stopped.discard(slot)
+        return news
+
+    def abandon(self) -> list[News]:
+        self.busy.clear()
+        return []
+
+
+def hand_in(store: Store, *jobs: NewJob, at: float = 100.0, **spec: object) -> None:
+    """Hands jobs in under these rules, as `gamectl submit` does."""
+    rules = cohort(**spec).model_dump(mode="json", by_alias=True)
+    store.submit("small", rules, DATA, jobs, at, None)
+
+
+def run_controller(
+    store: Store, folder: Path, pool: PretendedSlots, ledger: Ledger | None = None, **given: Any
+) -> tuple[Job, ...]:
+    """Runs the cohort `small` to its end and returns its jobs."""
+    clock = Clock()
+    ledger = ledger or store.acquire("small", "test", clock(), 1e9)
+    try:
+        given = {"artifacts": Artifacts(folder), "truth": lambda _: TRUTH, **given}
+        Controller(
+            cohort="small", store=store, ledger=ledger, pool=pool, clock=clock, **given
+        ).run()
+    finally:
+        with contextlib.suppress(LeaseLost):
+            ledger.release()
+    return store.jobs("small")
+
+
+def phases(job: Job) -> list[Phase]:
+    """The phases of a job's members."""
+    return [member.phase for member in job.members]

@@ -1,0 +1,198 @@
+"""What people want of a cohort: wishes, limits on submissions, and clients that race."""
+
+import pytest
+
+from orchestrator.cohort import Retry
+from orchestrator.errors import NotFound, Refused
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import JobResult, Ledger, Store
+from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
+from tests.orchestrator.racing import at_once
+
+KEY = MemberKey(1, 0)
+DISK_FULL = Fault(Reason.STORAGE, "disk full", Blame.CLUSTER)
+
+
+@pytest.fixture
+def store(each_store: Store) -> Store:
+    return each_store
+
+
+def members(job: Job) -> list[tuple[Phase, str]]:
+    return [(member.phase, member.reason) for member in job.members]
+
+
+# --- wishes ---------------------------------------------------------------------------------------
+
+
+def test_a_job_is_cancelled_beside_its_controller(store: Store) -> None:
+    submit(store, new_job("a", num_members=2))
+    ledger = take(store)
+    start(ledger, KEY)
+    altered = store.cancel("small", "a", 105.0)
+    assert (altered.before.phase, altered.after.phase) == (Phase.RUNNING, Phase.CANCELLED)
+    assert store.job(1) == altered.after
+    running = Phase.RUNNING, Reason.TRAINING
+    assert members(altered.after) == [running, (Phase.CANCELLED, Reason.JOB_ENDED)]
+    again = store.cancel("small", "a", 106.0)
+    assert again.before == again.after == altered.after
+    assert [e.reason for e in store.events("small")].count(Reason.CANCELLED_BY_ORGANIZER) == 1
+    stopped = ledger.halt(KEY, 1, 107.0)
+    assert members(stopped)[0] == (Phase.CANCELLED, Reason.JOB_ENDED)
+
+
+def test_a_suspended_job_keeps_what_it_has_learnt_until_it_is_resumed(store: Store) -> None:
+    submit(store, new_job("a", num_members=2, epochs=4))
+    ledger = take(store)
+    start(ledger, KEY)
+    ledger.record_epochs([(KEY, 1, epoch(1), 102.0)])
+    suspended = store.suspend("small", "a", 105.0).after
+    assert (suspended.suspended, suspended.phase) == (True, Phase.RUNNING)
+    halted = ledger.halt(KEY, 1, 107.0)
+    assert (halted.phase, halted.reason) == (Phase.PENDING, Reason.SUSPENDED)
+    assert members(halted) == [(Phase.PENDING, Reason.SUSPENDED)] * 2
+    assert (halted.members[0].epoch, halted.active_seconds) == (1, 6.0)
+    resumed = store.resume("small", "a", 200.0).after
+    assert (resumed.suspended, resumed.queued_at, resumed.reason) == (False, 200.0, Reason.QUEUED)
+    assert store.job(1) == resumed
+    assert start(ledger, KEY, at=201.0) == 2
+
+
+def test_a_failed_job_is_retried_from_where_it_was(store: Store) -> None:
+    submit(store, new_job("a", num_members=2))
+    ledger, other = take(store), MemberKey(1, 1)
+    ledger.succeed(KEY, start(ledger, KEY), TRAINED, 110.0)
+    ledger.fail(other, start(ledger, other), DISK_FULL, Retry(cluster_retries=0), 112.0)
+    retried = store.retry("small", "a", 200.0).after
+    assert (retried.phase, retried.blame, retried.ended_at) == (Phase.PENDING, None, None)
+    assert members(retried) == [
+        (Phase.SUCCEEDED, Reason.COMPLETED),
+        (Phase.PENDING, Reason.QUEUED),
+    ]
+    assert store.job(1) == retried
+    assert start(ledger, other, at=201.0) == 2
+    ledger.succeed(other, 2, TRAINED, 210.0)
+    assert ledger.finish(1, JobResult(0.5), 211.0).phase is Phase.SUCCEEDED
+
+
+def test_wishes_are_about_the_newest_revision(store: Store) -> None:
+    submit(store, new_job("a"))
+    submit(store, new_job("a", seed=1))
+    assert store.prioritize("small", "a", 105.0, 300).after.revision == 2
+    assert [(job.revision, job.priority) for job in store.jobs("small")] == [(1, 100), (2, 300)]
+
+
+def test_wishes_that_cannot_be_fulfilled_change_nothing(store: Store) -> None:
+    submit(store, new_job("a"))
+    store.cancel("small", "a", 105.0)
+    before, told = store.jobs("small"), store.events("small")
+    for wish in (store.suspend, store.resume):
+        with pytest.raises(Refused, match="it has ended"):
+            wish("small", "a", 106.0)
+    assert (store.jobs("small"), store.events("small")) == (before, told)
+
+
+def test_an_unknown_team_or_cohort_is_answered_with_what_there_is(store: Store) -> None:
+    with pytest.raises(NotFound, match="no cohort 'small'; nothing was submitted yet"):
+        store.cancel("small", "a", 105.0)
+    submit(store, new_job("capuchins"))
+    with pytest.raises(NotFound, match=r"no team 'capuchin'; did you mean 'capuchins'\?"):
+        store.cancel("small", "capuchin", 105.0)
+    with pytest.raises(NotFound, match="no team 'x'; see `gamectl get jobs --cohort small`"):
+        store.retry("small", "x", 105.0)
+    with pytest.raises(NotFound, match="no cohort 'smal'; there are: small"):
+        store.suspend("smal", "capuchins", 105.0)
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_a_team_hands_in_as_many_revisions_as_it_may(store: Store) -> None:
+    for seed in range(2):
+        submit(store, new_job("a", seed=seed), new_job("b"), submissions_per_team=2)
+    assert submit(store, new_job("a", seed=1), submissions_per_team=2)[0].created is False
+    used_up = (
+        "^team 'a' has handed in 2 revisions, cohort 'small' allows 2 "
+        r"\(limits.submissionsPerTeam\); "
+        "revisions that failed by the cluster's fault are not counted$"
+    )
+    with pytest.raises(Refused, match=used_up):
+        submit(store, new_job("a", seed=2), new_job("c"), submissions_per_team=2)
+    assert [job.team for job in store.jobs("small")] == ["a", "b", "a"], "all or nothing"
+
+
+def test_every_team_that_has_used_up_its_submissions_is_named(store: Store) -> None:
+    submit(store, new_job("a"), new_job("b"), new_job("c"))
+    with pytest.raises(Refused) as caught:
+        submit(
+            store, new_job("b", seed=1), new_job("a", seed=1), new_job("c"), submissions_per_team=1
+        )
+    assert "team 'a' has handed in 1 revision, cohort" in str(caught.value)
+    assert "team 'b' has handed in 1 revision, cohort" in str(caught.value)
+    assert "team 'c'" not in str(caught.value)
+
+
+def test_revisions_that_the_cluster_failed_are_not_counted(store: Store) -> None:
+    submit(store, new_job("a"), submissions_per_team=1)
+    ledger = take(store)
+    ledger.fail(KEY, start(ledger, KEY), DISK_FULL, Retry(cluster_retries=0), 105.0)
+    (again,) = submit(store, new_job("a"), submissions_per_team=1)
+    assert (again.revision, again.created) == (2, True)
+    with pytest.raises(Refused, match="has handed in 1 revision, "):
+        submit(store, new_job("a", seed=1), submissions_per_team=1)
+
+
+# --- races ----------------------------------------------------------------------------------------
+
+
+def trained(store: Store, ledger: Ledger, team: str) -> MemberKey:
+    submit(store, new_job(team))
+    key = MemberKey(store.jobs("small")[-1].id, 0)
+    ledger.succeed(key, start(ledger, key), TRAINED, 110.0)
+    return key
+
+
+def test_a_finish_after_a_cancel_changes_nothing(store: Store) -> None:
+    ledger = take(store)
+    key = trained(store, ledger, "a")
+    cancelled = store.cancel("small", "a", 111.0).after
+    assert ledger.finish(key.job_id, JobResult(0.5), 112.0) == cancelled
+
+
+def test_a_cancel_and_a_finish_that_race_are_put_in_order(store: Store) -> None:
+    ledger = take(store)
+    for number in range(8):
+        team = f"team-{number}"
+        key = trained(store, ledger, team)
+        raised = at_once(
+            lambda team=team: store.cancel("small", team, 111.0),
+            lambda key=key: ledger.finish(key.job_id, JobResult(0.5), 111.0),
+        )
+        job = store.job(key.job_id)
+        told = [e.reason for e in store.events("small", team=team) if e.member is None][1:]
+        if job.phase is Phase.SUCCEEDED:  # the cancel came second, and was told so
+            assert [type(error) for error in raised] == [Refused]
+            assert (told, job.val_accuracy) == ([Reason.COMPLETED], 0.5)
+        else:
+            assert (job.phase, raised, job.val_accuracy) == (Phase.CANCELLED, [], None)
+            assert told == [Reason.CANCELLED_BY_ORGANIZER]
+
+
+@pytest.mark.parametrize("wish", ["cancel", "suspend"])
+def test_a_member_that_is_not_wanted_any_more_is_not_started(store: Store, wish: str) -> None:
+    submit(store, new_job("a"))
+    ledger = take(store)
+    wished = getattr(store, wish)("small", "a", 101.0).after
+    assert ledger.start(KEY, "slot-0", "node", 102.0) == wished
+    assert wished.members[0].phase is not Phase.RUNNING
+    assert store.attempts(1) == ()
+
+
+def test_wishes_of_many_clients_are_all_kept(store: Store) -> None:
+    teams = [f"team-{number}" for number in range(8)]
+    submit(store, *map(new_job, teams))
+    seen = store.changes("small", 0).last_event_id
+    calls = [lambda team=team: store.prioritize("small", team, 105.0, 7) for team in teams]
+    assert at_once(*calls) == []
+    assert [job.priority for job in store.changes("small", seen).jobs] == [7] * 8

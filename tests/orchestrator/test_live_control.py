@@ -1,0 +1,264 @@
+"""A cohort that changes while it runs, and what goes wrong meanwhile: store, cluster, inputs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.errors import DataError
+from orchestrator.artifacts import Artifacts
+from orchestrator.errors import ClusterLost, StoreError
+from orchestrator.news import Failed, News, Trained
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import Ledger, Store
+from tests.orchestrator.cohorts import new_job
+from tests.orchestrator.pretended import (
+    RIGHT,
+    PretendedSlots,
+    hand_in,
+    phases,
+    run_controller,
+    trains,
+)
+
+LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
+DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
+Run = Callable[..., tuple[Job, ...]]
+Outcome = Callable[[MemberKey, int], News | None]
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Run:
+    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
+    return partial(run_controller, store, tmp_path / "artifacts")
+
+
+def test_a_cancelled_member_is_stopped_and_the_others_go_on(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a", num_members=2), new_job("b"))
+
+    def outcome(key: MemberKey, attempt: int) -> News | None:
+        return None if key.job_id == 1 else trains(key, attempt)
+
+    def cancel(poll: int) -> None:
+        if poll == 3:
+            store.cancel("small", "a", 1100.0)
+
+    pool = PretendedSlots(outcome=outcome, on_poll=cancel)
+    a, b = run(pool)
+    assert (a.phase, a.reason) == (Phase.CANCELLED, Reason.CANCELLED_BY_ORGANIZER)
+    assert phases(a) == [Phase.CANCELLED] * 2
+    assert b.phase is Phase.SUCCEEDED
+    assert pool.polls < 10
+
+
+def test_a_suspended_job_leaves_its_slots_and_the_controller_ends_without_it(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a", num_members=2), new_job("b"))
+    calls = {3: lambda: store.suspend("small", "a", 1100.0)}
+
+    def outcome(key: MemberKey, attempt: int) -> News | None:
+        return None if key.job_id == 1 else trains(key, attempt)
+
+    a, b = run(PretendedSlots(outcome=outcome, on_poll=lambda n: calls.get(n, lambda: None)()))
+    assert (a.phase, a.reason, phases(a)) == (
+        Phase.PENDING,
+        Reason.SUSPENDED,
+        [Phase.PENDING] * 2,
+    )
+    assert b.phase is Phase.SUCCEEDED
+    store.resume("small", "a", 1200.0)
+    a, b = run(PretendedSlots())
+    assert a.phase is Phase.SUCCEEDED
+    assert [m.attempt for m in a.members] == [2, 2]
+
+
+def test_teams_may_join_while_the_cohort_runs(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+    calls = {2: lambda: hand_in(store, new_job("late", num_members=2), at=1100.0)}
+    pool = PretendedSlots(on_poll=lambda n: calls.get(n, lambda: None)())
+    jobs = run(pool)
+    assert {job.team: job.phase for job in jobs} == dict.fromkeys(["a", "late"], Phase.SUCCEEDED)
+    assert max(pool.wanted) == 2
+
+
+def test_a_failed_job_is_retried_and_keeps_the_members_that_were_trained(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a", num_members=2), new_job("b"))
+
+    def outcome(key: MemberKey, attempt: int) -> News:
+        if key == MemberKey(1, 1) and attempt == 1:
+            return Failed(key, attempt, DIVERGED)
+        return trains(key, attempt)
+
+    a, _ = run(PretendedSlots(outcome=outcome))
+    assert (a.phase, a.blame) == (Phase.FAILED, Blame.TEAM)
+    store.retry("small", "a", 1200.0)
+    a, _ = run(PretendedSlots(outcome=outcome))
+    assert a.phase is Phase.SUCCEEDED
+    assert [m.attempt for m in a.members] == [1, 2]
+
+
+def test_a_job_that_lost_members_succeeds_with_the_others(store: Store, run: Run) -> None:
+    hand_in(store, replace(new_job("a", num_members=3), min_members=2))
+
+    def outcome(key: MemberKey, attempt: int) -> News:
+        if key.index == 1:
+            return Failed(key, attempt, DIVERGED)
+        # Member 0 is right about every image; the others about none, but with less confidence.
+        wrong = (0.4 * np.roll(RIGHT, 1, axis=1) + 0.2).astype(np.float32)
+        return Trained(key, attempt, b"weights", RIGHT if key.index == 0 else wrong)
+
+    (job,) = run(PretendedSlots(outcome=outcome))
+    assert (job.phase, job.reason) == (Phase.SUCCEEDED, Reason.DEGRADED)
+    assert job.val_accuracy == 1.0
+    assert "2 of 3 members" in job.message
+    assert "nan" in job.message
+
+
+def test_too_few_members_left_fail_the_job(store: Store, run: Run) -> None:
+    hand_in(store, replace(new_job("a", num_members=3), min_members=2))
+
+    def outcome(key: MemberKey, attempt: int) -> News:
+        return Failed(key, attempt, DIVERGED) if key.index > 0 else trains(key, attempt)
+
+    (job,) = run(PretendedSlots(outcome=outcome))
+    assert (job.phase, job.reason, job.blame) == (Phase.FAILED, Reason.MEMBER_FAILED, Blame.TEAM)
+
+
+def test_a_job_runs_no_longer_than_its_deadline(store: Store, run: Run) -> None:
+    hand_in(store, new_job("slow"), new_job("quick"), limits={"activeDeadlineSeconds": 60.0})
+
+    def outcome(key: MemberKey, attempt: int) -> News | None:
+        return None if key.job_id == 1 else trains(key, attempt)
+
+    slow, quick = run(PretendedSlots(outcome=outcome))
+    assert (slow.phase, slow.reason, slow.blame) == (
+        Phase.FAILED,
+        Reason.DEADLINE_EXCEEDED,
+        Blame.TEAM,
+    )
+    assert slow.active_seconds > 60
+    assert phases(slow) == [Phase.CANCELLED]
+    assert quick.phase is Phase.SUCCEEDED
+
+
+def test_members_that_an_earlier_controller_trained_are_combined(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    dead = store.acquire("small", "host:1", 100.0, ttl_s=30)
+    job = dead.start(MemberKey(1, 0), "slot-9", "node", 101.0)
+    trained = Artifacts(tmp_path / "artifacts").save(job, 0, b"weights", RIGHT)
+    dead.succeed(MemberKey(1, 0), 1, trained, 102.0)  # and dies before it combines
+    pool = PretendedSlots()
+    (job,) = run(pool)
+    assert (job.phase, job.val_accuracy, pool.started) == (Phase.SUCCEEDED, 1.0, [])
+
+
+def test_a_job_that_no_node_can_hold_is_refused_and_not_left_waiting(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("big", epochs=99), new_job("small"))
+    pool = PretendedSlots()
+    big, small = run(pool, unfit=lambda plan: "memory: too big" if plan.epochs == 99 else None)
+    assert (big.phase, big.reason) == (Phase.FAILED, Reason.UNSCHEDULABLE)
+    assert "memory" in big.message
+    assert small.phase is Phase.SUCCEEDED
+    assert pool.started == [(MemberKey(2, 0), 1)]
+
+
+def test_inputs_that_cannot_be_read_fail_the_attempt_and_not_the_controller(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"), new_job("b"), retry={"clusterRetries": 0})
+
+    class WithoutImages(PretendedSlots):
+        def start(self, slot: str, key: MemberKey, *given: object) -> None:
+            if key.job_id == 1:
+                raise DataError("the photos are gone")
+            super().start(slot, key, *given)
+
+    a, b = run(WithoutImages())
+    assert (a.phase, a.blame) == (Phase.FAILED, Blame.CLUSTER)
+    assert "the photos are gone" in a.message
+    assert b.phase is Phase.SUCCEEDED
+
+
+def test_what_slots_told_while_the_store_was_away_is_not_lost(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a", num_members=2), new_job("b"))
+
+    class Flaky(Ledger):
+        """A ledger whose database does not answer for a while."""
+
+        calls = 0
+
+        def succeed(self, *given: object) -> Job:
+            Flaky.calls += 1
+            if Flaky.calls in (1, 2, 5):
+                raise StoreError("the store did not answer")
+            return super().succeed(*given)
+
+    ledger = store.acquire("small", "test", 1000.0, 1e9)
+    flaky = Flaky(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    trouble: list[str] = []
+    pool = PretendedSlots()
+    jobs = run(pool, flaky, on_trouble=trouble.append)
+    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
+    assert len(trouble) == 3
+    assert len(pool.started) == 3  # nothing was trained twice
+
+
+def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    class Gone(PretendedSlots):
+        def poll(self, timeout_s: float) -> list[News]:
+            if self.polls == 2:
+                raise ClusterLost("Ray is gone")
+            return super().poll(timeout_s)
+
+        def abandon(self) -> list[News]:
+            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
+            self.busy.clear()
+            return ended
+
+    with pytest.raises(ClusterLost):
+        run(Gone(outcome=lambda _key, _attempt: None))
+    (job,) = store.jobs("small")
+    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
+    (job,) = run(PretendedSlots())
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
+
+
+def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    written: list[Path] = []
+
+    class Checkpointing(PretendedSlots):
+        def start(self, slot: str, *given: object) -> None:
+            super().start(slot, *given)
+            path = Path(self.places[-1].checkpoint)
+            assert path.exists() == bool(written)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"state")
+            written.append(path)
+
+    def outcome(key: MemberKey, attempt: int) -> News:
+        return Failed(key, attempt, LOST) if attempt == 1 else trains(key, attempt)
+
+    pool = Checkpointing(outcome=outcome)
+    run(pool)
+    assert len(written) == 2
+    assert written[0] == written[1]
+    assert not written[0].exists()
+    assert pool.places[0].log != pool.places[1].log

@@ -1,0 +1,57 @@
+"""Ray lost and found again, a node lost: each in a process of its own, as the session's Ray stays.
+
+The scripts `lose_ray` and `lose_node` hold the steps and their assertions.
+"""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cluster import LivenessProbe
+from orchestrator.errors import ClusterLost
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 280
+
+
+def run(script: str, folder: Path) -> None:
+    """Runs a script; what it prints is shown where it fails."""
+    command = [sys.executable, "-W", "error", "-m", f"tests.orchestrator.{script}", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.slow
+def test_a_lost_ray_is_started_again_and_the_member_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    run("lose_ray", tmp_path)
+
+
+@pytest.mark.slow
+def test_a_member_of_a_lost_node_goes_on_upon_another_and_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    run("lose_node", tmp_path)
+
+
+def test_a_closed_door_is_noticed_within_a_second_or_at_once_where_it_matters() -> None:
+    now = 100.0
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            probe = LivenessProbe([one.getsockname(), other.getsockname()], lambda: now)
+            probe.check()
+        probe.check()  # not tried again so soon
+        with pytest.raises(ClusterLost, match=f"nothing answers at 127.0.0.1:{port}"):
+            probe.check(now=True)
+        now += 1
+        with pytest.raises(ClusterLost):
+            probe.check()
+
+
+def test_without_doors_there_is_nothing_to_lose() -> None:
+    LivenessProbe([]).check(now=True)

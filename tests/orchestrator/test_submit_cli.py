@@ -1,0 +1,129 @@
+"""`gamectl submit` beside a controller that is at work: what it writes, says and waits for."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.phases import Phase
+from orchestrator.settings import Settings
+from orchestrator.state import MemberKey
+from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
+from tests.orchestrator.commands import gamectl, read_json
+
+WriteCohort = Callable[..., Path]
+BASE = "epochs: 3\nlearningRate: 0.05\n"
+WEEK_S = 7 * 24 * 3600.0
+
+
+@pytest.fixture
+def game(home: Path) -> Iterator[Store]:
+    """The store that the commands use."""
+    store = Store(Settings().store_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def controller(game: Store) -> Ledger:
+    """A controller elsewhere that is at work on the cohort, although nothing is submitted yet."""
+    return game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
+
+
+def newest() -> dict[str, tuple[int, str]]:
+    jobs: Any = read_json("get", "jobs", "--cohort", "small")["jobs"]
+    return {job["team"]: (job["revision"], job["phase"]) for job in jobs}
+
+
+def test_a_submission_is_handed_to_the_controller_at_work(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort({"apes": BASE})
+    done = gamectl("submit", folder, "--data", photos, "--detach", "--cpus", "1")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert "cohort small: 1 job submitted" in done.stderr
+    assert "controller elsewhere:1 is at work, with the CPUs it was started with" in done.stderr
+    assert "watch with: gamectl get jobs --watch --cohort small" in done.stderr
+    assert not (home / "controllers").exists()
+    assert newest() == {"apes": (1, "Pending")}
+    assert not controller.release_if_done()  # it sees what was submitted
+
+
+def test_while_it_runs_loadouts_are_revised_and_teams_join(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "owls": BASE})
+    words = ["submit", folder, "--data", photos, "--detach"]
+    assert gamectl(*words).exit_code == 0
+    apes = game.jobs("small")[0]
+    controller.start(MemberKey(apes.id, 0), "slot-0", "node", time.time())
+    write_cohort({"apes": BASE.replace("0.05", "0.02"), "late": BASE})
+    done = gamectl(*words)
+    assert "2 jobs submitted, 1 unchanged" in done.stderr
+    assert "new revisions of: apes" in done.stderr
+    assert newest() == {"apes": (2, "Pending"), "owls": (1, "Pending"), "late": (1, "Pending")}
+    older = game.job(apes.id)
+    assert (older.phase, older.members[0].phase) == (Phase.SUPERSEDED, Phase.RUNNING)
+
+
+def test_a_team_has_so_many_submissions(
+    controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    limit = "  limits: {submissionsPerTeam: 1}\n"
+    folder = write_cohort({"apes": BASE, "owls": BASE}, spec=limit)
+    words = ["submit", folder, "--data", photos, "--detach"]
+    assert gamectl(*words).exit_code == 0
+    write_cohort({"apes": BASE.replace("0.05", "0.02"), "late": BASE}, spec=limit)
+    refused = gamectl(*words)
+    assert refused.exit_code == 1
+    assert "team 'apes' has handed in 1 revision, cohort 'small' allows 1" in refused.stderr
+    assert newest() == {"apes": (1, "Pending"), "owls": (1, "Pending")}
+
+
+def test_in_the_foreground_it_watches_the_controller_at_work(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "owls": BASE})
+    words = ["submit", folder, "--data", photos]
+    assert gamectl(*words, "--detach").exit_code == 0
+    apes = game.jobs("small")[0]
+    controller.start(MemberKey(apes.id, 0), "slot-0", "node", time.time())
+    controller.succeed(MemberKey(apes.id, 0), 1, TrainedWeights("w", "0", "p"), time.time())
+    controller.finish(apes.id, JobResult(0.75), time.time())
+    game.cancel("small", "owls", time.time())
+    done = gamectl(*words)
+    assert done.exit_code == 0, done.output
+    assert "unchanged, nothing is run twice" in done.stderr
+    assert "elsewhere:1 is at work; Ctrl-C ends only the watching" in done.stderr
+    assert "apes: Succeeded, validation accuracy 75.0%" in done.stderr
+    assert "cohort small: 1 Succeeded, 1 Cancelled" in done.stderr
+    assert "next: gamectl score --cohort small" in done.stderr
+
+
+def test_a_second_controller_is_refused(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE})
+    assert gamectl("submit", folder, "--data", photos, "--detach").exit_code == 0
+    refused = gamectl("controller", "--cohort", "small")
+    assert refused.exit_code == 1
+    assert "another controller (elsewhere:1) is at work on cohort 'small'" in refused.stderr
+    assert game.lease_holder("small", time.time()) == "elsewhere:1"
+
+
+def test_a_controller_is_for_a_cohort_that_was_submitted(game: Store) -> None:
+    assert "nothing was submitted yet" in gamectl("controller").stderr
+    assert "no cohort 'smal'" in gamectl("controller", "--cohort", "smal").stderr
+
+
+def test_nothing_is_stored_where_a_loadout_is_refused(
+    write_cohort: WriteCohort, photos: Path, home: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "greedy": "epochs: 41\n"})
+    refused = gamectl("submit", folder, "--data", photos, "--detach")
+    assert refused.exit_code == 1
+    assert "so nothing was submitted" in refused.stderr
+    assert not home.exists()

@@ -1,0 +1,94 @@
+"""Watching a cohort that another process runs: what is read from the store, and when it ends."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from orchestrator.lease import holder_name
+from orchestrator.live import watch
+from orchestrator.state import Job
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.screens import drawn, lines_of, screen
+from tests.orchestrator.states import Game
+
+BEGAN_AT = 1_000_000.0
+NOW = BEGAN_AT + 100
+
+
+def test_watching_ends_when_every_job_is_over(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(store, new_job("apes", epochs=2), at=BEGAN_AT)
+    game = Game(store, BEGAN_AT)
+    steps = iter(
+        [
+            lambda: game.start("apes"),
+            lambda: game.train("apes"),
+            lambda: game.finish("apes", 0.5),
+        ]
+    )
+    assert watch("small", store, clock=lambda: NOW, pause=lambda _: next(steps)())
+    assert lines_of(capsys.readouterr().err) == [
+        "apes: Running",
+        "apes: Succeeded, validation accuracy 50.0%",
+    ]
+    assert next(steps, None) is None
+
+
+def test_epochs_are_seen_although_they_are_no_events(store: Store) -> None:
+    submit(store, new_job("apes", epochs=20), at=BEGAN_AT)
+    game = Game(store, BEGAN_AT)
+    game.start("apes")
+    console = screen()
+    ticks = iter(range(100))
+    steps = iter([lambda: game.report("apes", epochs=7)])
+
+    def seven(jobs: Sequence[Job]) -> bool:
+        return jobs[0].members[0].epoch == 7
+
+    watch(
+        "small", store, seven, console=console, clock=lambda: NOW + next(ticks),
+        pause=lambda _: next(steps)(),
+    )  # fmt: skip
+    assert "7/20" in drawn(console)
+
+
+def test_watching_without_a_controller_says_how_to_start_one(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(store, new_job("apes"))
+    assert not watch("small", store, clock=lambda: NOW)
+    assert lines_of(capsys.readouterr().err) == [
+        "no controller is at work on cohort small: `gamectl resume --cohort small` starts one"
+    ]
+
+
+def test_a_patient_watcher_waits_for_a_controller_to_come(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(store, new_job("apes", epochs=2), at=BEGAN_AT)
+
+    def come() -> None:
+        game = Game(store, BEGAN_AT)
+        game.start("apes")
+        game.train("apes")
+        game.finish("apes", 0.5)
+
+    steps = iter([lambda: None, come])
+    assert watch("small", store, patient=True, clock=lambda: NOW, pause=lambda _: next(steps)())
+    lines = lines_of(capsys.readouterr().err)
+    assert [line.split()[0] for line in lines] == ["no", "apes:"]
+
+
+def test_suspended_jobs_keep_nobody_watching_once_the_controller_has_ended(store: Store) -> None:
+    submit(store, new_job("apes"))
+    store.suspend("small", "apes", BEGAN_AT)
+    assert watch("small", store, clock=lambda: NOW)
+
+
+def test_a_controller_that_died_on_this_machine_is_not_waited_for(store: Store) -> None:
+    submit(store, new_job("apes"))
+    host = holder_name().rpartition(":")[0]
+    store.acquire("small", f"{host}:{2**22 + 1}", NOW, ttl_s=1e9)
+    assert not watch("small", store, clock=lambda: NOW)
