@@ -10,10 +10,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import click
 
 SHOWN_CHARS = 60
+WHOLE_CHARS = 24
+"""Names up to this length stay on one line of a table."""
 
 
 def printable(text: str) -> str:
@@ -68,7 +71,8 @@ def print_table(
 ) -> None:
     """Write a table to stdout that fits the terminal (80 columns where there is none).
 
-    `right` names the columns that are aligned to the right: numbers. Cells are plain text; rich's
+    `right` names the columns that are aligned to the right: numbers. The first column, which names
+    the row, is not folded as long as its names are short. Cells are plain text; rich's
     markup has no effect in them.
     """
     from rich.console import Console
@@ -76,8 +80,11 @@ def print_table(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for number, column in enumerate(columns):
+        side: Literal["left", "right"] = "right" if column in right else "left"
+        # A name in two pieces can be neither read nor searched for.
+        whole = number == 0 and all(len(str(row[0])) <= WHOLE_CHARS for row in rows)
+        table.add_column(column, justify=side, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console(soft_wrap=False).print(table)

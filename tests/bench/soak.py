@@ -6,8 +6,8 @@ weights and the leaderboard of the undisturbed one.
 
     python -m tests.bench.soak --kills 60 --seed 1
 
-The seed decides what is killed and when, in seconds after the last kill; where training stands at
-that moment is up to the machine, so a replay repeats the pattern, not the very instruction.
+The seed decides what is killed, and when after training has gone on from the last kill; where it
+stands at that moment is up to the machine: a replay repeats the pattern, not the very instruction.
 """
 
 import hashlib
@@ -29,13 +29,14 @@ from tests.conftest import write_photos
 
 GAMECTL = (sys.executable, "-m", "orchestrator")
 PATIENCE_S = 600
-# A slot starts in seconds, Ray in ten, so that most kills still hit something that trains.
+# A slot starts in seconds, Ray in ten.
 KINDS = ("slot",) * 7 + ("controller",) * 2 + ("ray",)
 SPEC = {
     "budget": 1000,
     "limits": {"epochs": 1000, "members": 3},
     "data": {"source": "../data"},
     "resources": {"cpus": 1},
+    "retry": {"clusterRetries": 1000},
 }
 LOADOUTS: dict[str, list[dict[str, Any]]] = {
     "plain": [],
@@ -121,33 +122,42 @@ class Run:
 def write_cohort(folder: Path, epochs: int) -> None:
     """Writes the cohort and its photos; JSON is YAML, too."""
     write_photos(folder / "data", num_training=40)
-    (folder / "cohort").mkdir()
+    write_loadouts(folder / "cohort", LOADOUTS, epochs)
+
+
+def write_loadouts(folder: Path, teams: dict[str, list[dict[str, Any]]], epochs: int) -> None:
+    """Writes a cohort file and a loadout a team, from what each buys."""
+    folder.mkdir()
     head = {"apiVersion": "game/v1", "kind": "Cohort", "metadata": {"name": "soak"}, "spec": SPEC}
-    (folder / "cohort" / "cohort.yaml").write_text(json.dumps(head))
-    for seed, (team, purchases) in enumerate(LOADOUTS.items()):
+    (folder / "cohort.yaml").write_text(json.dumps(head))
+    for seed, (team, purchases) in enumerate(teams.items()):
         document = {
             "apiVersion": "game/v1",
             "kind": "Loadout",
             "metadata": {"team": team},
             "spec": {"epochs": epochs, "seed": seed, "purchases": purchases},
         }
-        (folder / "cohort" / f"{team}.yaml").write_text(json.dumps(document))
+        (folder / f"{team}.yaml").write_text(json.dumps(document))
 
 
 def disturb(run: Run, chance: random.Random, kills_left: int) -> Counter[str]:
     """Runs the cohort to its end, killing as it goes; returns what was killed."""
     done: Counter[str] = Counter()
+    come_to = 0
     run.submit()
     while not run.over():
-        time.sleep(chance.uniform(0.5, 4.0))
-        kind = chance.choice(KINDS)
+        time.sleep(chance.uniform(0.2, 2.0))
         controller = run.controller()
         if controller is None:
             if not run.over():
                 run.gamectl("resume", "--detach", "--cpus", "2")
             continue
-        if done.total() >= kills_left:
+        # Whoever is killed before it is an epoch further only learns to wait for longer.
+        epochs = sum(member["epoch"] for job in run.jobs() for member in job["members"])
+        if done.total() >= kills_left or epochs <= come_to:
             continue
+        come_to = epochs
+        kind = chance.choice(KINDS)
         if kind == "controller":
             processes.kill([controller])
         else:
