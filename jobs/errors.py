@@ -68,6 +68,5 @@ class CheckpointError(JobsError):
     def __str__(self) -> str:
         return (
             f"the checkpoint {self.path} cannot be written: {self.reason}; make room for it, or "
-            "allow writing there, and start the member again: training goes on from the last good "
-            "checkpoint"
+            "allow writing there: training then goes on from the last good checkpoint"
         )

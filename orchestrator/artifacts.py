@@ -6,7 +6,7 @@ path: `finish`, which reads them back.
 
     COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
-    COHORT/TEAM/rREVISION-UID/mINDEX.checkpoint      where its training stands; gone once it is over
+    COHORT/TEAM/rREVISION-UID/mINDEX.checkpoint      where its training stands, until it is trained
     COHORT/TEAM/rREVISION-UID/mINDEX-aATTEMPT.log    what it said, attempt by attempt
     COHORT/TEAM/rREVISION-UID/stack.safetensors      the layer that stacks the members, if one does
 """

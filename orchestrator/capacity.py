@@ -5,6 +5,7 @@ Pure. Ray would retry what fits nowhere for ever, so it must be refused before i
 the path: `gamectl plan` and `gamectl submit` refuse with the sentence.
 """
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from jobs.plan import MemberPlan
 from orchestrator.cohort import Resources
 from orchestrator.costs import asks_teacher, image_bytes, memory_bytes
 
+CGROUP_CPUS = Path("/sys/fs/cgroup/cpu.max")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 TINY = 1e-9
@@ -73,7 +75,16 @@ def this_machine(cpus: int | None, resources: Resources) -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # not in a container, or one without a limit: "max"
         memory = min(memory, int(CGROUP_LIMIT.read_text()))
-    return Machine(float(cpus or os.cpu_count() or 1), float(gpus), memory)
+    return Machine(float(cpus or _num_cpus()), float(gpus), memory)
+
+
+def _num_cpus() -> int:
+    """The CPUs of this machine, or of this container, as Ray counts them."""
+    num_cpus = os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # not in a container, or one without a limit: "max"
+        quota, period = CGROUP_CPUS.read_text().split()
+        num_cpus = min(num_cpus, max(1, math.ceil(int(quota) / int(period))))
+    return num_cpus
 
 
 def human_bytes(num_bytes: float) -> str:

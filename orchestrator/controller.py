@@ -14,6 +14,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from jobs.errors import JobsError
 from jobs.plan import MemberPlan
@@ -52,9 +53,15 @@ class Controller:
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
     on_trouble: Callable[[str], None] = lambda _: None
     _spec: CohortSpec = field(default_factory=CohortSpec)
+    _document: dict[str, Any] | None = None
+    """What `_spec` was read from."""
     _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
     _jobs: dict[int, Job] = field(default_factory=dict)
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
+    _judged: set[int] = field(default_factory=set)
+    """Jobs that some node can hold."""
+    _combine_again: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Jobs whose results could not be written or read: how often, and when to try again."""
     _news: deque[News] = field(default_factory=deque)
     """What slots told and the store does not know yet."""
     _progressed: set[int] = field(default_factory=set)
@@ -106,7 +113,8 @@ class Controller:
             # 5. Say what we see.
             self.on_change(list(self._jobs.values()))
             # 6. End where nothing is left to do.
-            return not (actions or self._demand() or any(slot.busy_with for slot in slots))
+            busy = any(slot.busy_with for slot in slots)
+            return not (actions or busy or self._demand() or self._combine_again)
         except LeaseLost:
             raise
         except StoreError as error:
@@ -129,11 +137,10 @@ class Controller:
         news = self.store.changes(self.cohort, self._seen, also=self._progressed)
         self._seen = max(self._seen, news.last_event_id)
         self._progressed.clear()
-        if any(job.id not in self._jobs for job in news.jobs):
-            rules = self._rules()
-            if rules.queue != self._spec.queue:
-                return self._list()
-            self._spec = rules
+        rules = self._rules()
+        if rules.queue != self._spec.queue:
+            return self._list()
+        self._spec = rules
         for job in news.jobs:
             self._see(job)
         self._refuse_unfit(news.jobs)
@@ -156,21 +163,31 @@ class Controller:
         return list(everything.jobs)
 
     def _rules(self) -> CohortSpec:
-        return Cohort.model_validate(self.store.cohort(self.cohort).spec).spec
+        document = self.store.cohort(self.cohort).spec
+        if document != self._document:
+            self._document = document
+            return Cohort.model_validate(document).spec
+        return self._spec
 
     def _see(self, job: Job) -> None:
         self._jobs[job.id] = job
         self._queue.put(job)
+        for member in job.members:
+            superseded = job.phase is Phase.SUPERSEDED and member.phase is not Phase.RUNNING
+            if member.phase is Phase.SUCCEEDED or superseded:
+                self.artifacts.drop_checkpoint(job, member.index)
 
     def _refuse_unfit(self, jobs: Iterable[Job]) -> None:
         """Gives up on jobs that would wait forever."""
         for job in jobs:
-            if job.phase.terminal or job.id in self._plans:
+            if job.phase.terminal or job.id in self._judged:
                 continue
             plans = self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
                 self._give_up(job, Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER))
+            else:
+                self._judged.add(job.id)  # of one that was given up a retry asks again
 
     def _plans_of(self, job_id: int) -> tuple[MemberPlan, ...]:
         if job_id not in self._plans:
@@ -202,7 +219,6 @@ class Controller:
             self._fail(news.key, news.attempt, _storage("its results cannot be kept", error))
             return
         self._see(self.ledger.succeed(news.key, news.attempt, trained, self.clock()))
-        self.artifacts.drop_checkpoint(job, index)
 
     def _fail(self, key: MemberKey, attempt: int, fault: Fault) -> None:
         self._see(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
@@ -210,9 +226,11 @@ class Controller:
     # --- jobs at their end ------------------------------------------------------------------------
 
     def _finish(self, changed: Sequence[Job]) -> None:
-        for job in changed:
-            if lifecycle.ready_to_finish(job):
-                self._combine(job)
+        now = self.clock()
+        due = {job_id for job_id, (_, at) in self._combine_again.items() if at <= now}
+        for job_id in due | {job.id for job in changed if job.id not in self._combine_again}:
+            if lifecycle.ready_to_finish(self._jobs[job_id]):
+                self._combine(self._jobs[job_id])
         limit_s = self._spec.limits.active_deadline_seconds
         if limit_s is None:
             return
@@ -228,12 +246,16 @@ class Controller:
             truth = self.truth(self._plans_of(job.id)[0].data)
             result = job_result(job, probs, truth, self.artifacts)
         except (OSError, JobsError, Damaged) as error:
-            self._see(
-                self.ledger.give_up(
-                    job.id, _storage("its results cannot be kept", error), self.clock()
-                )
-            )
+            failures = self._combine_again.get(job.id, (0, 0.0))[0] + 1
+            if failures > self._spec.retry.cluster_retries:
+                del self._combine_again[job.id]
+                self._give_up(job, _storage("its results cannot be combined", error))
+                return
+            wait_s = lifecycle.back_off_s(failures)
+            self._combine_again[job.id] = (failures, self.clock() + wait_s)
+            self.on_trouble(f"{job.team}: {error}; trying again in {wait_s:g} s")
             return
+        self._combine_again.pop(job.id, None)
         self._see(self.ledger.finish(job.id, result, self.clock()))
 
     def _give_up(self, job: Job, fault: Fault) -> None:
@@ -264,7 +286,7 @@ class Controller:
         )
         try:
             self.pool.start(slot, key, attempt, plan, place)
-        except (LeaseLost, ClusterLost):
+        except (StoreError, ClusterLost):
             raise
         except (OSError, JobsError, GameError) as error:
             self._fail(key, attempt, _storage("its images or its teacher cannot be read", error))

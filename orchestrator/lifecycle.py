@@ -59,7 +59,8 @@ def failed(job: Job, index: int, fault: Fault, retry: Retry, now: float) -> Chan
         note = Note(index, fault.reason, fault.message)
         return Change(_stopped(job, index, now), (note,), closed=closed)
     if _again(member, fault, retry):
-        wait_s = back_off_s(member, fault.blame)
+        by_team = fault.blame is Blame.TEAM
+        wait_s = back_off_s(member.team_failures if by_team else member.cluster_failures)
         waits = replace(
             moved(member, Phase.PENDING, Reason.BACK_OFF, fault.message), not_before=now + wait_s
         )
@@ -162,9 +163,8 @@ def given_up(job: Job, fault: Fault, now: float) -> Change:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def back_off_s(member: Member, blame: Blame) -> float:
-    """How long a member waits after a failure that is counted already: 1, 2, 4, ... 60 s."""
-    failures = member.team_failures if blame is Blame.TEAM else member.cluster_failures
+def back_off_s(failures: int) -> float:
+    """How long to wait after so many failures, from 1 on: 1, 2, 4, ... 60 s."""
     return float(min(FIRST_BACK_OFF_S * 2 ** (failures - 1), LONGEST_BACK_OFF_S))
 
 

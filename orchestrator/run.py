@@ -26,7 +26,7 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
         while True:
             ledger.recover(time.time())
             # MLflow has one writer at a time: it is up to date before the lease is given up.
-            with Tracker(lambda: projection(name, store, settings)) as tracker:
+            with Tracker(lambda: projection(name, store, settings), ledger.check) as tracker:
                 if any(_is_left(job) for job in store.jobs(name)):
                     run_on_ray(name, store, ledger, settings, cpus)
             if ledger.release_if_done():

@@ -11,7 +11,7 @@ from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.capacity import fits
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
-from orchestrator.cohort import Cohort
+from orchestrator.cohort import Cohort, Resources
 from orchestrator.console import print_note
 from orchestrator.controller import Controller
 from orchestrator.errors import ClusterError, ClusterLost, GameError
@@ -45,7 +45,7 @@ def run_on_ray(
     while True:
         try:
             with ray_cluster(settings.ray_address, cpus):
-                _serve(name, store, ledger, settings, _num_slots(store, name, lost_at is None))
+                _serve(name, store, ledger, settings)
         except ClusterLost as error:
             lost_at = time.monotonic()
             again = "joined" if settings.ray_address else "started"
@@ -59,33 +59,39 @@ def run_on_ray(
             return
 
 
-def _num_slots(store: Store, name: str, at_first: bool) -> int:
-    """How many members fit on the cluster.
+def _num_slots(resources: Resources, joined: bool) -> tuple[int, str | None]:
+    """How many members fit on the cluster, and why none does where that is so.
 
-    None is an answer at first: then the controller refuses the jobs. Of a cluster that has just
-    come back more nodes may be on their way, so there it is a `ClusterError`.
+    The nodes of a cluster that was joined may still be on their way: it is given some time.
     """
-    try:
-        return num_slots_that_fit(_rules(store, name).spec.resources)
-    except ClusterError:
-        if at_first:
-            return 0
-        raise
+    deadline = time.monotonic() + (RECONNECT_FOR_S if joined else 0)
+    while True:
+        try:
+            return num_slots_that_fit(resources), None
+        except ClusterError as error:
+            if time.monotonic() >= deadline:
+                return 0, str(error)
+            print_note(f"{error}; waiting for nodes")
+            time.sleep(RECONNECT_EVERY_S)
 
 
 def _rules(store: Store, name: str) -> Cohort:
     return Cohort.model_validate(store.cohort(name).spec)
 
 
-def _serve(name: str, store: Store, ledger: Ledger, settings: Settings, max_slots: int) -> None:
+def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
     # Imported once Ray's settings stand.
     from orchestrator.slots import RaySlots
 
-    cohort, node = _rules(store, name), largest_node()
+    cohort = _rules(store, name)
     resources = cohort.spec.resources
+    max_slots, nothing_fits = _num_slots(resources, joined=settings.ray_address is not None)
+    node = largest_node()
     inputs = Inputs(name, store, settings, progress)
 
     def reason_why_not(plan: MemberPlan) -> str | None:
+        if nothing_fits is not None:
+            return nothing_fits
         try:
             num_images = len(inputs.images(plan.data).labels)
         except (GameError, JobsError, OSError):

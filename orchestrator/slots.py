@@ -71,6 +71,8 @@ class RaySlots:
     teaching: Callable[[MemberPlan], Teaching | None]
     _probe: LivenessProbe = field(default_factory=LivenessProbe.of_connection)
     _slots: dict[str, _Handle] = field(default_factory=dict)
+    _untold: list[News] = field(default_factory=list)
+    """Kept here until it is returned: one slot's end must not be lost with another's error."""
     _refs: dict[tuple[str, int] | TeachingKey, Any] = field(default_factory=dict)
     _num_made: int = 0
     _failed_starts: int = 0
@@ -124,19 +126,23 @@ class RaySlots:
         else:
             time.sleep(timeout_s)
             self._probe.check()
-        news: list[News] = []
         for handle in list(self._slots.values()):
             try:
-                news.extend(self._news_of(handle))
+                self._untold.extend(self._news_of(handle))
             except RayError as error:
-                news.extend(self._lose(handle, error))
-        return news
+                self._untold.extend(self._lose(handle, error))
+        return self._tell()
 
     def abandon(self) -> list[News]:
         """The end of everything that was on slots of a cluster that is gone, without asking it."""
         handles = list(self._slots.values())
         self._slots.clear()
-        return [Failed(h.key, h.attempt, RAY_LOST) for h in handles if h.key is not None]
+        lost = [Failed(h.key, h.attempt, RAY_LOST) for h in handles if h.key is not None]
+        return [*self._tell(), *lost]
+
+    def _tell(self) -> list[News]:
+        told, self._untold = self._untold, []
+        return told
 
     def close(self) -> None:
         """Ends all slots, whatever they are doing."""

@@ -69,16 +69,16 @@ def prepare(
     )
 
 
-def check_capacity(prepared: Prepared, machine: Machine) -> None:
-    """Raises `Refused` for loadouts with a member that this machine can never train."""
+def misfits(prepared: Prepared, machine: Machine) -> dict[str, str]:
+    """Why jobs can never run on this machine, by team."""
     resources, num_images = prepared.cohort.spec.resources, len(prepared.decoded.folder.training)
-    lines = []
-    for job in prepared.jobs:
-        reasons = (fits(plan, num_images, resources, machine) for plan in job.plans)
-        reason = next(filter(None, reasons), None)
-        lines += [f"  {job.team}: {reason}"] if reason else []
-    if lines:
-        raise Refused("\n".join(["these can never run on this machine:", *lines]))
+    reasons = {
+        job.team: next(
+            filter(None, (fits(plan, num_images, resources, machine) for plan in job.plans)), None
+        )
+        for job in prepared.jobs
+    }
+    return {team: reason for team, reason in reasons.items() if reason is not None}
 
 
 def submit(

@@ -27,8 +27,7 @@ from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 from orchestrator.store.values import Altered
-
-LARGEST_PRIORITY = 10_000
+from orchestrator.wishes import HIGHEST_PRIORITY
 
 Wish = Callable[[str, str, float], Altered]
 """From cohort, team and time to what became of the team's newest job."""
@@ -162,7 +161,7 @@ def retry(
       gamectl priority howling-pixels 200 --cohort demo""",
 )
 @click.argument("team")
-@click.argument("number", metavar="N", type=click.IntRange(1, LARGEST_PRIORITY))
+@click.argument("number", metavar="N", type=click.IntRange(1, HIGHEST_PRIORITY))
 @cohort_option
 def priority(team: str, number: int, cohort: str | None) -> None:
     """Give a team's job another weight in the queue, 1 to 10000; 100 is the default.

@@ -105,7 +105,15 @@ def _submitted(
             prepared = submission.prepare(reading, source, settings, progress)
             if settings.ray_address is None:  # of another cluster only its controller knows
                 machine = this_machine(cpus, prepared.cohort.spec.resources)
-                submission.check_capacity(prepared, machine)
+                misfits = submission.misfits(prepared, machine)
+                for team, reason in misfits.items():
+                    console.print_note(f"{team}: {reason}")
+                fitting = tuple(job for job in prepared.jobs if job.team not in misfits)
+                if misfits and not (skip_refused and fitting):
+                    raise Refused(
+                        f"{len(misfits)} can never run on this machine, so nothing was submitted"
+                    )
+                prepared = replace(prepared, jobs=fitting)
             for broken in prepared.decoded.broken:
                 console.print_note(f"left out: {broken.path}: {broken.reason}")
             store = stack.enter_context(open_store(settings, create=True))

@@ -137,7 +137,6 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         "loadout": new.loadout,
         "receipt": json.dumps(new.receipt),
         "spent_bnn": new.receipt["total_bnn"],
-        "min_members": new.min_members,
     }
     # What the organizer said of the team holds for its next revision, too.
     wanted = {
@@ -146,6 +145,8 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
     }
     lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
     if older is not None and older.digest == new.digest and not lost:
+        if not Phase(older.phase).terminal:
+            kept["min_members"] = new.min_members  # what is over stays as it was judged
         connection.execute(update(jobs).where(jobs.c.id == older.id).values(**kept))
         return Submitted(new.team, older.revision, created=False)
     revision = 1 if older is None else older.revision + 1
@@ -170,6 +171,7 @@ def _insert_job(
         "uid": uuid.uuid4().hex,
         "cohort": cohort,
         "team": new.team,
+        "min_members": new.min_members,
         "revision": revision,
         "digest": new.digest,
         "data_fingerprint": new.plans[0].data.fingerprint,

@@ -65,6 +65,13 @@ class Ledger:
             if self._holds_lease(connection):
                 self._set_lease(connection, expires_at=now + self._ttl_s, renewed_at=now)
 
+    def check(self) -> None:
+        """Raises `LeaseLost` where another controller has taken over."""
+        query = select(leases.c.token).where(leases.c.cohort == self._cohort)
+        with self._database.reading() as connection:
+            if connection.scalar(query) != self._token:
+                raise LeaseLost(f"another controller has taken over cohort {self._cohort!r}")
+
     def release(self) -> None:
         """Gives the lease up at once, so that the next controller need not wait.
 

@@ -231,7 +231,7 @@ class Store:
                 raise CohortBusy(
                     f"another controller ({row.holder}) is at work on cohort {cohort!r}; its lease "
                     f"runs out in {row.expires_at - now:.0f} s unless it goes on. "
-                    f"Watch with `gamectl get jobs --cohort {cohort}`."
+                    f"Watch with `gamectl get jobs --watch --cohort {cohort}`."
                 )
             token = row.token + 1
             connection.execute(

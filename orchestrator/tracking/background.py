@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from orchestrator.errors import GameError, TrackingError
+from orchestrator.errors import GameError, LeaseLost, TrackingError
 from orchestrator.tracking.projection import Projection
 
 EVERY_S = 1.0
@@ -20,8 +20,13 @@ SLOWEST_RETRY_S = 15.0
 class Tracker:
     """A context: syncs while it lasts, and a last time at its end."""
 
-    def __init__(self, connect: Callable[[], Projection]) -> None:
+    def __init__(
+        self, connect: Callable[[], Projection], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Connects where needed; `check` raises where this process may no longer write."""
         self._connect = connect
+        self._check = check
+        self._overtaken = False
         self._projection: Projection | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
@@ -38,11 +43,18 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Whoever took the lease over writes to MLflow now.
+        self._overtaken = isinstance(error, LeaseLost)
         self._ending.set()
         self._thread.join()
 
     def sync(self) -> None:
         """One round; a failure is remembered in `error` and not raised."""
+        try:
+            self._check()
+        except GameError as error:
+            self.error = error
+            return
         try:
             if self._projection is None:
                 self._projection = self._connect()
@@ -63,4 +75,5 @@ class Tracker:
         while not self._ending.wait(wait_s):
             self.sync()
             wait_s = EVERY_S if self.error is None else min(2 * wait_s, SLOWEST_RETRY_S)
-        self.sync()
+        if not self._overtaken:
+            self.sync()

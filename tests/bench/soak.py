@@ -145,7 +145,10 @@ def disturb(run: Run, chance: random.Random, kills_left: int) -> Counter[str]:
     done: Counter[str] = Counter()
     come_to = 0
     run.submit()
+    deadline = time.monotonic() + PATIENCE_S
     while not run.over():
+        if time.monotonic() > deadline:
+            raise Failed(f"not over after {PATIENCE_S} s: {run.gamectl('get', 'jobs')}")
         time.sleep(chance.uniform(0.2, 2.0))
         controller = run.controller()
         if controller is None:

@@ -71,7 +71,7 @@ def _check_full(
     full, resumed = outcomes
     assert full["error"] == (
         f"the checkpoint {folder}/kept/0.checkpoint cannot be written: {reason}; make room for "
-        "it, or allow writing there, and start the member again: training goes on from the last "
+        "it, or allow writing there: training then goes on from the last "
         "good checkpoint"
     )
     assert len(full["history"]) == 1

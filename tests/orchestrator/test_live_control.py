@@ -1,4 +1,4 @@
-"""A cohort that changes while it runs, and what goes wrong meanwhile: store, cluster, inputs."""
+"""A cohort that changes while it runs: wishes, late teams, lost members, inputs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,11 +10,10 @@ import pytest
 
 from jobs.errors import DataError
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import ClusterLost, StoreError
 from orchestrator.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, MemberKey
-from orchestrator.store import Ledger, Store
+from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.pretended import (
     RIGHT,
@@ -188,77 +187,3 @@ def test_inputs_that_cannot_be_read_fail_the_attempt_and_not_the_controller(
     assert (a.phase, a.blame) == (Phase.FAILED, Blame.CLUSTER)
     assert "the photos are gone" in a.message
     assert b.phase is Phase.SUCCEEDED
-
-
-def test_what_slots_told_while_the_store_was_away_is_not_lost(
-    store: Store, run: Run, tmp_path: Path
-) -> None:
-    hand_in(store, new_job("a", num_members=2), new_job("b"))
-
-    class Flaky(Ledger):
-        """A ledger whose database does not answer for a while."""
-
-        calls = 0
-
-        def succeed(self, *given: object) -> Job:
-            Flaky.calls += 1
-            if Flaky.calls in (1, 2, 5):
-                raise StoreError("the store did not answer")
-            return super().succeed(*given)
-
-    ledger = store.acquire("small", "test", 1000.0, 1e9)
-    flaky = Flaky(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
-    trouble: list[str] = []
-    pool = PretendedSlots()
-    jobs = run(pool, flaky, on_trouble=trouble.append)
-    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
-    assert len(trouble) == 3
-    assert len(pool.started) == 3  # nothing was trained twice
-
-
-def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
-    hand_in(store, new_job("a"))
-
-    class Gone(PretendedSlots):
-        def poll(self, timeout_s: float) -> list[News]:
-            if self.polls == 2:
-                raise ClusterLost("Ray is gone")
-            return super().poll(timeout_s)
-
-        def abandon(self) -> list[News]:
-            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
-            self.busy.clear()
-            return ended
-
-    with pytest.raises(ClusterLost):
-        run(Gone(outcome=lambda _key, _attempt: None))
-    (job,) = store.jobs("small")
-    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
-    (job,) = run(PretendedSlots())
-    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
-
-
-def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
-    store: Store, run: Run, tmp_path: Path
-) -> None:
-    hand_in(store, new_job("a"))
-    written: list[Path] = []
-
-    class Checkpointing(PretendedSlots):
-        def start(self, slot: str, *given: object) -> None:
-            super().start(slot, *given)
-            path = Path(self.places[-1].checkpoint)
-            assert path.exists() == bool(written)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"state")
-            written.append(path)
-
-    def outcome(key: MemberKey, attempt: int) -> News:
-        return Failed(key, attempt, LOST) if attempt == 1 else trains(key, attempt)
-
-    pool = Checkpointing(outcome=outcome)
-    run(pool)
-    assert len(written) == 2
-    assert written[0] == written[1]
-    assert not written[0].exists()
-    assert pool.places[0].log != pool.places[1].log

@@ -1,0 +1,151 @@
+"""What goes wrong while a cohort runs: the store, the cluster, the disk."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from orchestrator.artifacts import Artifacts
+from orchestrator.errors import ClusterLost, StoreError
+from orchestrator.news import Failed, News
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import Ledger, Store
+from tests.orchestrator.cohorts import new_job
+from tests.orchestrator.pretended import (
+    PretendedSlots,
+    hand_in,
+    phases,
+    run_controller,
+    trains,
+)
+
+LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
+DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
+Run = Callable[..., tuple[Job, ...]]
+Outcome = Callable[[MemberKey, int], News | None]
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Run:
+    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
+    return partial(run_controller, store, tmp_path / "artifacts")
+
+
+def test_what_slots_told_while_the_store_was_away_is_not_lost(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a", num_members=2), new_job("b"))
+
+    class Flaky(Ledger):
+        """A ledger whose database does not answer for a while."""
+
+        calls = 0
+
+        def succeed(self, *given: object) -> Job:
+            Flaky.calls += 1
+            if Flaky.calls in (1, 2, 5):
+                raise StoreError("the store did not answer")
+            return super().succeed(*given)
+
+    ledger = store.acquire("small", "test", 1000.0, 1e9)
+    flaky = Flaky(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    trouble: list[str] = []
+    pool = PretendedSlots()
+    jobs = run(pool, flaky, on_trouble=trouble.append)
+    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
+    assert len(trouble) == 3
+    assert len(pool.started) == 3  # nothing was trained twice
+
+
+def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    class Gone(PretendedSlots):
+        def poll(self, timeout_s: float) -> list[News]:
+            if self.polls == 2:
+                raise ClusterLost("Ray is gone")
+            return super().poll(timeout_s)
+
+        def abandon(self) -> list[News]:
+            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
+            self.busy.clear()
+            return ended
+
+    with pytest.raises(ClusterLost):
+        run(Gone(outcome=lambda _key, _attempt: None))
+    (job,) = store.jobs("small")
+    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
+    (job,) = run(PretendedSlots())
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
+
+
+def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    written: list[Path] = []
+
+    class Checkpointing(PretendedSlots):
+        def start(self, slot: str, *given: object) -> None:
+            super().start(slot, *given)
+            path = Path(self.places[-1].checkpoint)
+            assert path.exists() == bool(written)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"state")
+            written.append(path)
+
+    def outcome(key: MemberKey, attempt: int) -> News:
+        return Failed(key, attempt, LOST) if attempt == 1 else trains(key, attempt)
+
+    pool = Checkpointing(outcome=outcome)
+    run(pool)
+    assert len(written) == 2
+    assert written[0] == written[1]
+    assert not written[0].exists()
+    assert pool.places[0].log != pool.places[1].log
+
+
+def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    trouble: list[str] = []
+
+    class Blinking(Artifacts):
+        def val_probs(self, *given: object) -> object:
+            if len(trouble) < 2:
+                raise OSError("the disk is away")
+            return super().val_probs(*given)
+
+    pool = PretendedSlots()
+    (job,) = run(pool, artifacts=Blinking(tmp_path), on_trouble=trouble.append)
+    assert (job.phase, job.val_accuracy) == (Phase.SUCCEEDED, 1.0)
+    assert len(trouble) == 2
+    assert len(pool.started) == 1
+
+
+def test_a_job_that_was_refused_is_held_against_the_nodes_again_when_it_is_retried(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("big", epochs=99), new_job("small"))
+    calls = {3: lambda: store.retry("small", "big", 1100.0)}
+    pool = PretendedSlots(
+        outcome=lambda key, attempt: trains(key, attempt) if pool.polls > 6 else None,
+        on_poll=lambda n: calls.get(n, lambda: None)(),
+    )
+    big, _ = run(pool, unfit=lambda plan: "memory: too big" if plan.epochs == 99 else None)
+    assert (big.phase, big.reason) == (Phase.FAILED, Reason.UNSCHEDULABLE)
+    assert pool.started == [(MemberKey(2, 0), 1)]
+
+
+def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+    stricter = {"activeDeadlineSeconds": 30.0}
+    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, limits=stricter)}
+    pool = PretendedSlots(
+        outcome=lambda _key, _attempt: None, on_poll=lambda n: calls.get(n, lambda: None)()
+    )
+    (job,) = run(pool)
+    assert (job.phase, job.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
