@@ -4,7 +4,11 @@
     ├── DataError        the data folder cannot be used; lists every problem at once
     ├── Stopped          somebody asked a running member to stop; not a failure of the member
     ├── Diverged         the training loss is no longer a finite number
-    └── CheckpointError  a checkpoint could not be written; not a failure of the member either
+    ├── CheckpointError  a checkpoint could not be written; not a failure of the member either
+    ├── TeamCodeError    a team's own code failed, or what came out of it is not what was asked for
+    │   ├── TeamCodeTooLarge   it used more memory than it may
+    │   └── TeamCodeOverLimit  it used more of something else: time, processes, output
+    └── SandboxError     a sandbox could not be made; not a failure of what should have run in it
 
 Members train in other processes, so each error keeps its constructor's arguments in `args`, which
 is what pickle hands to the constructor on the other side.
@@ -70,3 +74,19 @@ class CheckpointError(JobsError):
             f"the checkpoint {self.path} cannot be written: {self.reason}; make room for it, or "
             "allow writing there: training then goes on from the last good checkpoint"
         )
+
+
+class TeamCodeError(JobsError):
+    """A team's own code failed. The message names file and line where they are known."""
+
+
+class TeamCodeTooLarge(TeamCodeError):
+    """It used more memory than the cohort allows."""
+
+
+class TeamCodeOverLimit(TeamCodeError):
+    """It used more time, processes or output than the cohort allows."""
+
+
+class SandboxError(JobsError):
+    """A sandbox could not be made on this node; the message says what to do."""

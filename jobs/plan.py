@@ -17,6 +17,8 @@ Device = Literal["cpu", "cuda"]
 Combine = Literal["mean", "vote", "stacking"]
 Schedule = Literal["constant", "cosine", "step", "one-cycle", "plateau"]
 Normalize = Literal["none", "imagenet"]
+TeamFunction = Literal["build_model", "build_loss", "augment"]
+Isolation = Literal["bubblewrap", "process"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 BASE_CHANNELS = 32
@@ -120,6 +122,29 @@ class DistillPlan(Plan):
     )
 
 
+class CustomPlan(Plan):
+    """A team's own Python file, which nothing outside a sandbox ever imports; see `jobs.custom`."""
+
+    file: str = Field(description="its name, for messages")
+    source: str = Field(description="its text")
+    defines: tuple[TeamFunction, ...] = Field(min_length=1, description="what it replaces or adds")
+
+
+class SandboxRules(Plan):
+    """How team code is kept apart and what it may use; decides no bit of a result."""
+
+    isolation: Isolation = Field(
+        default="bubblewrap", description="`process`: a plain child, which protects from nothing"
+    )
+    wall_seconds: float = Field(default=3600, gt=0, description="of one attempt")
+    cpu_seconds: float = Field(default=7200, gt=0, description="of each of its processes")
+    memory_mib: int = Field(default=4096, ge=512, description="of all its processes together")
+    processes: int = Field(default=64, ge=8, description="processes and threads at a time")
+    open_files: int = Field(default=256, ge=32, description="of each of its processes")
+    temporary_mib: int = Field(default=256, ge=1, description="of its temporary folder")
+    output_mib: int = Field(default=16, ge=1, description="of what it prints")
+
+
 class MemberPlan(Plan):
     """Everything that decides the bits of one trained member."""
 
@@ -130,6 +155,7 @@ class MemberPlan(Plan):
     schedule: SchedulePlan = SchedulePlan()
     loss: LossPlan = LossPlan()
     distill: DistillPlan | None = None
+    custom: CustomPlan | None = None
     batch_size: int = Field(default=8, ge=1)
     epochs: int = Field(default=20, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)

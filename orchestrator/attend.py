@@ -19,11 +19,12 @@ from typing import NoReturn
 
 from orchestrator import console
 from orchestrator.errors import CohortBusy, GameError
-from orchestrator.lookup import controller_of
+from orchestrator.lookup import controller_of, lease_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
+from orchestrator.store.values import Lease
 
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""
@@ -84,13 +85,13 @@ def detach(name: str, store: Store, settings: Settings, cpus: int | None) -> Non
     Where nothing is left to do none is started. Raises `GameError` with the last lines of its log
     where one does not come up.
     """
-    if not is_left(store.jobs(name)):
+    if not any(job.is_left for job in store.jobs(name)):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
         return
     log = controller_log(settings, name)
     holder = controller_of(store, name, time.time())
     if holder is not None:
-        console.print_note(_at_work(name, holder, cpus))
+        console.print_note(at_work_note(name, holder, cpus))
     else:
         holder = _started(name, store, log, cpus)
         if holder is None:
@@ -99,11 +100,6 @@ def detach(name: str, store: Store, settings: Settings, cpus: int | None) -> Non
         pid = holder.rpartition(":")[2]
         console.print_note(f"cohort {name}: controller {holder} runs it (pid {pid}), log: {log}")
     console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
-
-
-def is_left(jobs: Sequence[Job]) -> bool:
-    """Whether a controller would find something to do: a job that is not over or held back."""
-    return any(not job.phase.terminal and not job.suspended for job in jobs)
 
 
 def controller_log(settings: Settings, name: str) -> Path:
@@ -172,11 +168,12 @@ def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:
     """Shows what the controller does; returns False where it ended with something left to do."""
     from orchestrator.live import watch
 
-    console.print_note(f"{_at_work(name, holder, cpus)}; Ctrl-C ends only the watching")
+    console.print_note(f"{at_work_note(name, holder, cpus)}; Ctrl-C ends only the watching")
     return watch(name, store)
 
 
-def _at_work(name: str, holder: str, cpus: int | None) -> str:
+def at_work_note(name: str, holder: str, cpus: int | None) -> str:
+    """Says who runs the cohort; CPUs that are asked for now come too late."""
     unused = "" if cpus is None else ", with the CPUs it was started with"
     return f"cohort {name}: controller {holder} is at work{unused}"
 
@@ -207,7 +204,7 @@ def _started(name: str, store: Store, log: Path, cpus: int | None) -> str | None
             setsid=True,
         )
     return first_holder(
-        lambda: controller_of(store, name, time.time()),
+        lambda: lease_of(store, name, time.time()),
         lambda: _exit_code(pid),
         lambda: _log_end(log, begin),
     )
@@ -220,21 +217,21 @@ def _exit_code(pid: int) -> int | None:
 
 
 def first_holder(
-    holder: Callable[[], str | None],
+    lease: Callable[[], Lease | None],
     exit_code: Callable[[], int | None],
     said: Callable[[], str],
     pause: Callable[[float], None] = time.sleep,
 ) -> str | None:
-    """Waits until somebody holds the lease or a controller that was started has ended.
+    """Waits until somebody is at work on a cluster or a controller that was started has ended.
 
-    Returns who holds it, or None where it ended with exit code 0. Raises `GameError` with what it
+    Returns who is at work, or None where it ended with exit code 0. Raises `GameError` with what it
     `said` where it ended otherwise and nobody holds the lease.
     """
     while True:
         ended = exit_code()  # before the lease is looked at: it may have been taken meanwhile
-        at_work = holder()
-        if at_work is not None:
-            return at_work
+        held = lease()
+        if held is not None and (held.slots is not None or ended is not None):
+            return held.holder
         if ended == 0:
             return None
         if ended is not None:

@@ -7,10 +7,12 @@ Ray's calls block where Ray is gone, and a minute later Ray ends the whole proce
 tried before it is asked: a closed one tells at once, and disconnecting in time keeps the process.
 """
 
+import contextlib
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +81,10 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
         # Ray's own handler ends the process with a stack trace, before anything is put in order.
         signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        yield
+        # A thread of Ray's prints what happened to its processes; results are all there is on
+        # our stdout.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
 

@@ -21,9 +21,11 @@ from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort, CohortSpec
-from orchestrator.errors import ClusterLost, Damaged, GameError, LeaseLost, StoreError
-from orchestrator.finish import Truth, job_result
+from orchestrator.combiner import Combiner
+from orchestrator.errors import ClusterLost, GameError, LeaseLost, StoreError
+from orchestrator.finish import Truth
 from orchestrator.news import Failed, Halted, News, Place, Progress, SlotPool, Trained
+from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Queue, Start, decide
 from orchestrator.state import Fault, Job, MemberKey
@@ -60,8 +62,7 @@ class Controller:
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
     _judged: set[int] = field(default_factory=set)
     """Jobs that some node can hold."""
-    _combine_again: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Jobs whose results could not be written or read: how often, and when to try again."""
+    _combiner: Combiner = field(init=False)
     _news: deque[News] = field(default_factory=deque)
     """What slots told and the store does not know yet."""
     _progressed: set[int] = field(default_factory=set)
@@ -71,6 +72,11 @@ class Controller:
     _listed: bool = False
     """Whether what is known here was read as a whole, with nothing missed since."""
 
+    def __post_init__(self) -> None:
+        self._combiner = Combiner(
+            self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
+        )
+
     def run(self) -> None:
         """Reconciles until every job is over or suspended, and every slot is idle.
 
@@ -78,7 +84,7 @@ class Controller:
         is gone. However it ends, what is still on a slot is queued again; the caller ends slots,
         and gives up the lease if there is still nothing left to do by then.
         """
-        self.ledger.recover(self.clock())
+        patiently(lambda: self.ledger.recover(self.clock()), self.on_trouble)
         try:
             while not self._round():
                 pass
@@ -114,7 +120,7 @@ class Controller:
             self.on_change(list(self._jobs.values()))
             # 6. End where nothing is left to do.
             busy = any(slot.busy_with for slot in slots)
-            return not (actions or busy or self._demand() or self._combine_again)
+            return not (actions or busy or self._demand() or self._combiner.busy)
         except LeaseLost:
             raise
         except StoreError as error:
@@ -226,11 +232,13 @@ class Controller:
     # --- jobs at their end ------------------------------------------------------------------------
 
     def _finish(self, changed: Sequence[Job]) -> None:
-        now = self.clock()
-        due = {job_id for job_id, (_, at) in self._combine_again.items() if at <= now}
-        for job_id in due | {job.id for job in changed if job.id not in self._combine_again}:
-            if lifecycle.ready_to_finish(self._jobs[job_id]):
-                self._combine(self._jobs[job_id])
+        for job_id in self._combiner.due([job.id for job in changed]):
+            job = self._jobs[job_id]
+            if lifecycle.ready_to_finish(job):
+                plan = self._plans_of(job_id)[0]
+                self._see(self._combiner.combine(job, plan, self._spec.retry))
+            else:
+                self._combiner.forget(job_id)
         limit_s = self._spec.limits.active_deadline_seconds
         if limit_s is None:
             return
@@ -238,25 +246,6 @@ class Controller:
             if lifecycle.overdue(job, limit_s, self.clock()):
                 message = f"it ran for longer than limits.activeDeadlineSeconds, {limit_s:g} s"
                 self._give_up(job, Fault(Reason.DEADLINE_EXCEEDED, message, Blame.TEAM))
-
-    def _combine(self, job: Job) -> None:
-        try:
-            trained = self.store.weights(job.id)
-            probs = [self.artifacts.val_probs(trained[index]) for index in sorted(trained)]
-            truth = self.truth(self._plans_of(job.id)[0].data)
-            result = job_result(job, probs, truth, self.artifacts)
-        except (OSError, JobsError, Damaged) as error:
-            failures = self._combine_again.get(job.id, (0, 0.0))[0] + 1
-            if failures > self._spec.retry.cluster_retries:
-                del self._combine_again[job.id]
-                self._give_up(job, _storage("its results cannot be combined", error))
-                return
-            wait_s = lifecycle.back_off_s(failures)
-            self._combine_again[job.id] = (failures, self.clock() + wait_s)
-            self.on_trouble(f"{job.team}: {error}; trying again in {wait_s:g} s")
-            return
-        self._combine_again.pop(job.id, None)
-        self._see(self.ledger.finish(job.id, result, self.clock()))
 
     def _give_up(self, job: Job, fault: Fault) -> None:
         self._see(self.ledger.give_up(job.id, fault, self.clock()))

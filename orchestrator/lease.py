@@ -19,6 +19,8 @@ from orchestrator.store import Ledger, Store
 
 TTL_S = 30.0
 RENEW_EVERY_S = 5.0
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+"""Its number in Linux, in include/linux/proc_ns.h."""
 
 
 @contextlib.contextmanager
@@ -53,14 +55,14 @@ def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterato
 
 
 def holder_name() -> str:
-    """Names this process as a lease's holder: host and process number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Names this process as a lease's holder: host, container if any, and process number."""
+    return f"{_here()}:{os.getpid()}"
 
 
 def is_gone(holder: str) -> bool:
     """Whether a lease's holder was a process of this machine that has ended."""
-    host, _, pid = holder.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    here, _, pid = holder.rpartition(":")
+    if here != _here() or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
@@ -69,6 +71,19 @@ def is_gone(holder: str) -> bool:
     except PermissionError:
         return False
     return _is_zombie(int(pid))
+
+
+def _here() -> str:
+    """Where this process's number means something: the host, and in a container that container.
+
+    Containers may share a host's name, and each counts its processes from 1.
+    """
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        numbers = INITIAL_PID_NAMESPACE
+    inside = "" if numbers == INITIAL_PID_NAMESPACE else f"/{numbers}"
+    return f"{socket.gethostname()}{inside}"
 
 
 def _is_zombie(pid: int) -> bool:

@@ -147,6 +147,20 @@ def finished(job: Job, val_accuracy: float, val_accuracy_refit: float | None, no
     return Change(after, (note,))
 
 
+def results_lost(job: Job, index: int, message: str, retry: Retry) -> Change | None:
+    """A trained member's results are gone: it is trained again, from the first epoch on.
+
+    None where they were lost too often, so that the job is to be given up.
+    """
+    member = job.members[index]
+    member = _counted(member, Fault(Reason.STORAGE, message, Blame.CLUSTER))
+    if member.cluster_failures > retry.cluster_retries:
+        return None
+    again = moved(member, Phase.PENDING, Reason.QUEUED, message)
+    note = Note(index, Reason.STORAGE, f"{message}; it is trained again", warning=True)
+    return Change(settled(with_member(job, again)), (note,))
+
+
 def overdue(job: Job, limit_s: float | None, now: float) -> bool:
     """Whether a job has run for longer than it may."""
     if limit_s is None or job.phase.terminal or job.active_since is None:

@@ -17,7 +17,7 @@ from orchestrator import display
 from orchestrator.cohort import Cohort, CohortSpec
 from orchestrator.console import printable
 from orchestrator.live_table import live_table
-from orchestrator.lookup import controller_of
+from orchestrator.lookup import lease_of
 from orchestrator.outlook import Outlook, busy_slots, outlook
 from orchestrator.phases import Phase, Reason
 from orchestrator.progress_bars import epoch_progress, progress, stderr_console
@@ -40,8 +40,8 @@ MOST_MEMBERS = 3000
 class LiveView:
     """A context whose `show` draws the state of a cohort.
 
-    `num_slots` is how many there are, or None where only the busy ones can be counted. `console` is
-    where it draws: stderr by default.
+    `num_slots` is how many there are, or None while that is not known. `console` is where it draws:
+    stderr by default.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LiveView:
         console: Console | None = None,
     ) -> None:
         self._spec = spec
-        self._num_slots = num_slots
+        self.num_slots = num_slots
         self._clock = clock
         self._console = console or stderr_console()
         self._live = Live(console=self._console, auto_refresh=False)
@@ -86,8 +86,7 @@ class LiveView:
         to start one and promises no time.
         """
         self._newest = newest_revisions(jobs)
-        is_left = any(not job.phase.terminal and not job.suspended for job in self._newest)
-        if at_work or not is_left:
+        if at_work or not any(job.is_left for job in self._newest):
             self._set_note("")
         else:
             name = self._newest[0].cohort
@@ -101,9 +100,9 @@ class LiveView:
         if _num_left(jobs) > MOST_MEMBERS:
             self._outlook = Outlook()
         elif self._forecast_pace.due():
-            slots = self._num_slots if self._num_slots is not None else busy_slots(jobs)
+            slots = self.num_slots if at_work else None
             with self._forecast_pace:
-                self._outlook = outlook(jobs, self._spec, self._clock(), slots if at_work else None)
+                self._outlook = outlook(jobs, self._spec, self._clock(), slots)
         if self._draw_pace.due():
             with self._draw_pace:
                 self._draw()
@@ -123,7 +122,7 @@ class LiveView:
         width, height = self._console.size
         notes = [self._note] if self._note else []
         table = live_table(
-            self._newest, self._outlook, self._num_slots, self._clock(), width, height, notes
+            self._newest, self._outlook, self.num_slots, self._clock(), width, height, notes
         )
         self._live.update(table, refresh=True)
 
@@ -167,7 +166,9 @@ def watch(
     with LiveView(spec, None, clock, console) as view:
         while True:
             # Before the jobs are read: a controller that has ended by then has written everything.
-            at_work = controller_of(store, name, clock()) is not None
+            lease = lease_of(store, name, clock())
+            at_work = lease is not None
+            view.num_slots = lease.slots if lease is not None else None
             moving = [job.id for job in jobs.values() if busy_slots([job])]
             news = store.changes(name, last_event_id, also=moving)
             last_event_id = max(last_event_id, news.last_event_id)

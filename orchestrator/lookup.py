@@ -12,9 +12,10 @@ from orchestrator import console
 from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound
 from orchestrator.lease import is_gone
-from orchestrator.outlook import Outlook, busy_slots, outlook
+from orchestrator.outlook import Outlook, outlook
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
+from orchestrator.store.values import Lease
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,24 @@ def look_up(store: Store, cohort: str, now: float) -> Lookup:
     """The cohort's jobs and what lies ahead of them; raises `NotFound` for an unknown cohort."""
     spec = Cohort.model_validate(store.cohort(cohort).spec).spec
     # Before the jobs are read: a controller that has ended by then has written everything.
-    controller = controller_of(store, cohort, now)
+    lease = lease_of(store, cohort, now)
     jobs = store.jobs(cohort)
-    num_slots = busy_slots(jobs) if controller is not None else None
+    num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
     return Lookup(jobs, outlook(jobs, spec, now, num_slots), controller, now)
 
 
+def lease_of(store: Store, cohort: str, now: float) -> Lease | None:
+    """The lease of whoever is at work on the cohort; None also where that process has died here."""
+    lease = store.lease(cohort)
+    if lease is None or lease.expires_at <= now or is_gone(lease.holder):
+        return None
+    return lease
+
+
 def controller_of(store: Store, cohort: str, now: float) -> str | None:
-    """Who is at work on the cohort; None also for a process of this machine that has died."""
-    holder = store.lease_holder(cohort, now)
-    return None if holder is None or is_gone(holder) else holder
+    """Who is at work on the cohort, or None; as `lease_of`."""
+    lease = lease_of(store, cohort, now)
+    return None if lease is None else lease.holder
 
 
 def find_job(jobs: Sequence[Job], cohort: str, team: str, revision: int | None = None) -> Job:

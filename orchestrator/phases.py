@@ -49,11 +49,18 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
         {Phase.PENDING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED},
     ),
     Phase.SUCCEEDED: frozenset(),
-    Phase.FAILED: frozenset({Phase.PENDING}),
-    Phase.CANCELLED: frozenset({Phase.PENDING}),
+    # Running: it is retried before all its members have stopped.
+    Phase.FAILED: frozenset({Phase.PENDING, Phase.RUNNING}),
+    Phase.CANCELLED: frozenset({Phase.PENDING, Phase.RUNNING}),
     Phase.SUPERSEDED: frozenset(),
 }
 """Where each phase may lead. Out of Failed and Cancelled only `gamectl retry` leads."""
+
+MEMBER_TRANSITIONS: dict[Phase, frozenset[Phase]] = TRANSITIONS | {
+    # Its results were lost before the job was over: it is trained again, to the same bits.
+    Phase.SUCCEEDED: frozenset({Phase.PENDING}),
+}
+"""The same for members, which are more than their job only in this."""
 
 
 class Reason(StrEnum):

@@ -6,11 +6,14 @@ up to date. Next on the path: `serve`, imported once the lease is held, as it ta
 
 import time
 
+from orchestrator.console import print_note
 from orchestrator.errors import GameError
 from orchestrator.lease import hold_lease
+from orchestrator.patience import patiently
 from orchestrator.settings import Settings
-from orchestrator.state import Job
 from orchestrator.store import Store
+
+LOOK_EVERY_S = 0.25
 
 
 def control(name: str, store: Store, settings: Settings, cpus: int | None) -> GameError | None:
@@ -23,15 +26,21 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
         from orchestrator.serve import projection, run_on_ray
         from orchestrator.tracking.background import Tracker
 
-        while True:
-            ledger.recover(time.time())
-            # MLflow has one writer at a time: it is up to date before the lease is given up.
-            with Tracker(lambda: projection(name, store, settings), ledger.check) as tracker:
-                if any(_is_left(job) for job in store.jobs(name)):
+        def is_left() -> bool:
+            return any(job.is_left for job in store.jobs(name))
+
+        with Tracker(lambda: projection(name, store, settings), ledger.check) as tracker:
+            while True:
+                patiently(lambda: ledger.recover(time.time()), print_note)
+                if patiently(is_left, print_note):
+                    tracker.go_on()
                     run_on_ray(name, store, ledger, settings, cpus)
-            if ledger.release_if_done():
-                return tracker.error
-
-
-def _is_left(job: Job) -> bool:
-    return not job.phase.terminal and not job.suspended
+                # MLflow has one writer at a time: it is up to date before the lease is given up.
+                # However long that takes, what is handed in meanwhile does not wait for it.
+                tracker.begin_last_sync()
+                while not tracker.wait(LOOK_EVERY_S):
+                    if patiently(is_left, print_note):
+                        break
+                else:
+                    if patiently(ledger.release_if_done, print_note):
+                        return tracker.error

@@ -85,7 +85,9 @@ def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
 
     cohort = _rules(store, name)
     resources = cohort.spec.resources
+    ledger.tell_slots(0)  # the cluster is there; its nodes may still be on their way
     max_slots, nothing_fits = _num_slots(resources, joined=settings.ray_address is not None)
+    ledger.tell_slots(max_slots)
     node = largest_node()
     inputs = Inputs(name, store, settings, progress)
 

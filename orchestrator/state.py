@@ -118,6 +118,11 @@ class Job:
         return self.started_at is not None
 
     @property
+    def is_left(self) -> bool:
+        """Whether a controller would find something to do: it is neither over nor held back."""
+        return not self.phase.terminal and not self.suspended
+
+    @property
     def members_trained(self) -> int:
         """How many of its members have been trained to the end."""
         return sum(member.phase is Phase.SUCCEEDED for member in self.members)

@@ -73,8 +73,11 @@ def retried(job: Job, now: float) -> Change:
         )
         for member in job.members
     )  # fmt: skip
+    # Members that were told to stop and have not done so yet still hold their slots.
+    on_slot = any(member.phase is Phase.RUNNING for member in members)
+    phase, reason = (Phase.RUNNING, Reason.TRAINING) if on_slot else (Phase.PENDING, Reason.QUEUED)
     after = replace(
-        job, phase=Phase.PENDING, reason=Reason.QUEUED, message="", blame=None, members=members,
+        job, phase=phase, reason=reason, message="", blame=None, members=members,
         suspended=False, queued_at=now, ended_at=None, active_seconds=0.0,
         active_since=None if job.active_since is None else now,
     )  # fmt: skip

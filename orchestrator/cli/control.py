@@ -149,7 +149,7 @@ def retry(
                 console.print_note(f"cohort {name}: no job has failed")
                 return
         ok = _fulfil(name, teams, store.retry, _retried)
-        if attend.is_left(store.jobs(name)):
+        if any(job.is_left for job in store.jobs(name)):
             _go_on(name, store, settings, cpus, detach)
     _exit(ok)
 
@@ -205,12 +205,10 @@ def _go_on(name: str, store: Store, settings: Settings, cpus: int | None, detach
         return
     holder = controller_of(store, name, time.time())
     if holder is not None:
-        console.print_note(
-            f"cohort {name}: controller {holder} is at work; "
-            f"watch with: gamectl get jobs --watch --cohort {name}"
-        )
+        console.print_note(attend.at_work_note(name, holder, cpus))
+        console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
         return
-    if not attend.is_left(store.jobs(name)):
+    if not any(job.is_left for job in store.jobs(name)):
         console.print_note(f"cohort {name}: nothing is left to run")
     # Also then: MLflow may lack what was written while it was away.
     print_next(name, attend.attend(name, store, settings, cpus))

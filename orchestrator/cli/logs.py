@@ -54,6 +54,7 @@ def command(
         job = find_job(seen.jobs, name, team)
         if member is not None and member >= len(job.members):
             raise NotFound(f"team {team!r} has no member {member}; there {_indices(job)}")
+        _check_attempt(job, member or 0, attempt, at_least=1 if follow else 0)
         if follow:
             chosen = range(len(job.members)) if member is None else [member]
             tails = [MemberTail(artifacts, index, attempt) for index in chosen]
@@ -65,14 +66,19 @@ def command(
     _show(artifacts, seen, job, member or 0, attempt)
 
 
+def _check_attempt(job: Job, index: int, attempt: int | None, at_least: int) -> None:
+    """Raises `NotFound` for an attempt that never was; the first one may still be waited for."""
+    last = max(job.members[index].attempt, at_least)
+    if attempt is not None and attempt > last > 0:
+        there = "is only 1" if last == 1 else f"are 1 to {last}"
+        raise NotFound(f"{_who(job, index)} has no attempt {attempt}; there {there}")
+
+
 def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int | None) -> None:
     member = job.members[index]
     if member.attempt == 0:
         raise NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
     number = attempt or member.attempt
-    if number > member.attempt:
-        there = "is only 1" if member.attempt == 1 else f"are 1 to {member.attempt}"
-        raise NotFound(f"{_who(job, index)} has no attempt {number}; there {there}")
     path = artifacts.log_path(job, index, number)
     try:
         for line in Tail(path).lines(ended=True):

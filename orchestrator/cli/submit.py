@@ -100,7 +100,8 @@ def _submitted(
 
     make_home(settings)
     with ExitStack() as stack:
-        with attend.interruptible(lambda: "stopped before anything was submitted"):
+        farewell = "stopped before anything was submitted"
+        with attend.interruptible(lambda: farewell):
             source = source_of(reading, data)
             prepared = submission.prepare(reading, source, settings, progress)
             if settings.ray_address is None:  # of another cluster only its controller knows
@@ -117,6 +118,10 @@ def _submitted(
             for broken in prepared.decoded.broken:
                 console.print_note(f"left out: {broken.path}: {broken.reason}")
             store = stack.enter_context(open_store(settings, create=True))
+            farewell = (
+                "stopped while the jobs were handed in: all of them are in, or none. "
+                f"`gamectl get jobs --cohort {name}` tells; submitting again does no harm"
+            )
             submitted = submission.submit(prepared, store, settings, time.time(), progress)
         _say_what_is_new(name, submitted, sum(not j.phase.terminal for j in store.jobs(name)))
         yield name, store

@@ -65,6 +65,12 @@ class Ledger:
             if self._holds_lease(connection):
                 self._set_lease(connection, expires_at=now + self._ttl_s, renewed_at=now)
 
+    def tell_slots(self, num_slots: int) -> None:
+        """Tells everybody how many members the cluster trains at a time: it has been found."""
+        with self._database.writing() as connection:
+            if self._holds_lease(connection):
+                self._set_lease(connection, slots=num_slots)
+
     def check(self) -> None:
         """Raises `LeaseLost` where another controller has taken over."""
         query = select(leases.c.token).where(leases.c.cohort == self._cohort)
@@ -150,6 +156,19 @@ class Ledger:
             change = lifecycle.finished(job, result.val_accuracy, result.val_accuracy_refit, at)
             columns = asdict(result.stacker) if result.stacker is not None else {}
             return write(connection, job, change, at, job_columns=columns)
+
+    def train_again(self, key: MemberKey, message: str, retry: Retry, at: float) -> Job | None:
+        """A trained member's results are gone: queues it again.
+
+        None where they were lost too often; then nothing was written.
+        """
+        with self._writing() as connection:
+            job = _job(connection, key.job_id)
+            member = job.members[key.index]
+            if job.phase.terminal or member.phase is not Phase.SUCCEEDED:
+                return job
+            change = lifecycle.results_lost(job, key.index, message, retry)
+            return None if change is None else write(connection, job, change, at)
 
     def give_up(self, job_id: int, fault: Fault, at: float) -> Job:
         """The job as a whole cannot go on; a job that is over stays as it is."""

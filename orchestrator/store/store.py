@@ -237,7 +237,13 @@ class Store:
             connection.execute(
                 update(leases)
                 .where(mine)
-                .values(holder=holder, token=token, expires_at=now + ttl_s, renewed_at=now)
+                .values(
+                    holder=holder,
+                    token=token,
+                    expires_at=now + ttl_s,
+                    renewed_at=now,
+                    slots=None,
+                )
             )
         return Ledger(
             self._database, cohort, token, ttl_s, now, row.renewed_at if row.token else None
@@ -250,9 +256,8 @@ class Store:
 
     def lease(self, cohort: str) -> Lease | None:
         """Who controls the cohort or did last; None where nobody ever has."""
-        query = select(leases.c.holder, leases.c.expires_at, leases.c.renewed_at).where(
-            leases.c.cohort == cohort
-        )
+        columns = (leases.c.holder, leases.c.expires_at, leases.c.renewed_at, leases.c.slots)
+        query = select(*columns).where(leases.c.cohort == cohort)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else Lease(*row)

@@ -178,4 +178,5 @@ leases = Table(
     Column("token", Integer, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("renewed_at", Double, nullable=False, server_default="0"),
+    Column("slots", Integer),
 )

@@ -34,7 +34,11 @@ class NewJob:
     @property
     def digest(self) -> str:
         """SHA-256 of what decides the result: the same digest is the same job."""
-        plans = [plan.model_dump(mode="json") for plan in self.plans]
+        # Plans without a team's code are the same as before there was any.
+        plans = [
+            plan.model_dump(mode="json", exclude={"custom"} if plan.custom is None else None)
+            for plan in self.plans
+        ]
         document = json.dumps({"combine": self.combine, "plans": plans}, sort_keys=True)
         return hashlib.sha256(document.encode()).hexdigest()
 
@@ -76,6 +80,8 @@ class Lease:
     """0 where it was given up."""
     renewed_at: float
     """When its holder last showed itself."""
+    slots: int | None = None
+    """How many members it can train at a time; None until it has found its cluster."""
 
 
 @dataclass(frozen=True)

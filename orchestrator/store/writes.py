@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Table, insert, select,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.moves import Change, Closed, Note
-from orchestrator.phases import TRANSITIONS, Phase
+from orchestrator.phases import MEMBER_TRANSITIONS, TRANSITIONS, Phase
 from orchestrator.state import Job, Member, MemberKey
 from orchestrator.store.reads import JOB_FIELDS, MEMBER_FIELDS
 from orchestrator.store.tables import attempts, cohorts, events, jobs, members
@@ -113,7 +113,8 @@ def _update(
     new: Job | Member,
     news: dict[str, Any],
 ) -> None:
-    allowed = new.phase == old.phase or new.phase in TRANSITIONS[old.phase]
+    ways = TRANSITIONS if isinstance(new, Job) else MEMBER_TRANSITIONS
+    allowed = new.phase == old.phase or new.phase in ways[old.phase]
     assert allowed, f"no way from {old.phase} to {new.phase} for {table.name} {where}"
     if "message" in news:
         news["message"] = _storable(news["message"])

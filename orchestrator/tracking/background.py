@@ -15,6 +15,8 @@ from orchestrator.tracking.projection import Projection
 
 EVERY_S = 1.0
 SLOWEST_RETRY_S = 15.0
+LEAVE_AFTER_S = 3.0
+"""So long somebody who presses Ctrl-C waits for MLflow; the next controller writes the rest."""
 
 
 class Tracker:
@@ -29,6 +31,14 @@ class Tracker:
         self._overtaken = False
         self._projection: Projection | None = None
         self._ending = threading.Event()
+        self._hurry = threading.Event()
+        """Set while somebody waits for a round, or for the end."""
+        self._wanted = 0
+        """How many last rounds were asked for; of them `_given` have ended."""
+        self._given = 0
+        self._round_ended = threading.Event()
+        self._quiet = False
+        """Whether nothing is to be written after the round that was asked for."""
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self.error: GameError | None = None
         """Why the last round failed; None where MLflow is up to date."""
@@ -46,7 +56,30 @@ class Tracker:
         # Whoever took the lease over writes to MLflow now.
         self._overtaken = isinstance(error, LeaseLost)
         self._ending.set()
-        self._thread.join()
+        self._hurry.set()
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self._thread.join(LEAVE_AFTER_S if interrupted else None)
+
+    def begin_last_sync(self) -> None:
+        """Asks for a round that begins from now on, after which nothing is written.
+
+        `wait` tells when it has ended, and `go_on` lifts the silence.
+        """
+        self._wanted += 1
+        self._quiet = True
+        self._round_ended.clear()
+        self._hurry.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the round that was asked for has ended, with or without an `error`."""
+        self._round_ended.wait(seconds)
+        self._round_ended.clear()
+        return self._given == self._wanted
+
+    def go_on(self) -> None:
+        """There is something to follow again."""
+        self._quiet = False
+        self._hurry.set()
 
     def sync(self) -> None:
         """One round; a failure is remembered in `error` and not raised."""
@@ -71,9 +104,20 @@ class Tracker:
             self._projection = None
 
     def _follow(self) -> None:
-        wait_s = EVERY_S
-        while not self._ending.wait(wait_s):
+        wait_s: float | None = EVERY_S
+        while True:
+            self._hurry.wait(wait_s)
+            if self._ending.is_set():
+                break
+            self._hurry.clear()
+            wanted = self._wanted
             self.sync()
-            wait_s = EVERY_S if self.error is None else min(2 * wait_s, SLOWEST_RETRY_S)
-        if not self._overtaken:
+            if self._quiet and wanted == self._wanted:
+                wait_s = None
+            else:
+                wait_s = EVERY_S if self.error is None else min(2 * (wait_s or 1), SLOWEST_RETRY_S)
+            self._given = wanted
+            self._round_ended.set()
+        silent = self._quiet and self._given == self._wanted
+        if not silent and not self._overtaken:
             self.sync()

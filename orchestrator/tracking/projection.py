@@ -14,7 +14,7 @@ from mlflow.entities import Param, RunTag
 
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import GameError
+from orchestrator.errors import GameError, TrackingError
 from orchestrator.finish import trained_ensemble
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
@@ -49,7 +49,8 @@ STATUS = {
 LONGEST_PARAM = 500
 EPOCHS_A_CALL = METRICS_A_CALL // METRICS_AN_EPOCH
 FAILURES_A_ROUND = 3
-"""One job that can't be shown must not hide the others; a server that is away fails them all."""
+"""Of MLflow's, after which it is left alone for a while: a server that is away fails all jobs. One
+job whose own files are damaged must not hide the others."""
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Projection:
                 self._shown[job.id] = job
             except GameError as error:
                 errors.append(error)
-            if len(errors) == FAILURES_A_ROUND:
+            if sum(isinstance(error, TrackingError) for error in errors) == FAILURES_A_ROUND:
                 break
         if errors:
             raise errors[0]
@@ -172,6 +173,7 @@ class Projection:
         if member.phase.terminal:
             trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
+                self._artifacts.weights(trained)  # raises where they are not what was written
                 path = self._artifacts.path(trained.weights)
                 self._client.log_artifact(run.id, str(path), "weights")
             self._end(run, member.phase, member.ended_at or job.submitted_at, _end_of(member))

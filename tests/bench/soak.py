@@ -174,6 +174,16 @@ def disturb(run: Run, chance: random.Random, kills_left: int) -> Counter[str]:
     return done
 
 
+def _outcome_of(run: Run, chance: random.Random, kills_left: int) -> tuple[Counter[str], Any]:
+    """What was killed in a run, and how it ended; a controller that is left over is ended, too."""
+    try:
+        return disturb(run, chance, kills_left), run.outcome()
+    finally:
+        controller = run.controller()
+        if controller is not None:
+            processes.kill([*processes.ray(controller), controller])
+
+
 @click.command()
 @click.option("--kills", default=60, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=1, show_default=True, help="Decides what is killed, and when.")
@@ -193,10 +203,13 @@ def main(kills: int, seed: int, epochs: int) -> None:
         click.echo(f"undisturbed: {len(expected) - 1} members", err=True)
         while total.total() < kills:
             run = Run(folder, f"run-{runs}")
-            killed = disturb(run, chance, kills - total.total())
+            try:
+                killed, outcome = _outcome_of(run, chance, kills - total.total())
+            except Failed as error:
+                click.echo(f"error: seed {seed}, run {runs + 1}: {error}", err=True)
+                sys.exit(1)
             total += killed
             runs += 1
-            outcome = run.outcome()
             different = sorted(k for k in expected if outcome.get(k) != expected[k])
             click.echo(f"run {runs}: {dict(killed)}, {len(different)} differences", err=True)
             if different or outcome.keys() != expected.keys():

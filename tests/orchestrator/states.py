@@ -26,6 +26,7 @@ class Game:
         self.store = store
         self.began_at = began_at
         self.ledger: Ledger = store.acquire("small", "test", began_at, 1e9)
+        self.ledger.tell_slots(2)
 
     def job(self, team: str) -> Job:
         """The team's newest job."""

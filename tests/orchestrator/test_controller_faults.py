@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from orchestrator.errors import ClusterLost, StoreError
 from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, MemberKey
-from orchestrator.store import Ledger, Store
+from orchestrator.store import Ledger, Store, TrainedWeights
 from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.pretended import (
     PretendedSlots,
@@ -124,6 +125,44 @@ def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
     assert (job.phase, job.val_accuracy) == (Phase.SUCCEEDED, 1.0)
     assert len(trouble) == 2
     assert len(pool.started) == 1
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"torn")])
+def test_a_member_whose_results_are_gone_is_trained_again(
+    store: Store, run: Run, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    hand_in(store, new_job("a", num_members=2))
+
+    class Losing(Artifacts):
+        def save(self, job: Job, index: int, *given: Any) -> TrainedWeights:
+            saved = super().save(job, index, *given)
+            if (index, len(pool.started)) == (1, 2):
+                damage(self.path(saved.val_probs))
+            return saved
+
+    pool = PretendedSlots()
+    (job,) = run(pool, artifacts=Losing(tmp_path))
+    assert (job.phase, job.reason) == (Phase.SUCCEEDED, Reason.COMPLETED)
+    assert [key.index for key, _ in pool.started] == [0, 1, 1]
+    (warning,) = [e for e in store.events("small") if e.reason == Reason.STORAGE]
+    assert "it is trained again" in warning.message
+
+
+def test_results_that_are_lost_every_time_end_the_job(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"), retry={"clusterRetries": 4})
+
+    class Leaky(Artifacts):
+        def save(self, job: Job, index: int, *given: Any) -> TrainedWeights:
+            saved = super().save(job, index, *given)
+            self.path(saved.val_probs).unlink()
+            return saved
+
+    pool = PretendedSlots()
+    (job,) = run(pool, artifacts=Leaky(tmp_path))
+    assert (job.phase, job.reason, job.blame) == (Phase.FAILED, Reason.STORAGE, Blame.CLUSTER)
+    assert len(pool.started) == 5
 
 
 def test_a_job_that_was_refused_is_held_against_the_nodes_again_when_it_is_retried(

@@ -19,6 +19,7 @@ from orchestrator.errors import GameError
 from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.store.values import Lease
 from tests.orchestrator.commands import gamectl, read_json
 
 WriteCohort = Callable[..., Path]
@@ -87,15 +88,21 @@ def epoch_of(team: str) -> int:
 # --- waiting for a controller that was started ----------------------------------------------------
 
 
-def wait_for(holders: list[str | None], exit_codes: list[int | None]) -> str | None:
+def wait_for(leases: list[Lease | None], exit_codes: list[int | None]) -> str | None:
     return first_holder(
-        iter(holders).__next__, iter(exit_codes).__next__, lambda: "no disk", lambda _: None
+        iter(leases).__next__, iter(exit_codes).__next__, lambda: "no disk", lambda _: None
     )
 
 
-def test_whoever_holds_the_lease_first_is_content_enough() -> None:
-    assert wait_for([None, None, "here:1"], [None, None, None]) == "here:1"
-    assert wait_for([None, "there:2"], [None, 1]) == "there:2"  # both started at once
+def test_a_controller_is_at_work_once_it_has_found_its_cluster() -> None:
+    held, works = Lease("here:1", 9.0, 8.0), Lease("here:1", 9.0, 8.0, slots=0)
+    assert wait_for([None, held, held, works], [None] * 4) == "here:1"
+    with pytest.raises(GameError, match="no disk"):  # Ray did not start
+        wait_for([None, held, None], [None, None, 1])
+
+
+def test_of_two_that_were_started_at_once_either_will_do() -> None:
+    assert wait_for([None, Lease("there:2", 9.0, 8.0)], [None, 1]) == "there:2"
 
 
 def test_a_controller_that_had_nothing_to_do_is_no_failure() -> None:
@@ -227,7 +234,7 @@ def test_a_controller_that_is_terminated_leaves_what_resume_goes_on_from(
 
     detached = gamectl("resume", "--detach", "--cpus", "1")
     assert detached.exit_code == 0, detached.output
-    assert "is at work; watch with: gamectl get jobs --watch" in gamectl("resume").stderr
+    assert "is at work\nwatch with: gamectl get jobs --watch" in gamectl("resume").stderr
     until(lambda: controller_of(game, "small", time.time()) is None)
     ended = jobs()
     assert (ended["held"]["phase"], ended["held"]["reason"]) == ("Pending", "Suspended")

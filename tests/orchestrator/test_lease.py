@@ -10,9 +10,11 @@ import pytest
 from orchestrator.cohort import Retry
 from orchestrator.errors import CohortBusy, LeaseLost
 from orchestrator.lease import hold_lease, holder_name, is_gone
+from orchestrator.lookup import lease_of
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Ledger, Store
+from orchestrator.store.values import Lease
 from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
 from tests.orchestrator.racing import at_once
 
@@ -34,6 +36,7 @@ WRITES: dict[str, Callable[[Ledger], object]] = {
     "finish": lambda ledger: ledger.finish(1, JobResult(0.5), 152.0),
     "give_up": lambda ledger: ledger.give_up(1, FAULT, 152.0),
     "recover": lambda ledger: ledger.recover(152.0),
+    "train_again": lambda ledger: ledger.train_again(KEY, "gone", Retry(), 152.0),
     "release_if_done": lambda ledger: ledger.release_if_done(),
 }
 LEASE_WRITES: dict[str, Callable[[Ledger], object]] = {
@@ -179,6 +182,26 @@ def test_a_holder_is_gone_when_its_process_is() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert is_gone(f"{socket.gethostname()}:{child}")
+
+
+def test_process_numbers_of_another_container_say_nothing() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not is_gone(f"{socket.gethostname()}/4026599999:{child}")
+
+
+def test_the_slots_of_a_controller_are_told_and_forgotten_with_its_lease(store: Store) -> None:
+    first = store.acquire("small", "here:1", 100.0, 30.0)
+    assert lease_of(store, "small", 101.0) == Lease("here:1", 130.0, 100.0, slots=None)
+    first.tell_slots(3)
+    assert lease_of(store, "small", 101.0) == Lease("here:1", 130.0, 100.0, slots=3)
+    assert lease_of(store, "small", 131.0) is None
+    store.acquire("small", "here:2", 131.0, 30.0)
+    with pytest.raises(LeaseLost):
+        first.tell_slots(4)
+    assert lease_of(store, "small", 132.0) == Lease("here:2", 161.0, 131.0, slots=None)
 
 
 def test_a_lease_is_held_for_a_block_and_free_after_it(store: Store) -> None:

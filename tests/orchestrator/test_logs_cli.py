@@ -57,6 +57,8 @@ def test_the_newest_attempt_is_shown_and_older_ones_when_asked_for(game: Game) -
     missing = gamectl("logs", "apes", "--attempt", 3)
     assert missing.exit_code == 1
     assert "team 'apes' has no attempt 3; there are 1 to 2" in missing.stderr
+    # Nor is it waited for, as it may never be.
+    assert gamectl("logs", "apes", "--attempt", 3, "--follow").stderr == missing.stderr
 
 
 def test_of_several_members_the_first_is_shown_and_the_others_are_named(game: Game) -> None:

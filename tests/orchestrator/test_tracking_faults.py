@@ -81,6 +81,46 @@ def test_a_job_that_cannot_be_shown_does_not_hide_the_others(
     assert runs["apes"].info.status == "RUNNING"
 
 
+def test_jobs_that_cannot_be_shown_do_not_hide_the_others_however_many_they_are(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    teams = [f"team-{number}" for number in range(5)]
+    for job_id, team in enumerate(teams, start=1):
+        train_job(team, 1, "mean")
+        if job_id < len(teams):
+            artifacts.path(store.weights(job_id)[0].weights).unlink()
+    with pytest.raises(Damaged):
+        project(experiment, store, artifacts)
+    assert named_runs(experiment)[teams[-1]].info.status == "FINISHED"
+
+
+def test_the_last_round_is_waited_for_and_nothing_is_written_after_it(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes"))
+    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+        tracker.begin_last_sync()
+        while not tracker.wait(0.1):
+            pass
+        assert set(named_runs(experiment)) == {"apes"}
+        submit(store, new_job("bears"))
+    assert set(named_runs(experiment)) == {"apes"}
+
+
+def test_after_a_last_round_it_may_go_on(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes"))
+    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+        for _ in range(2):
+            tracker.begin_last_sync()
+            while not tracker.wait(0.1):
+                pass
+        submit(store, new_job("bears"))
+        tracker.go_on()
+    assert set(named_runs(experiment)) == {"apes", "bears"}
+
+
 def test_a_second_game_on_the_same_server_gets_runs_of_its_own(
     store: Store, artifacts: Artifacts, experiment: Experiment, tmp_path: Path
 ) -> None:

@@ -67,18 +67,27 @@ def test_resume_before_the_members_have_stopped_lets_the_job_run_on() -> None:
 def test_retry_forgets_failures_and_keeps_what_was_learnt(end: Phase) -> None:
     lost = member(1, 0, F, team_failures=1, cluster_failures=2, epoch=4, message="nan")
     ended = job(
-        1, lost, S, member(1, 2, C), member(1, 3, R), phase=end, message="why", blame=Blame.TEAM,
-        ended_at=50.0, active_seconds=9.0, active_since=10.0, suspended=True,
+        1, lost, S, member(1, 2, C), phase=end, message="why", blame=Blame.TEAM, ended_at=50.0,
+        active_seconds=9.0, suspended=True,
     )  # fmt: skip
     change = wishes.retried(ended, NOW)
     after = change.job
     assert (after.phase, after.reason, after.message, after.blame) == (P, Reason.QUEUED, "", None)
     assert (after.ended_at, after.queued_at, after.suspended) == (None, NOW, False)
-    assert phases(after) == [P, S, P, R]
+    assert phases(after) == [P, S, P]
     it = after.members[0]
     assert (it.team_failures, it.cluster_failures, it.epoch, it.message) == (0, 0, 4, "")
-    assert after.active_seconds_at(NOW + 3) == 3.0
+    assert after.active_seconds_at(NOW + 3) == 0.0
     assert reasons(change) == [(None, Reason.RETRIED)]
+
+
+def test_a_job_that_is_retried_before_its_members_have_stopped_is_running_still() -> None:
+    cancelled = wishes.cancelled(job(1, R, P, active_since=10.0), NOW).job
+    after = wishes.retried(cancelled, NOW + 1).job
+    assert (after.phase, after.reason, phases(after)) == (R, Reason.TRAINING, [R, P])
+    assert after.active_seconds_at(NOW + 3) == 2.0
+    stopped = halted(after, 0, NOW + 2).job
+    assert phases(stopped) == [P, P]
 
 
 @pytest.mark.parametrize("phase", [P, R, S, Phase.SUPERSEDED])
