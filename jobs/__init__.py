@@ -22,7 +22,9 @@ The path, a line a file:
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains
     checkpoint      that state in a file, to resume from
+    lessons         what a training is given besides its plan, and whom it tells of its epochs
     train           the training function: plan + images -> weights, reporting every epoch
+    custom/         the same with a team's own code, in a sandbox
     teacher_training    the same for a teacher: a torchvision classifier
     stacking        how far to trust each member, learnt on validation images
     ensemble        members' probabilities combined into one model

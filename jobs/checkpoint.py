@@ -2,7 +2,8 @@
 
 In: a path, a `MemberPlan` and its `TrainingState`. Out: the file, or the state as the file has it.
 `jobs.train` resumes before its first epoch and saves after every one; whoever has the member's
-result removes the file.
+result removes the file. Where a team's own code trains, its state comes as bytes out of a sandbox:
+they are kept in a file of the same kind, and only ever read in a sandbox again.
 
 The file is a line with the format and the SHA-256 of all that follows, a line of JSON (the plan,
 who computed, plain values), and the tensors as safetensors: reading it executes nothing. It is
@@ -15,7 +16,9 @@ import hashlib
 import json
 import platform
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -30,7 +33,18 @@ from jobs.training_state import TrainingState
 # One more with every change to this package that changes the file, or a bit of a training: the rest
 # of a training must not be computed otherwise than its beginning.
 FORMAT = 1
+DOES_NOT_FIT = "the checkpoint does not fit the plan's network: starting anew"
+# What reading tensors and values of another network, or of no network at all, raises.
+UNFIT = (ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
 FIRST_LINE = re.compile(rb"member checkpoint (\d{1,9}) sha256 ([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class CheckpointContent:
+    """What a usable file holds: plain values, and bytes that reading it does not look at."""
+
+    values: dict[str, Any]
+    payload: bytes
 
 
 def save_checkpoint(path: Path, plan: MemberPlan, state: TrainingState) -> None:
@@ -39,15 +53,7 @@ def save_checkpoint(path: Path, plan: MemberPlan, state: TrainingState) -> None:
     Raises:
         CheckpointError: the system refuses, as on a full disk; an earlier checkpoint is intact.
     """
-    about = {"plan": plan.model_dump(), "made_by": _maker(plan), "values": state.values()}
-    content = json.dumps(about).encode() + b"\n" + safetensors.torch.save(state.tensors())
-    digest = hashlib.sha256(content).hexdigest()
-    try:
-        with atomic_file(path) as file:
-            file.write(f"member checkpoint {FORMAT} sha256 {digest}\n".encode())
-            file.write(content)
-    except OSError as error:
-        raise CheckpointError(str(path), error.strerror or type(error).__name__) from error
+    write_checkpoint(path, plan, state.values(), safetensors.torch.save(state.tensors()))
 
 
 def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
@@ -58,6 +64,39 @@ def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
 
     Returns:
         What happened, in words; None where there is no file.
+    """
+    content = read_checkpoint(path, plan)
+    if not isinstance(content, CheckpointContent):
+        return content
+    try:
+        state.restore(safetensors.torch.load(content.payload), content.values)
+    except UNFIT:
+        return DOES_NOT_FIT
+    return f"resumed after epoch {len(state.history)} from the checkpoint"
+
+
+def write_checkpoint(path: Path, plan: MemberPlan, values: dict[str, Any], payload: bytes) -> None:
+    """Write a plan's checkpoint whole or not at all: plain values, and bytes of any kind.
+
+    Raises:
+        CheckpointError: the system refuses, as on a full disk; an earlier checkpoint is intact.
+    """
+    about = {"plan": plan.document(), "made_by": _maker(plan), "values": values}
+    content = json.dumps(about).encode() + b"\n" + payload
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with atomic_file(path) as file:
+            file.write(f"member checkpoint {FORMAT} sha256 {digest}\n".encode())
+            file.write(content)
+    except OSError as error:
+        raise CheckpointError(str(path), error.strerror or type(error).__name__) from error
+
+
+def read_checkpoint(path: Path, plan: MemberPlan) -> CheckpointContent | str | None:
+    """Read a file that `write_checkpoint` made for this plan; remove what is left beside it.
+
+    Returns:
+        Its content; in words, why it cannot be used; or None where there is no file.
     """
     remove_leftovers(path)
     try:
@@ -73,20 +112,39 @@ def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
         return f"the checkpoint has format {int(head[1])}, this is {FORMAT}: starting anew"
     if hashlib.sha256(content).hexdigest().encode() != head[2]:
         return "the checkpoint is damaged: starting anew"
+    line, _, payload = content.partition(b"\n")
     try:
-        line, _, tensors = content.partition(b"\n")
         about = json.loads(line)
-        if about["made_by"] != _maker(plan):
-            return (
-                f"the checkpoint is of another version, {about['made_by']}; "
-                f"this is {_maker(plan)}: starting anew"
-            )
-        if about["plan"] != json.loads(json.dumps(plan.model_dump())):
-            return "the checkpoint is of another plan: starting anew"
-        state.restore(safetensors.torch.load(tensors), about["values"])
-    except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError):
-        return "the checkpoint does not fit the plan's network: starting anew"
-    return f"resumed after epoch {len(state.history)} from the checkpoint"
+        made_by, of_plan, values = about["made_by"], about["plan"], about["values"]
+    except (ValueError, TypeError, KeyError):
+        return DOES_NOT_FIT
+    if made_by != _maker(plan):
+        return (
+            f"the checkpoint is of another version, {made_by}; "
+            f"this is {_maker(plan)}: starting anew"
+        )
+    if of_plan != plan.document():
+        return "the checkpoint is of another plan: starting anew"
+    return CheckpointContent(values, payload)
+
+
+def pack(state: TrainingState) -> bytes:
+    """Return a state as bytes alone, for whoever keeps them in a file of another's making."""
+    tensors: bytes = safetensors.torch.save(state.tensors())
+    return json.dumps(state.values()).encode() + b"\n" + tensors
+
+
+def unpack(content: bytes, state: TrainingState) -> None:
+    """Bring a state at its start to where the packed one was; executes nothing.
+
+    Raises:
+        ValueError: the bytes are none of `pack`, or of another network; the state is as it was.
+    """
+    line, _, tensors = content.partition(b"\n")
+    try:
+        state.restore(safetensors.torch.load(tensors), json.loads(line))
+    except UNFIT as error:
+        raise ValueError(f"the checkpoint does not fit the network: {error}") from error
 
 
 def _maker(plan: MemberPlan) -> str:

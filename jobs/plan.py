@@ -8,7 +8,8 @@ A member's result is a pure function of its plan and of the data that the plan's
 is. Pydantic is the only import, so that the command line can reason about plans without torch.
 """
 
-from typing import Annotated, Literal
+import hashlib
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,6 +130,11 @@ class CustomPlan(Plan):
     source: str = Field(description="its text")
     defines: tuple[TeamFunction, ...] = Field(min_length=1, description="what it replaces or adds")
 
+    @property
+    def sha256(self) -> str:
+        """Of the text."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
 
 class SandboxRules(Plan):
     """How team code is kept apart and what it may use; decides no bit of a result."""
@@ -162,6 +168,16 @@ class MemberPlan(Plan):
     threads: int = Field(default=1, ge=1, description="torch's intra-op threads")
     precision: Precision = "fp32"
     device: Device = "cpu"
+
+    @property
+    def augmented(self) -> bool:
+        """Whether images are changed before the network sees them, so that no two epochs agree."""
+        own = self.custom is not None and "augment" in self.custom.defines
+        return own or self.augment != AugmentPlan()
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON values; without code of the team's, as before there was any."""
+        return self.model_dump(mode="json", exclude={"custom"} if self.custom is None else None)
 
 
 class TeacherPlan(Plan):

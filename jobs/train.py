@@ -12,8 +12,9 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,27 @@ from torch.fx import GraphModule
 from torch.nn import functional
 
 from jobs.augment import augment
-from jobs.checkpoint import resume, save_checkpoint
 from jobs.errors import DataError, Diverged, JobsError, Stopped
 from jobs.images import LabelledImages, decode
+from jobs.lessons import (
+    Diary,
+    EpochTrained,
+    Lessons,
+    OwnDiary,
+    Techniques,
+    check_teaching,
+    class_weights,
+    step_generator,
+)
 from jobs.losses import distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
 from jobs.mixup import mixup
-from jobs.plan import AugmentPlan, EpochReport, LossPlan, MemberPlan
+from jobs.plan import EpochReport, MemberPlan
 from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import Teaching, Tutor
-from jobs.training_state import TrainingState
+from jobs.training_state import TrainingState, own
 
 # Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
@@ -84,44 +94,68 @@ def train_member(
             that the loss is focused on, or the teacher's weights do not fit.
         Diverged: a training or validation loss is not finite; noticed within LOOK_EVERY steps.
         Stopped: `should_stop` said so.
-        ValueError: images of another size than the plan's, or not the plan's teacher.
+        ValueError: images of another size than the plan's, not the plan's teacher, or a plan with
+            a team's own code, which `jobs.custom.parent` trains.
     """
-    size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
+    size_px = plan.data.image_size_px
+    if plan.custom is not None:
+        raise ValueError(
+            f"the plan has team code, {plan.custom.file}: train it with jobs.custom.parent"
+        )
     if data.images.shape[1:] != (3, size_px, size_px):
         raise ValueError(
             f"images of shape {data.images.shape[1:]}; the plan needs (3, {size_px}, {size_px})"
         )
-    _check_teaching(plan, teaching, len(data.labels))
-    class_weights = _class_weights(plan.loss, plan.data.classes, plan.device)
     split = split_images(data.labels, data.groups, plan.data)
-    val_images = data.images[split.validation]
+    lessons = Lessons(data.images, data.labels, split.train, data.images[split.validation])
     val_labels = torch.from_numpy(data.labels[split.validation])
+    diary = OwnDiary(plan, val_labels, report, checkpoint, say)
+    return train_on(plan, lessons, Techniques(), diary, should_stop, teaching)
+
+
+def train_on(
+    plan: MemberPlan,
+    lessons: Lessons,
+    techniques: Techniques,
+    diary: Diary,
+    should_stop: Callable[[], bool] | None = None,
+    teaching: Teaching | None = None,
+) -> MemberResult:
+    """Train on given images with given techniques; the loop behind `train_member`.
+
+    Raises:
+        DataError, Diverged, Stopped, ValueError: as `train_member`; beside that, whatever diary
+            and techniques raise.
+    """
+    size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
+    check_teaching(plan, teaching, len(lessons.labels))
+    weights = class_weights(plan.loss, plan.data.classes, plan.device)
 
     # 1. Model, optimizer, and a random stream for each purpose: new, or as in the checkpoint.
-    init_seed, *stream_seeds = seeds(plan.seed)
+    init_seed, shuffle_seed, augment_seed, mixup_seed = seeds(plan.seed)
     with reproducible(plan.threads, plan.device, init_seed):
-        state = TrainingState.start(plan, *stream_seeds)
+        network = techniques.build_model and techniques.build_model(num_classes, size_px)
+        state = TrainingState.start(plan, shuffle_seed, augment_seed, mixup_seed, network)
         model, optimizer = state.model, state.optimizer
+        loss_of = techniques.build_loss and techniques.build_loss(weights)
+        if loss_of is None:
+            loss_of = partial(hard_loss, class_weights=weights)
         tutor = None
         if plan.distill is not None and teaching is not None:
             tutor = Tutor(teaching, num_classes, plan.device)
-        steps_per_epoch = math.ceil(len(split.train) / plan.batch_size)
+        steps_per_epoch = math.ceil(len(lessons.rows) / plan.batch_size)
         learning_rate, look_every = plan.optimizer.learning_rate, LOOK_EVERY[plan.device]
         rates = Rates(plan.schedule, learning_rate, plan.epochs, steps_per_epoch)
-        note = None if checkpoint is None else resume(checkpoint, plan, state)
-        if note is not None and say is not None:
-            say(note)
-        for known in state.history:
-            report(known)
+        diary.open(state)
         val_logits: Tensor | None = None
 
         reported_s = time.perf_counter()
-        for epoch in range(len(state.history) + 1, plan.epochs + 1):
+        for epoch in range(state.step // steps_per_epoch + 1, plan.epochs + 1):
             # 2. One pass over the training images in a new order.
             started_s = time.perf_counter()
             model.train()
-            drawn = torch.randperm(len(split.train), generator=state.shuffling)
-            order = split.train[drawn.numpy()]
+            drawn = torch.randperm(len(lessons.rows), generator=state.shuffling)
+            order = lessons.rows[drawn.numpy()]
             losses: list[Tensor] = []  # per batch, summed over its images; on the device
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
             for start in range(0, len(order), plan.batch_size):
@@ -129,9 +163,11 @@ def train_member(
                     raise Stopped(f"stopped in epoch {epoch}")
                 batch = order[start : start + plan.batch_size]
                 images = augment(
-                    to_float(data.images[batch], plan.device), plan.augment, state.augmenting
+                    to_float(lessons.images[batch], plan.device), plan.augment, state.augmenting
                 )
-                labels = targets = torch.from_numpy(data.labels[batch]).to(plan.device)
+                if techniques.augment is not None:
+                    images = techniques.augment(images, step_generator(augment_seed, state.step))
+                labels = targets = torch.from_numpy(lessons.labels[batch]).to(plan.device)
                 if plan.augment.mixup_alpha > 0:
                     images, targets = mixup(
                         images, labels, num_classes, plan.augment.mixup_alpha, state.mixing
@@ -139,7 +175,7 @@ def train_member(
                     labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
                     logits = model(images).float()
-                loss = hard_loss(logits, targets, class_weights)
+                loss = loss_of(logits, targets)
                 if plan.distill is not None and tutor is not None:
                     taught, share = tutor.logits(images, batch), plan.distill.alpha
                     loss = distillation_loss(logits, taught, loss, plan.distill.temperature, share)
@@ -155,36 +191,28 @@ def train_member(
 
             # 3. The rest of the epoch's losses: a wait for the device.
             epoch_losses = torch.stack(losses).cpu()
+            check_finite(epoch_losses, epoch_losses[-1], epoch, learning_rate)
             elapsed_s = time.perf_counter() - started_s
 
             # 4. Validate in full precision, as the combined model is evaluated later.
-            val_logits = torch.from_numpy(predict(model, val_images, plan.device))
-            val_loss = functional.cross_entropy(val_logits, val_labels)
-            check_finite(epoch_losses, val_loss, epoch, learning_rate)
-            state.plateau = state.plateau.after(val_loss.item(), plan.schedule)
+            val_logits = torch.from_numpy(predict(model, lessons.val_images, plan.device))
 
-            # 5. Keep the epoch, then report it: what was reported is never trained again.
+            # 5. Have it judged, kept and reported: what was reported is never trained again.
             before_s, reported_s = reported_s, time.perf_counter()
-            done = EpochReport(
+            trained = EpochTrained(
                 epoch=epoch,
                 train_loss=epoch_losses.sum().item() / len(order),
                 train_accuracy=num_correct.item() / len(order),
-                val_loss=val_loss.item(),
-                val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
                 learning_rate=optimizer.param_groups[0]["lr"],
                 images_per_second=len(order) / elapsed_s,
                 seconds=reported_s - before_s,
             )
-            state.history.append(done)
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, plan, state)
-            report(done)
+            diary.close_epoch(state, trained, len(losses), val_logits)
 
         if val_logits is None:  # killed between its last epoch and its result
-            val_logits = torch.from_numpy(predict(model, val_images, plan.device))
-        weights = {name: value.cpu() for name, value in model.state_dict().items()}
+            val_logits = torch.from_numpy(predict(model, lessons.val_images, plan.device))
         return MemberResult(
-            weights=safetensors.torch.save(weights),
+            weights=safetensors.torch.save(own(model.state_dict())),
             val_probs=functional.softmax(val_logits, dim=1).numpy(),
         )
 
@@ -199,7 +227,7 @@ def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.nda
             model(to_float(images[start : start + EVAL_BATCH], device))
             for start in range(0, len(images), EVAL_BATCH)
         ]
-    return np.asarray(torch.cat(outputs).cpu())
+    return np.asarray(torch.cat(outputs).detach().cpu())
 
 
 def to_float(images: np.ndarray, device: str) -> Tensor:
@@ -219,35 +247,6 @@ def check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: fl
     broken = torch.nonzero(~torch.isfinite(torch.cat([losses, val_loss[None]])))
     if len(broken):
         raise Diverged(epoch, min(int(broken[0]) + 1, len(losses)), learning_rate)
-
-
-def _class_weights(loss: LossPlan, classes: Sequence[str], device: str) -> Tensor | None:
-    """Return how much each class counts (C,), or None where all count the same."""
-    if loss.focus_class is None:
-        return None
-    if loss.focus_class not in classes:
-        raise DataError(
-            f"the loss is focused on the class {loss.focus_class!r}, which the data does not have; "
-            f"choose one of {', '.join(classes)}"
-        )
-    weights = [loss.focus_weight if name == loss.focus_class else 1.0 for name in classes]
-    return torch.tensor(weights, dtype=torch.float32, device=device)
-
-
-def _check_teaching(plan: MemberPlan, teaching: Teaching | None, num_images: int) -> None:
-    """Raise ValueError unless the teacher is the plan's and its logits are those of the batches."""
-    if plan.distill is None:
-        return
-    if teaching is None:
-        raise ValueError("the plan distils from a teacher, and none was given")
-    if plan.distill.teacher not in (None, teaching.spec):
-        raise ValueError(f"the teacher is {teaching.spec}; the plan names {plan.distill.teacher}")
-    if teaching.logits is None:
-        return
-    if plan.augment != AugmentPlan():
-        raise ValueError("the teacher must see augmented images itself; its logits were given")
-    if len(teaching.logits) != num_images:
-        raise ValueError(f"{len(teaching.logits)} rows of logits for {num_images} images")
 
 
 def main(arguments: list[str]) -> int:

@@ -37,10 +37,19 @@ class TrainingState:
 
     @classmethod
     def start(
-        cls, plan: MemberPlan, shuffle_seed: int, augment_seed: int, mixup_seed: int
+        cls,
+        plan: MemberPlan,
+        shuffle_seed: int,
+        augment_seed: int,
+        mixup_seed: int,
+        model: nn.Module | None = None,
     ) -> "TrainingState":
-        """Return the state before the first step; weights come from torch's global random state."""
-        model = build_model(plan.model, len(plan.data.classes), plan.data.image_size_px)
+        """Return the state before the first step; weights come from torch's global random state.
+
+        `model` is the network to train; None: the plan's own.
+        """
+        if model is None:
+            model = build_model(plan.model, len(plan.data.classes), plan.data.image_size_px)
         model = model.to(plan.device)
         return cls(
             device=plan.device,
@@ -57,10 +66,10 @@ class TrainingState:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, momentum and torch's random states by name; some in the state's memory.
+        """Return weights, momentum and torch's random states by name, in memory of their own.
 
-        All are on the CPU and contiguous: torch gives a gradient, and so a momentum, the layout of
-        its parameter, and `build_model` makes contiguous ones.
+        All are on the CPU and contiguous: a team's network may share one weight between layers, or
+        hold it in another layout, neither of which safetensors takes.
         """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
@@ -72,7 +81,7 @@ class TrainingState:
         tensors["random.global"] = torch.default_generator.get_state()
         if self.device == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        return {name: value.cpu() for name, value in tensors.items()}
+        return own(tensors)
 
     def values(self) -> dict[str, Any]:
         """Return the rest as plain values, which JSON keeps exactly."""
@@ -115,11 +124,21 @@ class TrainingState:
                 self.optimizer.state[parameter]["momentum_buffer"] = own.copy_(momentum)
 
     def _check_fits(self, tensors: Mapping[str, Tensor]) -> None:
-        wanted = self.tensors()
+        """Raise ValueError for other tensors; a weight without gradients so far has no momentum."""
+        wanted = _kinds(self.tensors())
         if self.optimizer.param_groups[0]["momentum"] > 0:
-            wanted |= {f"momentum.{name}": p for name, p in self.model.named_parameters()}
-        if _kinds(wanted) != _kinds(tensors):
+            momenta = {f"momentum.{name}": p for name, p in self.model.named_parameters()}
+            wanted |= _kinds({name: p for name, p in momenta.items() if name in tensors})
+        if wanted != _kinds(tensors):
             raise ValueError("these are the tensors of another network or optimizer")
+
+
+def own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors to the CPU, contiguous, each into memory that it shares with no other."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
 
 
 def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

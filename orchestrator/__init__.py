@@ -4,13 +4,14 @@ The path, a line a file:
 
     manifest      what the formats have in common: strict models with camelCase keys
     purchase      the base of everything that can be bought
-    items/        the items, one class each, on five shelves
+    items/        the items, one class each, on six shelves
     enchanter     the ensemble, and what its members may differ in
     shop          the catalog and its prices
     loadout       the format of a loadout
     cohort        the format of a cohort
     yaml_nodes    text -> values with their places in the file
     problems      what pydantic found, in plain words
+    team_file     a team's own Python file, checked without running it
     draft         one file -> a model and its problems
     receipt       what a loadout costs
     member_plans  a loadout and a cohort's rules -> the plan of every member
@@ -47,7 +48,9 @@ The path, a line a file:
     teacher_trainer   a teacher trained in a slot of its own
     news          what crosses between controller and slots
     finish        a job's members combined and measured
+    combiner      that, again and again where something is in its way
     lease         one controller a cohort
+    patience      waiting for a store that is away
     controller    observe, decide, act
     serve         the parts of a run on Ray put together
     run           being a cohort's controller, from lease to MLflow

@@ -20,6 +20,7 @@ from orchestrator.combinations import (
 )
 from orchestrator.console import shortened
 from orchestrator.enchanter import EnsembleEnchanter
+from orchestrator.items.custom import Custom
 from orchestrator.items.data import MAX_SIZE_PX, ResolutionRocket
 from orchestrator.items.losses import HerrNilssonsFriend
 from orchestrator.items.network import NeuralTurboBoost
@@ -71,6 +72,7 @@ def admit(loadout: Loadout, cohort: Cohort, classes: Sequence[str] = ()) -> Admi
     problems = (
         *purchase_problems(loadout),
         *_shelf_problems(loadout, cohort),
+        *_code_problems(loadout, cohort),
         *_budget_problems(receipt),
         *_limit_problems(loadout, cohort),
         *_enough_problems(loadout),
@@ -95,6 +97,17 @@ def _shelf_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
         if bought.item in cohort.spec.off_the_shelf:
             message = f"{bought.item} is off the shelf: nobody can buy it in cohort {cohort.name}"
             yield LocatedProblem((*PURCHASES, index, "item"), "off-the-shelf", message)
+
+
+def _code_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
+    """Check that teams may bring code; which code it is does not matter here."""
+    at = _first(loadout, Custom)
+    if at is not None and not cohort.spec.allow_custom_code:
+        message = (
+            f"cohort {cohort.name} runs no code of teams; leave {Custom.key()} out, or ask the "
+            "organizer to write allowCustomCode: true under spec in the cohort's file"
+        )
+        yield LocatedProblem((*at, "item"), "code-not-allowed", message)
 
 
 def _budget_problems(receipt: Receipt) -> Iterator[LocatedProblem]:
@@ -168,10 +181,13 @@ def _depth_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Itera
 
 
 def _effect_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
-    """Find items without which every member would be the same; the ensemble is not one of them."""
+    """Find items without which every member would be the same.
+
+    The ensemble is not one of them, nor is a team's own code: nobody can say what it does.
+    """
     seen: set[str] = set()
     for at, bought in enumerate(loadout.spec.purchases):
-        if bought.item in seen or isinstance(bought, EnsembleEnchanter):
+        if bought.item in seen or isinstance(bought, EnsembleEnchanter | Custom):
             continue
         seen.add(bought.item)
         if not _has_effect(bought, loadout, cohort):

@@ -115,7 +115,10 @@ def _seeded(file: LoadoutFile, number: int) -> LoadoutFile:
         if "seed" in seeded:
             seeded["seed"] = _moved(file.path, seeded["seed"], number)
     text = yaml.dump(root, Dumper=_Dumper, sort_keys=False)
-    return replace(file, team=team, loadout=Loadout.from_file(root), text=text)
+    seeded = Loadout.from_file(root)
+    if file.loadout.code is not None:  # its file was read with the loadout, and is not read again
+        seeded = seeded.with_code(file.loadout.code)
+    return replace(file, team=team, loadout=seeded, text=text)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.plan import MemberPlan
+from jobs.plan import MemberPlan, SandboxRules
 from orchestrator.cohort import Resources
 from orchestrator.costs import asks_teacher, image_bytes, memory_bytes
 
@@ -32,12 +32,17 @@ class Machine:
 
 
 def fits(
-    plan: MemberPlan, num_training_images: int, resources: Resources, machine: Machine
+    plan: MemberPlan,
+    num_training_images: int,
+    resources: Resources,
+    machine: Machine,
+    rules: SandboxRules | None = None,
 ) -> str | None:
     """None if the machine, a cluster's largest node, can run the member; otherwise why it can't.
 
     The sentence tells what is asked, what there is, and what to lower. Memory counts the slot and
-    the training images, which the node holds once.
+    the training images, which the node holds once, and for a team's own code what the cohort's
+    `rules` let it use.
     """
     lacks: list[str] = []
     for name, asked, has in (
@@ -50,7 +55,7 @@ def fits(
                 f"resources.{name.lower()} in the cohort's file, or join a larger cluster"
             )
     images = image_bytes(plan.data.image_size_px, num_training_images)
-    asked_bytes = memory_bytes(plan, num_training_images) + images
+    asked_bytes = memory_bytes(plan, num_training_images, rules) + images
     if asked_bytes > machine.memory_bytes:
         lacks.append(
             f"a member needs about {human_bytes(asked_bytes)} of memory, with the images, and the "
@@ -95,6 +100,8 @@ def human_bytes(num_bytes: float) -> str:
 
 def _to_lower(plan: MemberPlan) -> str:
     """The settings of a plan that its memory grows with, the cheapest to give up first."""
+    if plan.custom is not None:
+        return "customLimits.memoryMib in the cohort's file, or join a larger cluster"
     settings = [f"batchSize (now {plan.batch_size})"]
     settings.append(f"the image size (now {plan.data.image_size_px} px)")
     if asks_teacher(plan):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from jobs.plan import Normalize, Precision
+from jobs.plan import Isolation, Normalize, Precision, SandboxRules
 from orchestrator.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.shop import ItemKey
 
@@ -152,6 +152,30 @@ class Scoring(Model):
     )
 
 
+class CustomLimits(Model):
+    """What a member that runs a team's own code may use."""
+
+    wall_seconds: float = Field(
+        default=3600, gt=0, le=1e9, description="time on the clock, of one attempt"
+    )
+    cpu_seconds: float = Field(
+        default=7200, gt=0, le=1e9, description="CPU time of each of its processes"
+    )
+    memory_mib: int = Field(
+        default=4096, ge=512, le=1 << 24, description="memory of all its processes together"
+    )
+    processes: int = Field(
+        default=64, ge=8, le=100_000, description="processes and threads at a time"
+    )
+    open_files: int = Field(
+        default=256, ge=32, le=1_000_000, description="open files of each of its processes"
+    )
+    temporary_mib: int = Field(
+        default=256, ge=1, le=1 << 24, description="room in its temporary folder"
+    )
+    output_mib: int = Field(default=16, ge=1, le=1 << 20, description="what it may print")
+
+
 class CohortMetadata(Model):
     """What the cohort is called."""
 
@@ -173,6 +197,20 @@ class CohortSpec(Model):
     retry: Retry = Retry()
     scoring: Scoring = Scoring()
     teacher: TeacherFile = TeacherFile()
+    allow_custom_code: bool = Field(
+        default=False, description="whether teams may bring Python code of their own (item custom)"
+    )
+    custom_isolation: Isolation = Field(
+        default="bubblewrap",
+        description="a sandbox around teams' code; with `process` there is none, and the code can "
+        "do whatever its user can: only for code that you trust",
+    )
+    custom_limits: CustomLimits = CustomLimits()
+
+    @property
+    def sandbox_rules(self) -> SandboxRules:
+        """How teams' code is kept apart and what it may use."""
+        return SandboxRules(isolation=self.custom_isolation, **self.custom_limits.model_dump())
 
 
 class Cohort(Model):

@@ -7,7 +7,9 @@ In: a loadout; out: problems, each with the path of the value that it is about. 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jobs.plan import CustomPlan
 from orchestrator.enchanter import EnsembleEnchanter, Member
+from orchestrator.items import SHELVES
 from orchestrator.items.training import LearningRateDecay, RateRollercoaster
 from orchestrator.loadout import Loadout
 from orchestrator.member_plans import members_of, purchase_of
@@ -15,6 +17,7 @@ from orchestrator.purchase import Purchase
 from orchestrator.yaml_nodes import Loc
 
 PURCHASES: Loc = ("spec", "purchases")
+NETWORK_ITEMS = tuple(SHELVES["network"])
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ def purchase_problems(loadout: Loadout) -> Iterator[LocatedProblem]:
         yield from _idle_problems(loadout, index)
     if LearningRateDecay.key() in first_at:
         yield from _course_problems(loadout)
+    if loadout.code is not None and "build_model" in loadout.code.defines:
+        yield from _own_network_problems(loadout, loadout.code)
 
 
 def located_members(loadout: Loadout) -> Iterator[tuple[Loc, Member]]:
@@ -93,6 +98,17 @@ def _idle_problems(loadout: Loadout, index: int) -> Iterator[LocatedProblem]:
             if loc not in used_at:
                 message = f"'{loc[-1]}' changes nothing: {reason}; leave it out"
                 yield LocatedProblem(loc, "not-used", message)
+
+
+def _own_network_problems(loadout: Loadout, code: CustomPlan) -> Iterator[LocatedProblem]:
+    """Find parts of the game's network, which a team's own takes the place of."""
+    for index, bought in enumerate(loadout.spec.purchases):
+        if isinstance(bought, NETWORK_ITEMS):
+            message = (
+                f"{bought.item} changes nothing: build_model in {code.file} makes the whole "
+                "network; leave one of the two out"
+            )
+            yield LocatedProblem((*PURCHASES, index, "item"), "no-effect", message)
 
 
 def _course_problems(loadout: Loadout) -> Iterator[LocatedProblem]:

@@ -272,6 +272,7 @@ class Controller:
         place = Place(
             checkpoint=str(self.artifacts.checkpoint_path(job, key.index)),
             log=str(self.artifacts.log_path(job, key.index, attempt)),
+            sandbox=self._spec.sandbox_rules,
         )
         try:
             self.pool.start(slot, key, attempt, plan, place)

@@ -11,7 +11,15 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from jobs.plan import BASE_CHANNELS, AugmentPlan, MemberPlan, TeacherSpec, feature_side_px
+from jobs.plan import (
+    BASE_CHANNELS,
+    AugmentPlan,
+    MemberPlan,
+    ModelPlan,
+    SandboxRules,
+    TeacherSpec,
+    feature_side_px,
+)
 from orchestrator.architectures import architecture
 
 MIB = 1 << 20
@@ -71,6 +79,11 @@ WEIGHTS_KEPT = 17
 TEACHER_WEIGHTS_KEPT, TEACHER_FLOATS_PER_PIXEL = 3.2, 80
 """Chosen on the high side: a slot with a resnet18 was measured 10 % below the prediction."""
 
+OWN_NETWORK = ModelPlan(turbo_blocks=1)
+"""What a team's own network is taken for until it is measured: nobody knows what it will do."""
+KIND_DIGITS = 8
+"""Of the SHA-256 of a team's own code, enough to tell the codes of a cohort apart."""
+
 
 def work(plan: MemberPlan, num_training_images: int) -> float:
     """Expected seconds of the whole training on a reference core, validation included.
@@ -103,6 +116,8 @@ def kind(plan: MemberPlan) -> str:
         plan.precision if plan.precision != "fp32" else "",
         plan.device if plan.device != "cpu" else "",
     ]
+    if plan.custom is not None:
+        words.append(f"custom {plan.custom.sha256[:KIND_DIGITS]}")
     return " ".join(filter(None, words))
 
 
@@ -122,7 +137,7 @@ def teacher_of(plan: MemberPlan) -> TeacherSpec | None:
 
 def asks_teacher(plan: MemberPlan) -> bool:
     """Whether the teacher looks at every batch; otherwise its answers are looked up."""
-    return plan.distill is not None and plan.augment != AugmentPlan()
+    return plan.distill is not None and plan.augmented
 
 
 @dataclass(frozen=True)
@@ -137,8 +152,8 @@ class Network:
 
 
 def network(plan: MemberPlan) -> Network:
-    """The sizes of the network that `jobs.monkeynet` builds."""
-    side, turbo = plan.data.image_size_px, plan.model.turbo_blocks
+    """The sizes of the network that `jobs.monkeynet` builds, or of what stands for a team's own."""
+    side, turbo = plan.data.image_size_px, model_of(plan).turbo_blocks
     channels = [3] + [BASE_CHANNELS << block for block in range(turbo + 1)]
     sides = [side >> block for block in range(turbo + 1)] if turbo else [side + 2]
     taps = 25 if turbo else 9
@@ -149,6 +164,12 @@ def network(plan: MemberPlan) -> Network:
     return Network(outputs, deep_macs, sum(weights) + head)
 
 
+def model_of(plan: MemberPlan) -> ModelPlan:
+    """The network that a plan is taken to train."""
+    own = plan.custom is not None and "build_model" in plan.custom.defines
+    return OWN_NETWORK if own else plan.model
+
+
 def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     """What one epoch moves and computes, in the units of `PRICES_NS`."""
     num_train, num_validation = num_images(plan, num_training_images)
@@ -156,9 +177,10 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     steps = math.ceil(num_train / plan.batch_size)
     net, augment = network(plan), plan.augment
     numbers = 3 * plan.data.image_size_px**2  # of an image
-    turbo = plan.model.turbo_blocks > 0
+    model = model_of(plan)
+    turbo = model.turbo_blocks > 0
     first, last = net.outputs[0], net.outputs[-1]
-    attended = last if plan.model.attention else 0
+    attended = last if model.attention else 0
     tensors = [*net.outputs, attended]
     paged = sum(size * _paging(size * batch * FLOAT_BYTES) for size in tensors)
     warps = augment.rotate_degrees > 0 or augment.shift_fraction > 0
@@ -180,8 +202,8 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
         "deep_mac": num_train * net.deep_macs,
         "paged_output": num_train * paged,
         "attended": num_train * attended,
-        "attention_step": steps * plan.model.attention,
-        "dropped": num_train * (sum(net.outputs) if plan.model.dropout > 0 else 0),
+        "attention_step": steps * model.attention,
+        "dropped": num_train * (sum(net.outputs) if model.dropout > 0 else 0),
         "validated_base_output": num_validation * (0 if turbo else first + attended),
         "validated_turbo_output": num_validation * (sum(net.outputs) + attended if turbo else 0),
         "validated_deep_mac": num_validation * net.deep_macs,
@@ -199,15 +221,21 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     return amounts
 
 
-def memory_bytes(plan: MemberPlan, num_training_images: int) -> int:
+def memory_bytes(
+    plan: MemberPlan, num_training_images: int, rules: SandboxRules | None = None
+) -> int:
     """Expected resident memory of the slot process that trains the plan, at its peak.
 
     It is what `top` shows as RES: the process with torch and Ray Train (`SLOT_BYTES`, of which
     slots of one machine share `LIBRARY_BYTES`), the network, its gradients and momentum, what a
     batch leaves for the backward pass, the validation images, and the teacher. The training images
     lie in the node's object store once, whatever the number of slots (`image_bytes`), and are not
-    counted here.
+    counted here. A team's own code runs beside the slot, and is counted with the most that the
+    cohort's `rules` let it use; without rules, with nothing.
     """
+    if plan.custom is not None:  # it is given copies of the images that it may see
+        given = image_bytes(plan.data.image_size_px, num_training_images)
+        return SLOT_BYTES + given + (rules.memory_mib * MIB if rules is not None else 0)
     num_train, num_validation = num_images(plan, num_training_images)
     batch = min(plan.batch_size, num_train)
     net, side = network(plan), plan.data.image_size_px

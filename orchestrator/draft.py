@@ -1,8 +1,9 @@
 """One file -> its model, or why there is none.
 
 In: a path; out: a `Draft`: the text, the values with their places, the model of its kind, and every
-problem that the file has by itself. Nothing here raises for what a file holds or lacks. Next:
-`files`, which reads many of them and holds them against each other.
+problem that the file has by itself; a Python file that a loadout names is read along with it.
+Nothing here raises for what a file holds or lacks. Next: `files`, which reads many of them and
+holds them against each other.
 """
 
 import stat
@@ -12,13 +13,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from jobs.plan import CustomPlan
 from orchestrator.admission import LocatedProblem
 from orchestrator.cohort import Cohort
+from orchestrator.combinations import PURCHASES
 from orchestrator.console import printable
+from orchestrator.items.custom import Custom
 from orchestrator.loadout import Loadout
 from orchestrator.manifest import Model
 from orchestrator.problems import explain, written
 from orchestrator.shop import nearest
+from orchestrator.team_file import read_team_file
 from orchestrator.yaml_nodes import Document, parse, place_of
 
 API_VERSION = "game/v1"
@@ -160,6 +165,30 @@ def _build(draft: Draft) -> None:
         draft.add_located(problem for problem in found if problem.loc not in ENVELOPE)
     else:
         draft.model = None if draft.problems else built
+    if isinstance(draft.model, Loadout):
+        draft.model = _with_code(draft, draft.model)
+
+
+def _with_code(draft: Draft, loadout: Loadout) -> Loadout:
+    """Read the Python file that a loadout names; problems in it are at its own lines."""
+    bought = (
+        (i, item) for i, item in enumerate(loadout.spec.purchases) if isinstance(item, Custom)
+    )
+    index, item = next(bought, (0, None))  # a second one is a problem of its own
+    if item is None:
+        return loadout
+    folder = draft.path.parent
+    read = read_team_file(folder, item.file)
+    if isinstance(read, CustomPlan):
+        return loadout.with_code(read)
+    for found in read:
+        if found.line is None:
+            at = LocatedProblem((*PURCHASES, index, "file"), found.code, found.message)
+            draft.add_located([at])
+        else:
+            path, place = str(folder / item.file), (found.line, found.column)
+            draft.problems.append(Problem(path, *place, found.code, found.message))
+    return loadout
 
 
 def _envelope_problems(document: Document, root: dict[str, object]) -> Iterable[LocatedProblem]:

@@ -3,8 +3,9 @@
 In: what was seen, an exception put into words where it was raised. Out: a `Fault`. Made by `slots`
 of what a slot or Ray told it; next on the path: `lifecycle` decides by the blame what follows.
 
-The training code is not the teams' own: they choose plans. So what a plan brings about is the
-team's fault (it diverges, it is too large), and what any plan would have met is the cluster's.
+Teams choose plans; the training code is ours, but for what runs in a sandbox. So what a plan or a
+team's own code brings about is the team's fault (it diverges, it is too large), and what any plan
+would have met is the cluster's.
 """
 
 import errno
@@ -86,6 +87,7 @@ class Rule:
         )
 
 
+TEAM_CODE = "jobs.errors.TeamCodeError"
 NODE_WENT = "the slot was lost: its node went away"
 TOO_LARGE = (
     "the member needs more memory than there is ({kind}: {first}); it needs less with a smaller "
@@ -143,6 +145,31 @@ RULES: tuple[Rule, ...] = (
         Blame.CLUSTER,
         "{message}",
         kinds=("jobs.errors.CheckpointError",),
+    ),
+    # A team's own code ran in a sandbox, and failed there; the message has its file and line.
+    Rule(
+        Reason.OUT_OF_MEMORY,
+        Blame.TEAM,
+        "{message}",
+        kinds=("jobs.errors.TeamCodeTooLarge",),
+    ),
+    Rule(
+        Reason.LIMIT_EXCEEDED,
+        Blame.TEAM,
+        "{message}",
+        kinds=("jobs.errors.TeamCodeOverLimit",),
+    ),
+    Rule(
+        Reason.ERROR,
+        Blame.TEAM,
+        "{message}",
+        kinds=(TEAM_CODE,),
+    ),
+    Rule(
+        Reason.SANDBOX,
+        Blame.CLUSTER,
+        "{message}",
+        kinds=("jobs.errors.SandboxError",),
     ),
     Rule(
         Reason.STORAGE,
@@ -206,9 +233,16 @@ RULES: tuple[Rule, ...] = (
 """Read from the top. Every scene ends with a rule that fits whatever else is seen."""
 
 TAINTED = frozenset({Reason.OUT_OF_MEMORY, Reason.TRAINER_FAILED})
-"""After these a slot's process can't be trusted to be as it was before; it is replaced."""
+"""After these a slot's process can't be trusted to be as it was before; it is replaced.
+
+Team code is another process, whatever happens to it: see `is_tainted`."""
 
 RAY_LOST = Fault(Reason.SLOT_LOST, "Ray was lost, and every slot with it", Blame.CLUSTER)
+
+
+def is_tainted(what: Seen) -> bool:
+    """Whether the slot's process is to be replaced, because it may not be as it was before."""
+    return TEAM_CODE not in what.kinds and judge(what).reason in TAINTED
 
 
 def judge(what: Seen) -> Fault:

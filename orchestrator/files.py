@@ -9,6 +9,7 @@ each other. Nothing here raises for what a file holds. Next: `gamectl validate` 
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from orchestrator.admission import (
@@ -35,6 +36,8 @@ COHORT_FILE = "cohort.yaml"
 @dataclass(frozen=True)
 class LoadoutFile:
     """One file (or a path with nothing to read) and all that is wrong with it.
+
+    Problems of a Python file that a loadout names are among its own, under that file's path.
 
     `team`, `receipt` and `loadout` are None for a cohort's file, and as far as a loadout could not
     be read; the receipt also where the cohort's own file is broken.
@@ -221,12 +224,17 @@ def _compare_teams(drafts: list[Draft]) -> None:
             draft.add_located([LocatedProblem(("metadata", "team"), "team-taken", message)])
 
 
+def _order(path: str, problem: Problem) -> tuple[bool, int, int]:
+    """Sort the problems of the file itself first, then those of a Python file beside it."""
+    return problem.path != path, problem.line, problem.column
+
+
 def _finished(draft: Draft, receipt: Receipt | None) -> LoadoutFile:
     return LoadoutFile(
         path=str(draft.path),
         team=draft.team,
         receipt=receipt,
-        problems=tuple(sorted(draft.problems, key=lambda problem: (problem.line, problem.column))),
+        problems=tuple(sorted(draft.problems, key=partial(_order, str(draft.path)))),
         loadout=draft.model if isinstance(draft.model, Loadout) else None,
         text=draft.text,
     )

@@ -2,7 +2,8 @@
 
 In: each trained member's probabilities on the validation images. Out: the job's result for the
 store, once what was fitted to them is among the artifacts. Used by `controller` when all members
-have ended. Later `scoring` and `tracking` ask here for the network that the job ended with.
+have ended. Later `scoring` asks here what the job says of test images, and `tracking` for the
+network that it ended with.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +15,14 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from jobs.custom.parent import predict_custom
 from jobs.ensemble import Ensemble, combine, load_ensemble
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
-from jobs.plan import Combine, DataPlan
+from jobs.plan import Combine, DataPlan, MemberPlan, SandboxRules
 from jobs.split import split_images
 from jobs.stacking import Stacker, fit, out_of_fold
+from jobs.train import predict
 from orchestrator.artifacts import Artifacts
 from orchestrator.state import Job
 from orchestrator.store import JobResult, Store
@@ -78,17 +81,53 @@ def job_result(
 def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
     """The network that a succeeded job ended with, made of the members that were trained.
 
-    Raises `Damaged` where a file is not what was written.
+    Not for a team's own code, which is asked in a sandbox only: `unseen_probs` does. Raises
+    `Damaged` where a file is not what was written.
     """
-    trained = store.weights(job.id)
-    plans = store.plans(job.id)
-    weights = [artifacts.weights(trained[index]) for index in sorted(trained)]
+    plans, weights = _trained(job, store, artifacts)
+    stacker = _stacker(job, store, artifacts)
+    return load_ensemble(plans, weights, cast(Combine, job.combine), stacker)
+
+
+def unseen_probs(
+    job: Job,
+    store: Store,
+    artifacts: Artifacts,
+    images: NDArray[np.uint8],
+    rules: SandboxRules,
+) -> NDArray[np.float32]:
+    """What a succeeded job says of images (N, 3, S, S) that it has never seen: (N, C).
+
+    A team's own code says it in a sandbox, without labels, and in an order that tells nothing; its
+    errors are `TeamCodeError` and `SandboxError`. Raises `Damaged` where a file is not what was
+    written.
+    """
+    plans, weights = _trained(job, store, artifacts)
+    # As many threads as in training: their number shows in the last bits of a prediction.
+    torch.set_num_threads(plans[0].threads)
+    if plans[0].custom is None:
+        return predict(trained_ensemble(job, store, artifacts), images)
+    each = [
+        predict_custom(plan, state, images, rules, lambda _: None)
+        for plan, state in zip(plans, weights, strict=True)
+    ]
+    probs = torch.from_numpy(np.stack(each))
+    combined = combine(probs, cast(Combine, job.combine), _stacker(job, store, artifacts))
+    return np.asarray(combined.detach())
+
+
+def _trained(job: Job, store: Store, artifacts: Artifacts) -> tuple[list[MemberPlan], list[bytes]]:
+    """The plans of the members that were trained, and their weights."""
+    trained, plans = store.weights(job.id), store.plans(job.id)
+    kept = sorted(trained)
+    return [plans[index] for index in kept], [artifacts.weights(trained[index]) for index in kept]
+
+
+def _stacker(job: Job, store: Store, artifacts: Artifacts) -> Stacker | None:
     fitted = store.stacker(job.id)
-    stacker = None
-    if fitted is not None:
-        stacker = Stacker(**safetensors.torch.load(artifacts.stacker(fitted)))
-    kept = [plans[index] for index in sorted(trained)]
-    return load_ensemble(kept, weights, cast(Combine, job.combine), stacker)
+    if fitted is None:
+        return None
+    return Stacker(**safetensors.torch.load(artifacts.stacker(fitted)))
 
 
 def _accuracy(truth: ValidationTruth, probs: torch.Tensor) -> float:

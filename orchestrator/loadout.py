@@ -4,11 +4,13 @@ In: the values of a YAML file with `kind: Loadout`; out: a `Loadout`, of which e
 its own bounds. Whether a cohort admits it is `admission`'s question.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
+from jobs.plan import CustomPlan
 from orchestrator.enchanter import EnsembleEnchanter
+from orchestrator.items.custom import Custom
 from orchestrator.manifest import (
     ApiVersion,
     BatchSize,
@@ -52,6 +54,21 @@ class Loadout(Model):
     def team(self) -> str:
         """The team's name."""
         return self.metadata.team
+
+    @property
+    def code(self) -> CustomPlan | None:
+        """The team's own code, if it was bought and its file could be read."""
+        bought = (item for item in self.spec.purchases if isinstance(item, Custom))
+        return next((item.code for item in bought), None)
+
+    def with_code(self, code: CustomPlan) -> Self:
+        """Return the loadout with its team's file read."""
+        purchases = tuple(
+            item.with_code(code) if isinstance(item, Custom) else item
+            for item in self.spec.purchases
+        )
+        spec = self.spec.model_copy(update={"purchases": purchases})
+        return self.model_copy(update={"spec": spec})
 
     @property
     def ensemble(self) -> EnsembleEnchanter | None:

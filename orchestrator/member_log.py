@@ -42,13 +42,22 @@ class MemberLog:
         if self._descriptor is not None:
             _write(self._descriptor, f"{line}\n".encode(errors="replace"))
 
-    def epoch(self, report: EpochReport, epochs: int) -> None:
-        """Adds an epoch's line; `epochs` is the number that the plan has."""
+    def epoch(self, report: EpochReport, epochs: int, self_reported: bool = False) -> None:
+        """Adds an epoch's line; `epochs` is the number that the plan has.
+
+        Of a team's own code, loss and accuracy are what it says of itself.
+        """
+        said = " (self-reported)" if self_reported else ""
         self.say(
             f"epoch {report.epoch}/{epochs}  loss {report.train_loss:#.4g}  "
-            f"accuracy {report.train_accuracy:.1%}  validation {report.val_accuracy:.1%}  "
+            f"accuracy {report.train_accuracy:.1%}{said}  validation {report.val_accuracy:.1%}  "
             f"{report.seconds:.1f} s".replace("%", " %")
         )
+
+    def output(self, data: bytes) -> None:
+        """Adds what a process of a team's own printed, from any thread."""
+        if self._descriptor is not None and not self._full:
+            _write(self._descriptor, data)
 
     def keep_limit(self) -> None:
         """Cuts the file where it has outgrown the limit, and sends the rest nowhere."""

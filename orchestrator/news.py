@@ -4,13 +4,13 @@ In: a `Place` is made by the controller, news by a slot pool's `poll`. Out: the 
 member's files there; the controller writes each news to the store.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.plan import EpochReport, MemberPlan
+from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from orchestrator.schedule import SlotState
 from orchestrator.state import Fault, MemberKey
 
@@ -29,6 +29,8 @@ class Place:
     """Written after every epoch; the next attempt of the member goes on from it."""
     log: str
     """What the attempt has to say."""
+    sandbox: SandboxRules = field(default_factory=SandboxRules)
+    """What a team's own code may use, where the plan has any."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     """The member alone needs more memory than there is: a smaller batch or image would fit."""
     ERROR = "Error"
-    """The training function raised an exception."""
+    """The training function raised an exception, or a team's own code failed otherwise."""
+    LIMIT_EXCEEDED = "LimitExceeded"
+    """A team's own code used more time, processes or output than the cohort's `customLimits`."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """The job has run for longer than `activeDeadlineSeconds`; waiting does not count."""
     # Failed by the cluster's fault
@@ -103,6 +105,8 @@ class Reason(StrEnum):
     """The node ran out of memory, and Ray ended the slot to save the others."""
     TRAINER_FAILED = "TrainerFailed"
     """Ray Train could not run the member: its worker group was lost, or its images."""
+    SANDBOX = "Sandbox"
+    """No sandbox for a team's own code could be made on the slot's node."""
     STORAGE = "Storage"
     """A checkpoint or a result could not be written or read: a full disk, a missing file."""
     # Failed by a member's fault, whoever is to blame for that

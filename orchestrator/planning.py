@@ -9,7 +9,7 @@ member plans, costs and queue as in a real run, on jobs that no store has seen. 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.plan import MemberPlan, TeacherSpec
+from jobs.plan import MemberPlan, SandboxRules, TeacherSpec
 from orchestrator.capacity import Machine, fits, num_slots
 from orchestrator.cohort import Cohort, TeacherFile
 from orchestrator.costs import (
@@ -112,7 +112,7 @@ def plan_cohort(
     speeds: Speeds,
 ) -> CohortPlan:
     """Plays the cohort on the machine; `files` are admitted ones, in the order of submission."""
-    resources = cohort.spec.resources
+    resources, rules = cohort.spec.resources, cohort.spec.sandbox_rules
     good: list[_Candidate] = []
     misfits: list[Misfit] = []
     for file in files:
@@ -121,7 +121,7 @@ def plan_cohort(
             _with_teacher(plan, cohort.spec.teacher)
             for plan in member_plans(file.loadout, cohort, classes)
         )
-        reasons = [fits(plan, num_training_images, resources, machine) for plan in plans]
+        reasons = [fits(plan, num_training_images, resources, machine, rules) for plan in plans]
         if reason := next(filter(None, reasons), None):
             misfits.append(Misfit(file, reason))
         else:
@@ -131,7 +131,7 @@ def plan_cohort(
     slots = min(num_slots(resources, machine), num_members)
     ahead = forecast(jobs, slots, speeds.seconds, cohort.spec.queue, now=0.0)
     planned = tuple(
-        _planned(job, each, num_training_images, speeds, ahead.finish[job.id])
+        _planned(job, each, num_training_images, rules, speeds, ahead.finish[job.id])
         for job, each in zip(jobs, good, strict=True)
     )
     sizes_px = {plan.data.image_size_px for each in good for plan in each.plans}
@@ -196,14 +196,19 @@ def _job(number: int, candidate: _Candidate, num_training_images: int) -> Job:
 
 
 def _planned(
-    job: Job, candidate: _Candidate, num_training_images: int, speeds: Speeds, finish_s: float
+    job: Job,
+    candidate: _Candidate,
+    num_training_images: int,
+    rules: SandboxRules,
+    speeds: Speeds,
+    finish_s: float,
 ) -> PlannedJob:
     members = tuple(
         PlannedMember(
             index=member.index,
             kind=member.kind,
             seconds=speeds.seconds(member),
-            memory_bytes=memory_bytes(plan, num_training_images),
+            memory_bytes=memory_bytes(plan, num_training_images, rules),
         )
         for member, plan in zip(job.members, candidate.plans, strict=True)
     )

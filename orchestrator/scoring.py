@@ -7,15 +7,15 @@ In: succeeded jobs, their members' weights, the test images and which of them ar
 
 from collections.abc import Callable, Collection
 
-import torch
-
+from jobs.errors import TeamCodeError
 from jobs.images import DecodedFolder, LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.metrics import score
-from jobs.train import predict
+from jobs.plan import SandboxRules
 from orchestrator.artifacts import Artifacts
+from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
-from orchestrator.finish import trained_ensemble
+from orchestrator.finish import unseen_probs
 from orchestrator.phases import Phase
 from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job, newest_revisions
@@ -30,12 +30,15 @@ def score_cohort(
     old: ScoreBook | None,
     progress: Callable[[int, int], None] | None = None,
     left_out: Collection[str] = (),
+    on_failure: Callable[[str, TeamCodeError], None] = lambda _team, _error: None,
 ) -> ScoreBook:
     """Scores every succeeded job that `old` does not hold for the same test images.
 
     `left_out` names the test images that do not count, by SHA-256; `jobs.duplicates` finds those
     that leak. Raises `NotFound` where no job has succeeded, `Damaged` where weights are not what
     training wrote, and `Refused` where a class would be left without test images.
+
+    A team whose own code fails here has no score, and the others have: `on_failure` is told of it.
     """
     jobs = [j for j in newest_revisions(store.jobs(cohort)) if j.phase is Phase.SUCCEEDED]
     if not jobs:
@@ -44,13 +47,17 @@ def score_cohort(
             f"see `gamectl get jobs --cohort {cohort}`"
         )
     keep_freed_memory()
+    rules = Cohort.model_validate(store.cohort(cohort).spec).spec.sandbox_rules
     folder = decoded.folder
     counting = _counting(decoded, left_out)
     known = old if old and old.measured_on(folder.test_fingerprint, left_out) else None
     scores = []
     for done, job in enumerate(jobs, start=1):
         have = known.find(job) if known else None
-        scores.append(have or _score(job, store, artifacts, decoded, left_out))
+        try:
+            scores.append(have or _score(job, store, artifacts, decoded, left_out, rules))
+        except TeamCodeError as error:
+            on_failure(job.team, error)
         if progress is not None:
             progress(done, len(jobs))
     return ScoreBook(
@@ -100,13 +107,11 @@ def _score(
     artifacts: Artifacts,
     decoded: DecodedFolder,
     left_out: Collection[str],
+    rules: SandboxRules,
 ) -> TeamScore:
-    plans = store.plans(job.id)
-    model = trained_ensemble(job, store, artifacts)
-    test = scored_images(decoded, plans[0].data.image_size_px, left_out)
-    # As many threads as in training: their number shows in the last bits of a prediction.
-    torch.set_num_threads(plans[0].threads)
-    result = score(test.labels, predict(model, test.images))
+    size_px = store.plans(job.id)[0].data.image_size_px
+    test = scored_images(decoded, size_px, left_out)
+    result = score(test.labels, unseen_probs(job, store, artifacts, test.images, rules))
     return TeamScore(
         job=job.uid,
         team=job.team,

@@ -98,7 +98,7 @@ def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
             num_images = len(inputs.images(plan.data).labels)
         except (GameError, JobsError, OSError):
             num_images = 0  # what is wrong with the images is said when the member starts
-        return fits(plan, num_images, resources, node)
+        return fits(plan, num_images, resources, node, cohort.spec.sandbox_rules)
 
     pool = RaySlots(max_slots, resources, inputs.images, inputs.teaching)
     try:

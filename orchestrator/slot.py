@@ -24,9 +24,10 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
+from jobs.custom.parent import train_custom
 from jobs.errors import Stopped
 from jobs.memory import keep_freed_memory
-from jobs.plan import EpochReport, MemberPlan, TeacherPlan
+from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.teacher_training import train_teacher
 from jobs.train import MemberResult, train_member
 from orchestrator.faults import Seen, seen
@@ -96,6 +97,7 @@ class Slot:
             "inputs": inputs,
             "checkpoint": place.checkpoint if place else None,
             "log": place.log if place else None,
+            "sandbox": place.sandbox.model_dump_json() if place else None,
         }
         with tempfile.TemporaryDirectory(prefix="gamectl-train-") as storage:
             outcome = (
@@ -171,6 +173,7 @@ def _train(
 
     model = MemberPlan if config["trainee"] == "member" else TeacherPlan
     plan = model.model_validate_json(config["plan"])
+    self_reported = isinstance(plan, MemberPlan) and plan.custom is not None
     heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
     # Ray Train repeats every report at the level INFO; the log has them in a line each.
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -180,13 +183,18 @@ def _train(
 
         def report(epoch: EpochReport) -> None:
             ray.train.report(epoch.model_dump())
-            log.epoch(epoch, plan.epochs)
+            log.epoch(epoch, plan.epochs, self_reported)
             if progress(epoch):
                 raise Stopped
 
         if isinstance(plan, TeacherPlan):
             return train_teacher(plan, images, other, report, should_stop)
         checkpoint = Path(config["checkpoint"]) if config["checkpoint"] else None
+        if self_reported:
+            rules = SandboxRules.model_validate_json(config["sandbox"] or "{}")
+            return train_custom(
+                plan, images, report, should_stop, other, checkpoint, log.say, rules, log.output
+            )
         return train_member(plan, images, report, should_stop, other, checkpoint, log.say)
 
 

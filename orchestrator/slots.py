@@ -21,7 +21,7 @@ from jobs.train import MemberResult
 from orchestrator.cluster import LivenessProbe, node_is_gone
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost
-from orchestrator.faults import RAY_LOST, TAINTED, judge, seen
+from orchestrator.faults import RAY_LOST, Seen, is_tainted, judge, seen
 from orchestrator.news import Failed, Halted, News, Place, Progress, TimedReport, Trained
 from orchestrator.phases import Reason
 from orchestrator.schedule import SlotState
@@ -206,10 +206,11 @@ class RaySlots:
         if _is_ready(handle.training):
             # The last reports come with the result, or with the drain that was under way.
             reports = self._get(handle.draining) if handle.draining is not None else []
-            ended, rest = self._result(key, attempt, handle.training)
+            outcome, rest = self._outcome(handle.training)
             handle.key = handle.training = handle.draining = None
-            if isinstance(ended, Failed) and ended.fault.reason in TAINTED:
+            if isinstance(outcome, Seen) and is_tainted(outcome):
                 self._renew(handle)
+            ended = _ended(key, attempt, outcome)
             reports += rest
             return [Progress(key, attempt, tuple(reports)), ended] if reports else [ended]
         if handle.draining is None:
@@ -220,17 +221,15 @@ class RaySlots:
                 return [Progress(key, attempt, tuple(reports))]
         return []
 
-    def _result(
-        self, key: MemberKey, attempt: int, training: Any
-    ) -> tuple[News, list[TimedReport]]:
+    def _outcome(self, training: Any) -> tuple[Outcome, list[TimedReport]]:
         """How an attempt ended, and its last reports; raises `RayError` for a dead slot."""
         try:
             outcome, reports = self._get(training)
         except RayTaskError as error:
             # The slot lives, but Ray Train could not run the member in it: its worker group was
             # lost, say. (The error of a task may pass for the error of its actor.)
-            return Failed(key, attempt, judge(seen("trainer", error.cause))), []
-        return _ended(key, attempt, outcome), reports
+            return seen("trainer", error.cause), []
+        return outcome, reports
 
     def _get(self, ref: Any) -> Any:
         """What is ready; raises `ClusterLost` where it does not come."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.images import DecodedFolder, ImageFolder
-from jobs.plan import MemberPlan
+from jobs.plan import MemberPlan, SandboxRules
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, fits
 from orchestrator.cohort import Cohort
@@ -71,14 +71,23 @@ def prepare(
 
 def misfits(prepared: Prepared, machine: Machine) -> dict[str, str]:
     """Why jobs can never run on this machine, by team."""
-    resources, num_images = prepared.cohort.spec.resources, len(prepared.decoded.folder.training)
-    reasons = {
-        job.team: next(
-            filter(None, (fits(plan, num_images, resources, machine) for plan in job.plans)), None
-        )
-        for job in prepared.jobs
-    }
-    return {team: reason for team, reason in reasons.items() if reason is not None}
+    spec, num_images = prepared.cohort.spec, len(prepared.decoded.folder.training)
+    rules, reasons = spec.sandbox_rules, dict[str, str]()
+    for job in prepared.jobs:
+        for plan in job.plans:
+            reason = fits(plan, num_images, spec.resources, machine, rules)
+            if reason is None and plan.custom is not None:
+                reason = no_sandbox(rules)
+            if reason is not None:
+                reasons.setdefault(job.team, reason)
+    return reasons
+
+
+def no_sandbox(rules: SandboxRules) -> str | None:
+    """Why teams' own code cannot be kept apart on this machine, and what to do; None if it can."""
+    from jobs.custom.sandbox import unavailable  # tries to make one, where there is code for it
+
+    return unavailable(rules)
 
 
 def submit(

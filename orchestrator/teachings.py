@@ -18,7 +18,7 @@ import torch
 from jobs.atomic import atomic_file
 from jobs.decoding import DECODE_VERSION
 from jobs.images import LabelledImages
-from jobs.plan import AugmentPlan, MemberPlan, TeacherSpec
+from jobs.plan import MemberPlan, TeacherSpec
 from jobs.teacher import Teaching, teacher_logits
 from orchestrator.errors import Damaged
 from orchestrator.sources import ProgressBar, silent
@@ -33,8 +33,8 @@ def teaching_key(plan: MemberPlan) -> TeachingKey | None:
     if plan.distill is None:
         return None
     assert plan.distill.teacher is not None, "a plan is stored with its teacher"
-    untouched = plan.augment == AugmentPlan()
-    return plan.distill.teacher, (plan.data.image_size_px, plan.threads) if untouched else None
+    alike = None if plan.augmented else (plan.data.image_size_px, plan.threads)
+    return plan.distill.teacher, alike
 
 
 class TeacherWeights:

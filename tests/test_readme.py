@@ -37,13 +37,15 @@ def test_every_make_target_exists(line: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_loadout_and_cohort_are_admitted(tmp_path: Path) -> None:
+def test_loadout_and_cohorts_are_admitted(tmp_path: Path) -> None:
     files = [text for kind, text in BLOCKS if kind == "yaml"]
-    assert len(files) == 2
+    assert len(files) == 3
     for number, text in enumerate(files):
-        (tmp_path / f"{number}.yaml").write_text(text)
-    done = CliRunner().invoke(main, ["validate", str(tmp_path)])
-    assert done.exit_code == 0, done.output
+        file = tmp_path / str(number) / "x.yaml"
+        file.parent.mkdir()
+        file.write_text(text)
+        done = CliRunner().invoke(main, ["validate", str(file)])
+        assert done.exit_code == 0, done.output
 
 
 def test_the_cheap_commands_run_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def command() -> None:
     from orchestrator.scorebook import read_scores
 
     settings = Settings()
-    reading = read_paths([LOADOUTS])
+    reading = _with_safe_code(read_paths([LOADOUTS]), settings)
     try:
         name, _ = run_cohort(reading, None, False, None, settings)
     except NoTeacher as error:
@@ -75,6 +75,25 @@ def without_students(reading: Reading) -> Reading:
         if file.loadout is None
         or not any(item.item == WisdomExtractor.key() for item in file.loadout.spec.purchases)
     ]
+    return replace(reading, files=tuple(stay))
+
+
+def _with_safe_code(reading: Reading, settings: Settings) -> Reading:
+    """Leave out the loadouts that bring code, where this machine has no sandbox for it."""
+    from orchestrator.submission import no_sandbox
+
+    if settings.ray_address is not None:  # of another cluster only its controller knows
+        return reading
+    reason = no_sandbox(reading.cohort.spec.sandbox_rules)
+    if reason is None:
+        return reading
+    console.print_note(f"the demo goes on without the teams that bring code: {reason}")
+    return without_code(reading)
+
+
+def without_code(reading: Reading) -> Reading:
+    """Leave out the loadouts that bring code of their own."""
+    stay = [file for file in reading.files if file.loadout is None or file.loadout.code is None]
     return replace(reading, files=tuple(stay))
 
 

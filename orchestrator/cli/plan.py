@@ -19,7 +19,7 @@ from orchestrator import console
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, human_bytes, this_machine
 from orchestrator.cli.common import open_store, output_option
-from orchestrator.cohort import Resources
+from orchestrator.cohort import Cohort, Resources
 from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
@@ -28,6 +28,7 @@ from orchestrator.settings import Settings
 from orchestrator.sources import DRAWN, source_of
 from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
+from orchestrator.submission import no_sandbox
 
 MINUTE_S = 60
 
@@ -72,6 +73,9 @@ def command(
         raise Refused("the cohort's file is refused, so nothing can be planned; correct it")
     classes, num_images = _size_of_data(source_of(reading, data))
     admitted, refused = _admitted(reading, classes)
+    if settings.ray_address is None:  # of another cluster only its controller knows
+        admitted, unsafe = _kept_apart(admitted, cohort)
+        refused += [(misfit.file, _misfit_problems(misfit)) for misfit in unsafe]
     machine = this_machine(cpus, cohort.spec.resources)
     speeds = _speeds(settings) if admitted else Speeds()
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds)
@@ -112,6 +116,18 @@ def _admitted(reading: Reading, classes: Sequence[str]) -> tuple[list[LoadoutFil
         if problems:
             refused.append((file, problems))
     return admitted, refused
+
+
+def _kept_apart(
+    files: Sequence[LoadoutFile], cohort: Cohort
+) -> tuple[list[LoadoutFile], list[Misfit]]:
+    """The loadouts that this machine can run, and those with code that it has no sandbox for."""
+    with_code = [file for file in files if file.loadout is not None and file.loadout.code]
+    reason = no_sandbox(cohort.spec.sandbox_rules) if with_code else None
+    if reason is None:
+        return list(files), []
+    others = [file for file in files if file not in with_code]
+    return others, [Misfit(file, reason) for file in with_code]
 
 
 def _misfit_problems(misfit: Misfit) -> tuple[Problem, ...]:

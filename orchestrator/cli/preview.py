@@ -93,6 +93,11 @@ def command(
     file = file or Path(f"{admitted.team}-preview.png")
     contact_sheet(shown.rows, side_px(size_px), header, shown.titles).save(file)
     console.print_note(f"{header}\nwritten to {file}")
+    code = admitted.loadout.code
+    if code is not None and "augment" in code.defines:
+        console.print_note(
+            f"without augment of {code.file}: a team's own code runs in a sandbox only"
+        )
 
 
 def _bought(receipt: Receipt) -> str:

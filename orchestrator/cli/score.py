@@ -94,10 +94,20 @@ def score_cohort(
             with progress("looking for leaked test images") as show:
                 left_out = leaked_test_images(decoded.folder, decoded.cache, show)
         old = read_scores(settings.scores, name)
+        failures: list[str] = []
         with progress("scoring the jobs") as show:
             book = scoring.score_cohort(
-                name, store, Artifacts(settings.artifacts), decoded, old, show, left_out
+                name,
+                store,
+                Artifacts(settings.artifacts),
+                decoded,
+                old,
+                show,
+                left_out,
+                lambda team, error: failures.append(f"{team}: no score, its code failed: {error}"),
             )
+        for failure in failures:
+            console.print_note(failure)
     path = write_scores(settings.scores, book)
     images = images_in_words(book.test_images, book.test_images_left_out)
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")

@@ -17,6 +17,7 @@ from orchestrator import console
 from orchestrator.cohort import Cohort
 from orchestrator.enchanter import MEMBER_ITEMS
 from orchestrator.files import read_cohort
+from orchestrator.items.custom import Custom
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 
@@ -75,8 +76,14 @@ def command(item: str | None, cohort_file: Path | None, output: str) -> None:
         _print_shelves(cohort)
 
 
+def _is_sold(item: type[Purchase], cohort: Cohort) -> bool:
+    if item is Custom and not cohort.spec.allow_custom_code:
+        return False
+    return item.key() not in cohort.spec.off_the_shelf
+
+
 def _price(item: type[Purchase], cohort: Cohort, unit: str = "") -> str:
-    if item.key() in cohort.spec.off_the_shelf:
+    if not _is_sold(item, cohort):
         return "not sold"
     price = f"{unit_price_bnn(item.key(), cohort.spec.prices)}{unit}"
     return f"{price} each" if item.sold_by else price
@@ -97,7 +104,7 @@ def _as_json(item: type[Purchase], cohort: Cohort) -> dict[str, object]:
         "shelf": next(shelf for shelf, items in SHELVES.items() if item in items),
         "price_bnn": unit_price_bnn(item.key(), cohort.spec.prices),
         "sold_by": item.sold_by,
-        "on_the_shelf": item.key() not in cohort.spec.off_the_shelf,
+        "on_the_shelf": _is_sold(item, cohort),
         "description": item.blurb(),
         "lesson": item.lesson(),
         "parameters": _parameters(item),

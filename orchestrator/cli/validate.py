@@ -49,6 +49,7 @@ def _as_json(file: LoadoutFile) -> dict[str, object]:
         "receipt": file.receipt.to_dict() if file.receipt else None,
         "problems": [
             {
+                "path": problem.path,
                 "line": problem.line,
                 "column": problem.column,
                 "code": problem.code,

@@ -1,4 +1,4 @@
-"""The items of the shop that change how one member trains: one class each, on five shelves.
+"""The items of the shop that change how one member trains: one class each, on six shelves.
 
 In: the parameters that a loadout gives; out: a changed member plan. To add an item, add a class to
 one of the modules: the price list, the lesson, the JSON Schema, the checks of a loadout and what
@@ -10,6 +10,7 @@ ensemble members may differ in follow from it. Prices and defaults are the rule 
     network          what the network is made of
     training         the optimizer and its learning rate
     losses           what the network is trained to do
+    custom           the team's own code
 
 A class's docstring is what the shop says: a sentence, then the lesson. Lessons speak of the game as
 it is by default: 64 px, 70 % of the training images, the base network, 20 epochs.
@@ -18,7 +19,7 @@ it is by default: 64 px, 70 % of the training images, the base network, 20 epoch
 from collections.abc import Mapping
 from types import ModuleType
 
-from orchestrator.items import augmentations, data, losses, network, training
+from orchestrator.items import augmentations, custom, data, losses, network, training
 from orchestrator.purchase import Purchase
 
 
@@ -39,5 +40,6 @@ SHELVES: Mapping[str, tuple[type[Purchase], ...]] = {
     "network": _of(network),
     "training": _of(training),
     "loss": _of(losses),
+    "own code": _of(custom),
 }
 """The items that change one member's plan, as the shop sorts them."""

@@ -34,11 +34,7 @@ class NewJob:
     @property
     def digest(self) -> str:
         """SHA-256 of what decides the result: the same digest is the same job."""
-        # Plans without a team's code are the same as before there was any.
-        plans = [
-            plan.model_dump(mode="json", exclude={"custom"} if plan.custom is None else None)
-            for plan in self.plans
-        ]
+        plans = [plan.document() for plan in self.plans]
         document = json.dumps({"combine": self.combine, "plans": plans}, sort_keys=True)
         return hashlib.sha256(document.encode()).hexdigest()
 

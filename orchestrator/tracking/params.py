@@ -9,11 +9,13 @@ from typing import Any
 
 from mlflow.entities import Metric
 
-from jobs.plan import EpochReport, MemberPlan, Plan
+from jobs.plan import CustomPlan, EpochReport, MemberPlan, Plan
 from orchestrator.display import lost_note
 from orchestrator.state import Job
 
 METRICS_AN_EPOCH = len(EpochReport.model_fields) - 1
+SELF_REPORTED = frozenset({"train_loss", "train_accuracy", "learning_rate", "images_per_second"})
+"""Validation is measured outside of the sandbox, and so is time."""
 
 
 def ms(seconds: float) -> int:
@@ -21,10 +23,14 @@ def ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def epoch_metrics(report: EpochReport, at: float) -> list[Metric]:
-    """An epoch's figures, all of the same step."""
+def epoch_metrics(report: EpochReport, at: float, plan: MemberPlan) -> list[Metric]:
+    """An epoch's figures, all of the same step; those that team code says of itself say so."""
     values = report.model_dump(exclude={"epoch"})
-    return [Metric(name, value, ms(at), report.epoch) for name, value in values.items()]
+    said = SELF_REPORTED if plan.custom is not None else frozenset()
+    return [
+        Metric(f"self_reported/{name}" if name in said else name, value, ms(at), report.epoch)
+        for name, value in values.items()
+    ]
 
 
 def job_metrics(job: Job, at: float) -> list[Metric]:
@@ -46,7 +52,13 @@ def plan_params(section: Plan, prefix: str = "") -> dict[str, str]:
     """A plan's settings by dotted names, whatever is None left out."""
     flat: dict[str, str] = {}
     for name, value in section:
-        if isinstance(value, Plan):
+        if isinstance(value, CustomPlan):
+            flat |= {
+                f"{prefix}{name}.file": value.file,
+                f"{prefix}{name}.defines": ", ".join(value.defines),
+                f"{prefix}{name}.sha256": value.sha256,
+            }
+        elif isinstance(value, Plan):
             flat |= plan_params(value, f"{prefix}{name}.")
         elif isinstance(value, tuple):
             flat[prefix + name] = ", ".join(map(str, value))
@@ -71,11 +83,18 @@ def job_params(job: Job, plans: Sequence[MemberPlan], receipt: dict[str, Any]) -
     }
 
 
-def note(job: Job, receipt: dict[str, Any]) -> str:
+def note(job: Job, receipt: dict[str, Any], custom: CustomPlan | None) -> str:
     """What stands at the top of the run's page, in Markdown: what was bought, who was lost."""
     lines = [f"**{job.team}** spent {job.spent_bnn:g} of {receipt['budget_bnn']:g} B NN.", ""]
     if lost := lost_note(job):
         lines += [f"**Degraded**: {lost}", ""]
+    if custom is not None:
+        lines += [
+            f"Runs code of its own (`{custom.file}`: {', '.join(custom.defines)}), so there is no "
+            "model here that could be loaded safely: the file and each member's weights are among "
+            "the artifacts. What its training says of itself is called `self_reported/...`.",
+            "",
+        ]
     if receipt["lines"]:
         lines += ["| item | B NN |", "|---|---|"]
         lines += [f"| {line['title']} | {line['total_bnn']:g} |" for line in receipt["lines"]]

@@ -127,10 +127,12 @@ class Projection:
         ended_at = job.ended_at or job.submitted_at
         self._client.log_batch(run.id, metrics=job_metrics(job, ended_at))
         if job.phase is Phase.SUCCEEDED and MODEL_TAG not in run.said:
+            custom = plans[0].custom
             if job.members_trained < len(job.members):
-                self._tag(run, NOTE_TAG, note(job, self._store.document(job.id)[1]))
-            model = trained_ensemble(job, self._store, self._artifacts)
-            log_model(self._experiment, run.id, model, plans[0].data)
+                self._tag(run, NOTE_TAG, note(job, self._store.document(job.id)[1], custom))
+            if custom is None:
+                model = trained_ensemble(job, self._store, self._artifacts)
+                log_model(self._experiment, run.id, model, plans[0].data)
             self._tag(run, MODEL_TAG, "1")
         self._end(run, job.phase, ended_at, _end_of(job))
 
@@ -143,7 +145,9 @@ class Projection:
             self._log_params(run, job_params(job, plans, receipt))
             self._client.log_text(run.id, loadout, "loadout.yaml")
             self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
-            self._tag(run, NOTE_TAG, note(job, receipt))
+            if (custom := plans[0].custom) is not None:
+                self._client.log_text(run.id, custom.source, custom.file)
+            self._tag(run, NOTE_TAG, note(job, receipt, custom))
             self._tag(run, DESCRIBED_TAG, "1")
         return run
 
@@ -157,7 +161,7 @@ class Projection:
         if DESCRIBED_TAG not in run.said:
             self._log_params(run, plan_params(plan))
             self._tag(run, DESCRIBED_TAG, "1")
-        self._log_epochs(run, job, member)
+        self._log_epochs(run, job, member, plan)
         self._say(
             run,
             phase=member.phase,
@@ -178,7 +182,7 @@ class Projection:
                 self._client.log_artifact(run.id, str(path), "weights")
             self._end(run, member.phase, member.ended_at or job.submitted_at, _end_of(member))
 
-    def _log_epochs(self, run: _Run, job: Job, member: Member) -> None:
+    def _log_epochs(self, run: _Run, job: Job, member: Member, plan: MemberPlan) -> None:
         if run.epoch is None:
             history = self._client.get_metric_history(run.id, "val_loss")
             run.epoch = max((metric.step for metric in history), default=0)
@@ -188,7 +192,7 @@ class Projection:
         # An epoch is never divided among calls: where one fails, the next begins after whole ones.
         for start in range(0, len(epochs), EPOCHS_A_CALL):
             batch = epochs[start : start + EPOCHS_A_CALL]
-            metrics = [metric for at, report in batch for metric in epoch_metrics(report, at)]
+            metrics = [metric for at, report in batch for metric in epoch_metrics(report, at, plan)]
             self._client.log_batch(run.id, metrics=metrics)
             run.epoch = batch[-1][1].epoch
 

@@ -148,7 +148,7 @@ def disturb(run: Run, chance: random.Random, kills_left: int) -> Counter[str]:
     deadline = time.monotonic() + PATIENCE_S
     while not run.over():
         if time.monotonic() > deadline:
-            raise Failed(f"not over after {PATIENCE_S} s: {run.gamectl('get', 'jobs')}")
+            raise Failed(f"nothing new for {PATIENCE_S} s: {run.gamectl('get', 'jobs')}")
         time.sleep(chance.uniform(0.2, 2.0))
         controller = run.controller()
         if controller is None:
@@ -157,7 +157,10 @@ def disturb(run: Run, chance: random.Random, kills_left: int) -> Counter[str]:
             continue
         # Whoever is killed before it is an epoch further only learns to wait for longer.
         epochs = sum(member["epoch"] for job in run.jobs() for member in job["members"])
-        if done.total() >= kills_left or epochs <= come_to:
+        if epochs <= come_to:
+            continue
+        deadline = time.monotonic() + PATIENCE_S
+        if done.total() >= kills_left:
             continue
         come_to = epochs
         kind = chance.choice(KINDS)

@@ -14,7 +14,8 @@ from tests.orchestrator.test_admission import cohort, found, loadout
 def test_items_combine_freely() -> None:
     purchases: list[dict[str, Any]] = [{"item": key} for key in CATALOG]
     purchases[-1]["members"] = [{}, {}]
-    assert admit(loadout(*purchases), cohort(budget=1000)).ok
+    purchases[list(CATALOG).index("custom")]["file"] = "ours.py"
+    assert admit(loadout(*purchases), cohort(budget=1000, allowCustomCode=True)).ok
     plans = member_plans(loadout(*purchases), Cohort())
     assert member_plans(loadout(*reversed(purchases)), Cohort()) == plans
 

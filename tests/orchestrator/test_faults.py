@@ -18,8 +18,16 @@ from ray.exceptions import (
     RayError,
 )
 
-from jobs.errors import CheckpointError, DataError, Diverged
-from orchestrator.faults import RULES, Scene, Seen, judge, seen
+from jobs.errors import (
+    CheckpointError,
+    DataError,
+    Diverged,
+    SandboxError,
+    TeamCodeError,
+    TeamCodeOverLimit,
+    TeamCodeTooLarge,
+)
+from orchestrator.faults import RULES, Scene, Seen, is_tainted, judge, seen
 from orchestrator.phases import Blame, Reason
 
 TEAM, CLUSTER = Blame.TEAM, Blame.CLUSTER
@@ -56,6 +64,10 @@ TRAINING = [
     (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when"), Reason.OUT_OF_MEMORY, TEAM, "batch size"),
     (RuntimeError("std::bad_alloc"), Reason.OUT_OF_MEMORY, TEAM, "batch size"),
     (system(errno.ENOMEM), Reason.OUT_OF_MEMORY, TEAM, "batch size"),
+    (TeamCodeError("net.py:3: KeyError: 'a'"), Reason.ERROR, TEAM, r"^net.py:3: KeyError: 'a'$"),
+    (TeamCodeTooLarge("net.py: too large"), Reason.OUT_OF_MEMORY, TEAM, "^net.py: too large$"),
+    (TeamCodeOverLimit("net.py: too long"), Reason.LIMIT_EXCEEDED, TEAM, "^net.py: too long$"),
+    (SandboxError("bubblewrap is not installed"), Reason.SANDBOX, CLUSTER, "not installed$"),
     (
         CheckpointError("/m/0.ckpt", "No space left on device"),
         Reason.STORAGE,
@@ -166,6 +178,11 @@ def test_what_keeps_ray_train_from_running_is_the_clusters_fault(
 def test_nothing_is_left_without_a_fault(scene: Scene) -> None:
     fault = judge(Seen(scene, ("somewhere.Strange",), ""))
     assert fault.blame is (TEAM if scene == "training" else CLUSTER)
+
+
+def test_team_code_leaves_a_slots_process_as_it_was() -> None:
+    assert is_tainted(seen("training", MemoryError()))
+    assert not is_tainted(seen("training", TeamCodeTooLarge("net.py: too large")))
 
 
 def test_no_rule_stands_where_an_earlier_one_takes_everything() -> None:

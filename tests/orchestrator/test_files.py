@@ -12,7 +12,7 @@ from orchestrator.files import LoadoutFile, Reading, located, read_paths
 from orchestrator.shop import CATALOG
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
-REFUSED = LOADOUTS / "refused"
+REFUSED, REFUSED_CODE = LOADOUTS / "refused", LOADOUTS / "refused-code"
 DEMO = LOADOUTS / "demo"
 MARK = b"# <- refused here"
 
@@ -70,9 +70,11 @@ def test_the_drawn_classes_are_checked_unless_other_data_is_meant(tmp_path: Path
     assert (problem.line, problem.code) == (5, "unknown-class")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(REFUSED.iterdir()) - {REFUSED / "cohort.yaml"}), ids=lambda path: path.stem
-)
+def refused(folder: Path) -> list[Path]:
+    return sorted(set(folder.glob("*.yaml")) - {folder / "cohort.yaml"})
+
+
+@pytest.mark.parametrize("path", refused(REFUSED), ids=lambda path: path.stem)
 def test_a_refused_file_shows_the_problem_it_is_named_after(path: Path) -> None:
     (file,) = (file for file in read_paths([REFUSED]).files if file.path == str(path))
     (problem,) = file.problems
@@ -80,6 +82,15 @@ def test_a_refused_file_shows_the_problem_it_is_named_after(path: Path) -> None:
     marked = [number for number, line in enumerate(lines, start=1) if MARK in line]
     assert problem.code == path.stem
     assert [problem.line] == (marked or [1])
+
+
+@pytest.mark.parametrize("path", refused(REFUSED_CODE), ids=lambda path: path.stem)
+def test_refused_code_shows_its_problem_where_it_is(path: Path) -> None:
+    (file,) = (file for file in read_paths([REFUSED_CODE]).files if file.path == str(path))
+    (problem,) = file.problems
+    assert problem.code == path.stem
+    lines = Path(problem.path).read_bytes().splitlines()
+    assert [problem.line] == [n for n, line in enumerate(lines, start=1) if MARK in line]
 
 
 def test_a_good_file_has_its_receipt_and_its_text(tmp_path: Path) -> None:

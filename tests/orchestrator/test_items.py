@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jobs.plan import DataPlan, DistillPlan, MemberPlan
+from jobs.plan import CustomPlan, DataPlan, DistillPlan, MemberPlan
 from orchestrator.enchanter import MEMBER_ITEMS, MemberItems
+from orchestrator.items.custom import Custom
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG
 
@@ -16,8 +17,17 @@ SCHEDULE = "rate-rollercoaster"
 CLOSED = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 
 
+CODE = CustomPlan(
+    file="ours.py", source="def augment(images, generator): ...", defines=("augment",)
+)
+REQUIRED = {"custom": {"file": "ours.py"}}
+"""Parameters without a default."""
+
+
 def bought(key: str, **parameters: object) -> Purchase:
-    return CATALOG[key].from_file({"item": key, **parameters})
+    given = {"item": key, **REQUIRED.get(key, {}), **parameters}
+    purchase = CATALOG[key].from_file(given)
+    return purchase.with_code(CODE) if isinstance(purchase, Custom) else purchase
 
 
 def flat(value: dict[str, Any], name: str = "") -> dict[str, object]:
@@ -69,6 +79,8 @@ def changes(purchase: Purchase) -> dict[str, object]:
         ("herr-nilssons-friend", {"className": "n1", "weight": 1}, {}),
         ("wisdom-extractor", {"alpha": 0},
          {"distill.temperature": 3, "distill.alpha": 0, "distill.teacher": None}),
+        ("custom", {}, {"custom.file": "ours.py", "custom.source": CODE.source,
+                        "custom.defines": ("augment",)}),
         ("ensemble-enchanter", {"members": [{}, {}]}, {}),
     ],
 )  # fmt: skip
@@ -106,10 +118,9 @@ def test_items_commute() -> None:
 
 def test_members_may_differ_in_what_carries_no_price_and_is_not_shared() -> None:
     tunable = {field.alias for field in MemberItems.model_fields.values()}
-    priced, shared, without = "neural-turbo-boost", "resolution-rocket", "info-infusion"
-    assert tunable == CATALOG.keys() - {
-        priced, shared, without, "focus-lens", "ensemble-enchanter"
-    }  # fmt: skip
+    priced, without = "neural-turbo-boost", {"info-infusion", "focus-lens"}
+    shared = {"resolution-rocket", "custom"}
+    assert tunable == CATALOG.keys() - {priced, *shared, *without, "ensemble-enchanter"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +132,8 @@ def test_a_default_and_the_bounds_are_allowed_and_fit_the_plan(key: str, paramet
     field = CATALOG[key].model_fields[parameter]
     name = field.alias or parameter
     schema = CATALOG[key].json_schema()["properties"][name]
-    good = [schema["default"], *schema.get("enum", [])]
+    good = [REQUIRED[key][name] if key in REQUIRED else schema["default"]]
+    good += schema.get("enum", [])
     good += [schema[bound] for bound in CLOSED if bound in schema]
     schedules = ["cosine", "step", "plateau", "one-cycle"] if key == SCHEDULE else []
     for value in good:

@@ -1,6 +1,8 @@
 """What the shop teaches: every item has a lesson, help for its parameters, and a true example."""
 
 import json
+from pathlib import Path
+from shutil import copy
 
 import pytest
 import yaml
@@ -12,6 +14,7 @@ from orchestrator.loadout import Loadout
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG
 
+LOADOUTS = Path(__file__).parents[2] / "loadouts"
 HEAD = "apiVersion: game/v1\nkind: Loadout\nmetadata: {team: a}\nspec:\n"
 
 
@@ -69,6 +72,10 @@ def test_the_schema_describes_an_item_in_one_line(key: str) -> None:
 @pytest.mark.parametrize("key", CATALOG)
 def test_the_example_of_an_item_can_be_bought(key: str, tmp_path) -> None:
     (tmp_path / "a.yaml").write_text(example(key))
+    if key == "custom":
+        rules = "apiVersion: game/v1\nkind: Cohort\nspec: {allowCustomCode: true}\n"
+        (tmp_path / "cohort.yaml").write_text(rules)
+        copy(LOADOUTS / "demo" / "residual.py", tmp_path)
     result = CliRunner().invoke(main, ["validate", str(tmp_path)])
     assert result.exit_code == 0, result.stdout
 

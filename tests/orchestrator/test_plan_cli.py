@@ -1,6 +1,7 @@
 """`gamectl plan`: what it predicts, what it refuses, and that it leaves nothing behind."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,13 +59,22 @@ def measured_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's files, for a machine that need not have a sandbox for the team with code."""
+    folder = shutil.copytree(DEMO, tmp_path_factory.mktemp("loadouts") / "demo")
+    with (folder / "cohort.yaml").open("a") as rules:
+        rules.write("  customIsolation: process\n")
+    return folder
+
+
 @pytest.mark.usefixtures("measured_home")
-def test_slot_minutes_are_the_works_times_the_measured_slowness() -> None:
-    result = plan(DEMO, "-o", "json")
+def test_slot_minutes_are_the_works_times_the_measured_slowness(demo: Path) -> None:
+    result = plan(demo, "-o", "json")
     assert result.stderr == "speeds: as measured on 1 member trained before\n"
     document = json.loads(result.stdout)
     assert document["refused"] == []
-    reading = read_paths([DEMO])
+    reading = read_paths([demo])
     for file, job in zip((f for f in reading.files if f.loadout), document["jobs"], strict=True):
         assert file.loadout is not None
         plans = member_plans(file.loadout, reading.cohort, tuple(CLASS_NAMES))
@@ -72,7 +82,7 @@ def test_slot_minutes_are_the_works_times_the_measured_slowness() -> None:
         assert (job["team"], job["path"]) == (file.loadout.team, file.path)
         assert [m["kind"] for m in job["members"]] == [kind(p) for p in plans]
         assert [m["memory_bytes"] for m in job["members"]] == [
-            memory_bytes(p, num_images) for p in plans
+            memory_bytes(p, num_images, reading.cohort.spec.sandbox_rules) for p in plans
         ]
         seconds = [SLOWNESS * work(p, num_images) for p in plans]
         assert [m["slot_minutes"] * 60 for m in job["members"]] == pytest.approx(seconds)
@@ -80,8 +90,8 @@ def test_slot_minutes_are_the_works_times_the_measured_slowness() -> None:
 
 
 @pytest.mark.usefixtures("measured_home")
-def test_more_cpus_finish_sooner_with_the_same_slot_minutes() -> None:
-    one, four = (read(DEMO, "--cpus", cpus) for cpus in (1, 4))
+def test_more_cpus_finish_sooner_with_the_same_slot_minutes(demo: Path) -> None:
+    one, four = (read(demo, "--cpus", cpus) for cpus in (1, 4))
     assert (one["slots"], four["slots"]) == (1, 4)
     assert one["slot_minutes"] == pytest.approx(four["slot_minutes"])
     assert one["finish_minutes"] == pytest.approx(one["slot_minutes"])
@@ -93,15 +103,15 @@ def test_more_cpus_finish_sooner_with_the_same_slot_minutes() -> None:
 
 
 @pytest.mark.usefixtures("measured_home")
-def test_there_are_no_more_slots_than_members() -> None:
-    assert read(DEMO, "--cpus", 500)["slots"] == sum(
-        len(job["members"]) for job in read(DEMO)["jobs"]
+def test_there_are_no_more_slots_than_members(demo: Path) -> None:
+    assert read(demo, "--cpus", 500)["slots"] == sum(
+        len(job["members"]) for job in read(demo)["jobs"]
     )
 
 
 @pytest.mark.usefixtures("measured_home")
-def test_the_table_is_for_people_and_fits_80_columns() -> None:
-    result = plan(DEMO, "--cpus", 2)
+def test_the_table_is_for_people_and_fits_80_columns(demo: Path) -> None:
+    result = plan(demo, "--cpus", 2)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["team", "members", "slot-min", "finish", "(min)", "memory/slot"]
@@ -181,11 +191,11 @@ def test_other_data_is_counted_and_not_decoded(photos: Path, measured_home: Path
 
 
 @pytest.mark.usefixtures("measured_home")
-def test_a_loadout_that_does_not_fit_the_data_is_refused(photos: Path) -> None:
-    document = read(DEMO, "--data", photos, exit_code=1)
+def test_a_loadout_that_does_not_fit_the_data_is_refused(photos: Path, demo: Path) -> None:
+    document = read(demo, "--data", photos, exit_code=1)
     (refused,) = document["refused"]
     assert (refused["team"], refused["problems"][0]["code"]) == ("teachers-pets", "unknown-class")
-    assert len(document["jobs"]) == len(read(DEMO)["jobs"]) - 1
+    assert len(document["jobs"]) == len(read(demo)["jobs"]) - 1
 
 
 @pytest.mark.usefixtures("measured_home")
@@ -201,10 +211,10 @@ def test_without_any_measurement_a_benchmark_gives_the_speed(home: Path) -> None
     assert not home.exists()
 
 
-def test_ray_and_mlflow_are_not_imported(measured_home: Path) -> None:
+def test_ray_and_mlflow_are_not_imported(measured_home: Path, demo: Path) -> None:
     program = (
         "import sys; from click.testing import CliRunner; from orchestrator.cli.plan import "
-        f"command; r = CliRunner().invoke(command, [{str(DEMO)!r}]); assert not r.exit_code; "
+        f"command; r = CliRunner().invoke(command, [{str(demo)!r}]); assert not r.exit_code; "
         "print(sorted({'ray', 'mlflow', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

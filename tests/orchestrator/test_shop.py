@@ -26,6 +26,7 @@ PRICES_BNN = {
     "rate-rollercoaster": 10,
     "herr-nilssons-friend": 0,
     "wisdom-extractor": 0,
+    "custom": 0,
     "ensemble-enchanter": 60,
 }
 NAMES = {
@@ -48,6 +49,7 @@ NAMES = {
     ],
     "herr-nilssons-friend": ["Herr Nilsson's Friend", "focus on one class"],
     "wisdom-extractor": ["Wisdom Extractor", "knowledge distillation", "distillation"],
+    "custom": ["Do Whatever You Want", "Find Out", "own code", "own network", "own loss"],
     "ensemble-enchanter": ["Ensemble Enchanter", "ensemble"],
 }  # fmt: skip
 
@@ -109,7 +111,7 @@ def test_shop_prints_a_table_that_fits_the_terminal(columns: int) -> None:
     lines = result.stdout.splitlines()
     for key, price_bnn in PRICES_BNN.items():
         line = next(line for line in lines if line.startswith(f"{key} "))
-        assert str(price_bnn) in line.split()
+        assert ("not sold" if key == "custom" else str(price_bnn)) in line
     assert max(map(len, lines)) <= columns
     assert [line.strip() for line in lines if line.strip().lower() in SHELVES] == [
         shelf.upper() for shelf in SHELVES
@@ -134,6 +136,10 @@ def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
     items = {item["item"]: item for item in json.loads(result.stdout)["items"]}
     assert items["speed-boost"]["price_bnn"] == 5
     assert not items["flip-trick"]["on_the_shelf"]
+    assert not items["custom"]["on_the_shelf"]
+    cohort.write_text("apiVersion: game/v1\nkind: Cohort\nspec: {allowCustomCode: true}\n")
+    result = CliRunner().invoke(main, ["shop", "own code", "--cohort-file", str(cohort)])
+    assert result.stdout.startswith("Do Whatever You Want or Find Out (own code): 0 B NN\n")
 
 
 @pytest.mark.parametrize(

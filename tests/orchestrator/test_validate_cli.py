@@ -78,8 +78,8 @@ def test_json_of_a_refused_file() -> None:
     assert cohort["ok"]
     assert (file["ok"], file["receipt"], file["team"]) == (False, None, "unknown-item")
     message = "the shop has no item 'flop-trick'; did you mean flip-trick?"
-    problem = {"line": 8, "column": 13, "code": "unknown-item", "message": message}
-    assert file["problems"] == [problem]
+    place = {"path": f"{REFUSED}/unknown-item.yaml", "line": 8, "column": 13}
+    assert file["problems"] == [{**place, "code": "unknown-item", "message": message}]
 
 
 def test_a_file_name_cannot_act_on_the_terminal(tmp_path) -> None:

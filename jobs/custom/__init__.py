@@ -1,0 +1,15 @@
+"""Team code, run where it can do no harm.
+
+In: a plan with a team's own file, and images. Out: weights and probabilities as plain bytes. The
+path of a run, a line a file:
+
+    parent     in the slot, or where scores are made: starts a sandbox, feeds it, checks its answers
+    sandbox    the sandbox itself: bubblewrap, what it may see and use
+    seccomp    the system calls that it may not make
+    watch      what its processes use together, and the end of one that uses too much
+    frames     the bytes that cross between the two sides
+    child      inside: trains or predicts, and says so in frames
+    team_code  inside: the file, imported and checked
+
+Only `child` and `team_code` ever run team code, and only in a sandbox.
+"""

@@ -1,0 +1,214 @@
+"""Inside a sandbox: what trains with a team's code, or predicts with a network that it trained.
+
+In: limits as JSON in `argv[1]`, and one order over the channel, `train` or `predict`. Out: frames,
+of which the other side, `jobs.custom.parent`, believes none: `ready` before any team code is
+imported, then `say` and `epoch` (each answered by `judged`), and at last `done` or `failed`. Next
+on the path: `jobs.custom.team_code` imports the team's file.
+
+Validation labels are not here. So an epoch's checkpoint is packed before the epoch is judged, and
+a resumed training is told the judgements (`val_losses`) of the epochs that it has behind it.
+"""
+
+import faulthandler
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jobs.checkpoint import pack, unpack
+from jobs.custom.frames import CHANNEL_FD, Channel, Frame, open_shared
+from jobs.custom.team_code import TeamFailure, blamed, load
+from jobs.custom.watch import set_limits
+from jobs.errors import Diverged
+from jobs.lessons import EpochTrained, Lessons, Techniques
+from jobs.memory import keep_freed_memory
+from jobs.monkeynet import build_model
+from jobs.plan import CustomPlan, MemberPlan, TeacherSpec
+from jobs.rates import Plateau
+from jobs.reproducible import reproducible, seeds
+from jobs.teacher import Teaching
+from jobs.train import predict, train_on
+from jobs.training_state import TrainingState
+
+# Of what comes in, from the side that is trusted: a teacher, or weights of the team's own.
+LARGEST_BLOB_BYTES = 4 << 30
+MAX_NAME_CHARS = 200  # of an error's class
+
+
+class ChildDiary:
+    """The diary of a training whose labels and checkpoints are on the other side of the wall."""
+
+    def __init__(
+        self, plan: MemberPlan, custom: CustomPlan, channel: Channel, order: Frame
+    ) -> None:
+        self._plan, self._custom, self._channel = plan, custom, channel
+        self._checkpoint = order.blobs[0] if order.blobs else b""
+        self._val_losses = [float(loss) for loss in order.fields.get("val_losses", [])]
+
+    def open(self, state: TrainingState) -> None:
+        """Resume from the checkpoint that came with the order, if one did.
+
+        Raises:
+            TeamFailure: it does not fit the network, as the team's function built another one.
+        """
+        if not self._checkpoint:
+            return
+        num_epochs = len(self._val_losses)
+        try:
+            unpack(self._checkpoint, state)
+        except ValueError as error:
+            raise TeamFailure(
+                "ValueError",
+                f"after epoch {num_epochs} the training began anew, and this time build_model "
+                f"built another network ({error}); build the same one whenever it is called",
+                self._custom.file,
+                None,
+                "build_model",
+            ) from error
+        state.plateau = Plateau()
+        for val_loss in self._val_losses:
+            state.plateau = state.plateau.after(val_loss, self._plan.schedule)
+        seed_others(self._plan.seed, num_epochs)
+        self._channel.send("say", {"line": f"resumed after epoch {num_epochs} from the checkpoint"})
+
+    def close_epoch(
+        self, state: TrainingState, trained: EpochTrained, num_steps: int, val_logits: Tensor
+    ) -> None:
+        """Send the epoch, its probabilities and the state; wait for the judgement."""
+        if not val_logits.isfinite().all():
+            raise Diverged(trained.epoch, num_steps, self._plan.optimizer.learning_rate)
+        probs = functional.softmax(val_logits, dim=1).numpy()
+        self._channel.send("epoch", asdict(trained), [probs.tobytes(), pack(state)])
+        judged = self._channel.receive()
+        state.plateau = state.plateau.after(float(judged.fields["val_loss"]), self._plan.schedule)
+        seed_others(self._plan.seed, trained.epoch)
+
+
+def seed_others(seed: int, num_epochs: int) -> None:
+    """Fix Python's and numpy's global random states, which only team code uses, for an epoch.
+
+    They are in no checkpoint: seeded anew before every epoch, they are the same in a resumed one.
+    """
+    fixed = np.random.SeedSequence([seed, num_epochs]).generate_state(2)
+    random.seed(int(fixed[0]))
+    np.random.seed(int(fixed[1]))
+
+
+def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[bytes]:
+    """Train as the order says; return the weights, safetensors, and the last probabilities."""
+    arrays = _arrays(order.fields["arrays"])
+    labels = arrays["labels"]
+    lessons = Lessons(arrays["images"], labels, np.arange(len(labels)), arrays["val_images"])
+    teaching = None
+    if order.fields.get("teacher") is not None:
+        spec = TeacherSpec.model_validate(order.fields["teacher"])
+        weights = order.blobs[1] if len(order.blobs) > 1 else b""
+        teaching = Teaching(spec, weights, arrays.get("teacher_logits"))
+    seed_others(plan.seed, 0)
+    techniques = load(custom, plan.device)
+    diary = ChildDiary(plan, custom, channel, order)
+    result = train_on(plan, lessons, techniques, diary, teaching=teaching)
+    return [result.weights, result.val_probs.astype("<f4").tobytes()]
+
+
+def predict_probs(plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[bytes]:
+    """Return the probabilities (N, C) float32 that the team's network gives for the images."""
+    images = _arrays(order.fields["arrays"])["images"]
+    seed_others(plan.seed, 0)
+    techniques = load(custom, plan.device)
+    with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
+        network = _network(plan, techniques)
+        try:
+            network.load_state_dict(safetensors.torch.load(order.blobs[0]))
+        except (RuntimeError, ValueError, SafetensorError) as error:
+            message = f"the network does not take the weights that it was trained to: {error}"
+            raise TeamFailure(
+                type(error).__name__, message, custom.file, None, "build_model"
+            ) from error
+        logits = torch.from_numpy(predict(network, images, plan.device))
+    probs: np.ndarray = functional.softmax(logits, dim=1).numpy()
+    return [probs.astype("<f4").tobytes()]
+
+
+def _network(plan: MemberPlan, techniques: Techniques) -> nn.Module:
+    size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
+    if techniques.build_model is not None:
+        return techniques.build_model(num_classes, size_px)
+    return build_model(plan.model, num_classes, size_px).to(plan.device)
+
+
+def _arrays(described: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Map the arrays of an order; their descriptors are not needed any more."""
+    arrays = {}
+    for name, (fd, dtype, shape) in described.items():
+        arrays[name] = open_shared(fd, dtype, shape)
+        os.close(fd)
+    return arrays
+
+
+def failed(error: TeamFailure | Diverged, custom: CustomPlan) -> dict[str, Any]:
+    """Return a `failed` frame's fields: what is to be known of a failure."""
+    fields: dict[str, Any] = {"file": custom.file, "line": None, "diverged": None}
+    if isinstance(error, Diverged):
+        at = {"epoch": error.epoch, "step": error.step, "learning_rate": error.learning_rate}
+        about = {"error": "Diverged", "message": str(error), "in": "training", "diverged": at}
+        return fields | about | {"out_of_memory": False}
+    return fields | {
+        "error": error.error[:MAX_NAME_CHARS],
+        "message": error.message,
+        "line": error.line,
+        "in": error.where,
+        "out_of_memory": error.out_of_memory,
+    }
+
+
+def serve(channel: Channel) -> None:
+    """Say that this side is ready, take one order, and answer it with `done` or `failed`."""
+    channel.send("ready")
+    order = channel.receive()
+    plan = MemberPlan.model_validate(order.fields["plan"])
+    custom = plan.custom
+    assert custom is not None
+    try:
+        with blamed(custom, "training"):
+            if order.kind == "predict":
+                blobs = predict_probs(plan, custom, order)
+            else:
+                blobs = train(channel, plan, custom, order)
+        channel.send("done", blobs=blobs)
+    except (TeamFailure, Diverged) as error:
+        with suppress(Exception):  # a team's exception may fail to print itself
+            traceback.print_exception(error.__cause__ or error)
+        channel.send("failed", failed(error, custom))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Limit this process, then serve one order over the inherited channel."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # asked where it hangs, it says so in its output
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments:
+        set_limits(json.loads(arguments[0]))
+    keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what was printed before a crash is not lost
+    # What team code starts must not hold the channel open after this process has ended.
+    os.set_inheritable(CHANNEL_FD, False)
+    channel = Channel(socket.socket(fileno=CHANNEL_FD), LARGEST_BLOB_BYTES)
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        serve(channel)

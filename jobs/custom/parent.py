@@ -1,0 +1,194 @@
+"""Where team code is trained and asked from: feeds a sandbox, checks its answers, judges them.
+
+In: a plan with team code and its images, in a slot (`train_custom`) or where scores are made
+(`predict_custom`). Out: what `jobs.train.train_member` would give, weights and probabilities; the
+weights are bytes that nothing outside a sandbox ever reads. Next on the path: `jobs.ensemble`.
+
+Validation labels, training images that the team has not bought, and test labels stay on this side:
+what a member says of its own training is its own word, what is said of validation is computed here.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jobs.checkpoint import CheckpointContent, read_checkpoint, write_checkpoint
+from jobs.custom.answers import (
+    MAX_LINE_CHARS,
+    Unacceptable,
+    epoch_trained,
+    printable,
+    probabilities,
+)
+from jobs.custom.frames import Frame
+from jobs.custom.session import Session
+from jobs.images import LabelledImages
+from jobs.lessons import check_teaching, class_weights
+from jobs.plan import EpochReport, MemberPlan, SandboxRules
+from jobs.split import split_images
+from jobs.teacher import Teaching
+from jobs.train import MemberResult
+
+LEAST_PROBABILITY = 1e-12  # so that the loss of a network that is sure and wrong is a number
+
+
+def train_custom(
+    plan: MemberPlan,
+    data: LabelledImages,
+    report: Callable[[EpochReport], None],
+    should_stop: Callable[[], bool] | None,
+    teaching: Teaching | None,
+    checkpoint: Path | None,
+    say: Callable[[str], None] | None,
+    rules: SandboxRules,
+    output: Callable[[bytes], None],
+) -> MemberResult:
+    """Train one member with its team's code in a sandbox; otherwise as `jobs.train.train_member`.
+
+    Args:
+        plan: what to train; has team code.
+        data: the training part of the data at the plan's image size.
+        report: called after every epoch, those first that are not trained again.
+        should_stop: looked at several times a second.
+        teaching: the teacher that the plan distils from.
+        checkpoint: a file to resume from and to write after every epoch, before its report.
+        say: given lines on the training; they come from the sandbox.
+        rules: the cohort's.
+        output: given what the team's code prints, as it comes, from another thread.
+
+    Raises:
+        CheckpointError, DataError, Diverged, Stopped, ValueError: as `train_member`.
+        SandboxError: there is no sandbox to be had on this node.
+        TeamCodeError, TeamCodeTooLarge, TeamCodeOverLimit: the team's code is to blame.
+    """
+    size_px, classes = plan.data.image_size_px, plan.data.classes
+    if plan.custom is None:
+        raise ValueError("the plan has no team code: train it with jobs.train")
+    if data.images.shape[1:] != (3, size_px, size_px):
+        raise ValueError(
+            f"images of shape {data.images.shape[1:]}; the plan needs (3, {size_px}, {size_px})"
+        )
+    check_teaching(plan, teaching, len(data.labels))
+    class_weights(plan.loss, classes, "cpu")  # a class that is not there is no fault of the team's
+    split = split_images(data.labels, data.groups, plan.data)
+    val_labels = data.labels[split.validation]
+
+    # 1. What is known of an earlier attempt.
+    reports: list[EpochReport] = []
+    payload = b""
+    if checkpoint is not None:
+        found = read_checkpoint(checkpoint, plan)
+        if isinstance(found, CheckpointContent):
+            reports = [EpochReport.model_validate(known) for known in found.values["reports"]]
+            payload = found.payload
+        elif found is not None and say is not None:
+            say(found)
+    for known in reports:
+        report(known)
+
+    # 2. What the child is given: exactly what this team trains on.
+    arrays = {
+        "images": data.images[split.train],
+        "labels": data.labels[split.train].astype(np.int64),
+        "val_images": data.images[split.validation],
+    }
+    teacher, weights = None, b""
+    if plan.distill is not None and teaching is not None:
+        teacher = teaching.spec.model_dump(mode="json")
+        if teaching.logits is None:
+            weights = teaching.weights
+        else:
+            arrays["teacher_logits"] = teaching.logits[split.train]
+
+    with Session(plan, rules, arrays, output, should_stop) as session:
+        order = {
+            "plan": plan.model_dump(mode="json"),
+            "arrays": session.arrays,
+            "teacher": teacher,
+            "val_losses": [known.val_loss for known in reports],
+        }
+        session.send("train", order, [payload, weights])
+        # 3. Its epochs: judged, kept, reported, and then answered.
+        while (frame := session.receive()).kind != "done":
+            if frame.kind == "say":
+                _pass_on(frame, session, say)
+                continue
+            if frame.kind != "epoch" or len(frame.blobs) != 2 or len(reports) == plan.epochs:
+                raise Unacceptable(f"it sent {_kind(frame)} after epoch {len(reports)}")
+            trained = epoch_trained(frame.fields, len(reports) + 1)
+            probs = probabilities(frame.blobs[0], len(val_labels), len(classes))
+            done = trained.judged(*judge(probs, val_labels))
+            reports.append(done)
+            if checkpoint is not None:
+                values = {"reports": [known.model_dump() for known in reports]}
+                write_checkpoint(checkpoint, plan, values, frame.blobs[1])
+            report(done)
+            session.send("judged", {"val_loss": done.val_loss, "val_accuracy": done.val_accuracy})
+        # 4. Its end.
+        if len(reports) != plan.epochs:
+            raise Unacceptable(f"it was done after {len(reports)} of {plan.epochs} epochs")
+        if len(frame.blobs) != 2 or not frame.blobs[0]:
+            raise Unacceptable("it was done without weights and probabilities")
+        val_probs = probabilities(frame.blobs[1], len(val_labels), len(classes))
+        return MemberResult(weights=frame.blobs[0], val_probs=val_probs)
+
+
+def predict_custom(
+    plan: MemberPlan,
+    weights: bytes,
+    images: np.ndarray,
+    rules: SandboxRules,
+    output: Callable[[bytes], None],
+) -> np.ndarray:
+    """Ask a trained member with team code about images, in a sandbox.
+
+    The images go in without labels and in an order that is drawn anew each time.
+
+    Args:
+        plan: what the member was trained by.
+        weights: as `train_custom` returned them.
+        images: (N, 3, S, S) uint8, of the plan's size.
+        rules: the cohort's.
+        output: given what the team's code prints, from another thread.
+
+    Returns:
+        Probabilities (N, C) float32, in the images' order.
+
+    Raises:
+        SandboxError: there is no sandbox to be had here.
+        TeamCodeError, TeamCodeTooLarge, TeamCodeOverLimit: the team's code is to blame.
+    """
+    drawn = np.random.default_rng(int.from_bytes(os.urandom(16))).permutation(len(images))
+    with Session(plan, rules, {"images": images[drawn]}, output) as session:
+        order = {"plan": plan.model_dump(mode="json"), "arrays": session.arrays}
+        session.send("predict", order, [weights])
+        while (frame := session.receive()).kind == "say":
+            _pass_on(frame, session, None)
+        if frame.kind != "done" or len(frame.blobs) != 1:
+            raise Unacceptable(f"it sent {_kind(frame)} instead of its probabilities")
+        shuffled = probabilities(frame.blobs[0], len(images), len(plan.data.classes))
+    probs = np.empty_like(shuffled)
+    probs[drawn] = shuffled
+    return probs
+
+
+def judge(probs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Return loss (mean cross-entropy) and accuracy of probabilities (N, C) for labels (N,)."""
+    of_truth = probs[np.arange(len(labels)), labels].astype(np.float64)
+    loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY)).mean()
+    return float(loss), float((probs.argmax(axis=1) == labels).mean())
+
+
+def _pass_on(frame: Frame, session: Session, say: Callable[[str], None] | None) -> None:
+    line = frame.fields.get("line")
+    if not isinstance(line, str) or frame.blobs:
+        raise Unacceptable("it said something that is no line")
+    session.count(max(len(line), MAX_LINE_CHARS))
+    if say is not None:
+        say(printable(line, MAX_LINE_CHARS))
+
+
+def _kind(frame: Frame) -> str:
+    return f"{printable(frame.kind, 20)!r} with {len(frame.blobs)} blobs"

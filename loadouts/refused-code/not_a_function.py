@@ -1,0 +1,5 @@
+from torch import nn
+
+
+class build_model(nn.Module):  # <- refused here
+    pass

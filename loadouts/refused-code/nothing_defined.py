@@ -1,0 +1,2 @@
+def train(model):  # <- refused here
+    return model

@@ -1,0 +1,2 @@
+def build_loss(logits, targets):  # <- refused here
+    return ((logits - targets) ** 2).mean()

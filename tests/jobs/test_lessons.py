@@ -1,0 +1,318 @@
+"""The training loop with techniques of another's making, and networks unlike MonkeyNET."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jobs.checkpoint import (
+    CheckpointContent,
+    pack,
+    read_checkpoint,
+    save_checkpoint,
+    unpack,
+    write_checkpoint,
+)
+from jobs.errors import DataError, Diverged, Stopped
+from jobs.images import LabelledImages
+from jobs.lessons import (
+    EpochTrained,
+    Lessons,
+    OwnDiary,
+    Techniques,
+    check_teaching,
+    class_weights,
+    step_generator,
+)
+from jobs.losses import hard_loss
+from jobs.monkeynet import build_model
+from jobs.plan import (
+    AugmentPlan,
+    CustomPlan,
+    DistillPlan,
+    EpochReport,
+    LossPlan,
+    MemberPlan,
+    ModelPlan,
+    OptimizerPlan,
+    TeacherSpec,
+)
+from jobs.split import split_images
+from jobs.teacher import Teaching
+from jobs.train import MemberResult, train_member, train_on
+from jobs.training_state import TrainingState
+from tests.jobs.attempts import digest, history
+
+MIXED = AugmentPlan(rotate_degrees=15, flip_horizontal_p=0.2, blur_strength=1, mixup_alpha=0.4)
+FOCUSED = LossPlan(focus_class="b", focus_weight=5)
+
+
+class Odd(nn.Module):
+    """What a team may build: a weight used twice, frozen and unused ones, buffers, any layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.second.weight = self.first.weight
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.unused = nn.Linear(2, 2)
+        self.head = nn.Linear(4, 3)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = torch.relu(self.norm(self.stem(images)))
+        features = features + self.second(torch.relu(self.first(features)))
+        features = nn.functional.dropout(features.mean(dim=(2, 3)), 0.1, self.training)
+        logits: Tensor = self.head(self.frozen(features))
+        return logits
+
+
+class Training:
+    """`train_on` as `train_member` calls it, with techniques."""
+
+    def __init__(
+        self,
+        plan: MemberPlan,
+        data: LabelledImages,
+        techniques: Techniques,
+        path: Path | None = None,
+    ) -> None:
+        self.plan, self.techniques, self.path = plan, techniques, path
+        split = split_images(data.labels, data.groups, plan.data)
+        self.lessons = Lessons(data.images, data.labels, split.train, data.images[split.validation])
+        self.val_labels = torch.from_numpy(data.labels[split.validation])
+        self.reports: list[EpochReport] = []
+        self.lines: list[str] = []
+
+    def run(self, should_stop: Callable[[], bool] | None = None) -> MemberResult:
+        self.reports, self.lines = [], []
+        diary = OwnDiary(
+            self.plan, self.val_labels, self.reports.append, self.path, self.lines.append
+        )
+        return train_on(self.plan, self.lessons, self.techniques, diary, should_stop)
+
+
+# --- techniques ----------------------------------------------------------------------------------
+
+
+def test_techniques_that_do_the_same_give_the_same_bits(plan, labelled):
+    plan = plan.model_copy(
+        update={"model": ModelPlan(dropout=0.2), "augment": MIXED, "loss": FOCUSED}
+    )
+    expected: list[EpochReport] = []
+    result = train_member(plan, labelled, expected.append)
+
+    def build(num_classes: int, size_px: int) -> nn.Module:
+        return build_model(plan.model, num_classes, size_px)
+
+    def build_loss(weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+        assert weights is not None
+        assert weights.tolist() == [1, 5, 1]
+        return lambda logits, targets: hard_loss(logits, targets, weights)
+
+    training = Training(plan, labelled, Techniques(build, build_loss, lambda images, _: images))
+    assert digest(training.run()) == digest(result)
+    assert history(training.reports) == history(expected)
+
+
+@pytest.mark.parametrize(
+    "techniques",
+    [
+        Techniques(build_model=lambda *_: Odd()),
+        Techniques(build_loss=lambda _: lambda logits, targets: 2 * hard_loss(logits, targets)),
+        Techniques(augment=lambda images, _: images * 0.5),
+    ],
+    ids=["build_model", "build_loss", "augment"],
+)
+def test_each_technique_changes_the_result(plan, labelled, techniques):
+    result = Training(plan, labelled, techniques).run()
+    assert digest(result) != digest(train_member(plan, labelled, lambda _: None))
+
+
+def test_augment_comes_after_ours_and_before_mixup(plan, labelled):
+    """It sees the bought augmentations' results, and mixup what it made of them."""
+    seen: list[Tensor] = []
+
+    def keep(images: Tensor, _: torch.Generator) -> Tensor:
+        seen.append(images.clone())
+        return torch.ones_like(images)
+
+    class Ones(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(3))
+
+        def forward(self, images: Tensor) -> Tensor:
+            if self.training:
+                torch.testing.assert_close(images, torch.ones_like(images))
+            return self.bias.expand(len(images), 3)
+
+    mixed = plan.model_copy(update={"augment": MIXED, "epochs": 1})
+    Training(mixed, labelled, Techniques(lambda *_: Ones(), None, keep)).run()
+    plain = mixed.model_copy(update={"augment": AugmentPlan(mixup_alpha=0.4)})
+    augmented, seen = seen, []
+    Training(plain, labelled, Techniques(lambda *_: Ones(), None, keep)).run()
+    assert len(augmented) == len(seen)
+    assert not torch.equal(augmented[0], seen[0])
+    assert seen[0].max() <= 1
+
+
+def test_each_step_has_a_random_stream_of_its_own(plan, labelled):
+    """However much a step draws, the next one gets the same; and ours stay as they were."""
+
+    def drawn_by(count: int) -> tuple[list[float], list[Tensor]]:
+        firsts: list[float] = []
+        batches: list[Tensor] = []
+
+        def draw(images: Tensor, generator: torch.Generator) -> Tensor:
+            firsts.append(float(torch.rand(count, generator=generator)[0]))
+            batches.append(images)
+            return images
+
+        changed = plan.model_copy(update={"augment": MIXED, "epochs": 2})
+        Training(changed, labelled, Techniques(augment=draw)).run()
+        return firsts, batches
+
+    (few, batches), (many, same) = drawn_by(1), drawn_by(1000)
+    assert few == many
+    assert len(set(few)) == len(few)
+    assert all(torch.equal(one, other) for one, other in zip(batches, same, strict=True))
+
+
+def test_step_generators_depend_on_seed_and_step():
+    firsts = [
+        float(torch.rand(1, generator=step_generator(seed, step)))
+        for seed, step in ((1, 0), (1, 1), (2, 0), (2**64 - 1, 0), (1, 0))
+    ]
+    assert firsts[0] == firsts[-1]
+    assert len(set(firsts)) == 4
+
+
+# --- any network ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [OptimizerPlan(), OptimizerPlan(learning_rate=0.05, momentum=0.9, weight_decay=1e-3)],
+    ids=["plain", "momentum"],
+)
+def test_an_odd_network_resumes_with_the_same_bits(plan, labelled, tmp_path, optimizer):
+    plan = plan.model_copy(update={"optimizer": optimizer, "epochs": 4})
+    techniques = Techniques(build_model=lambda *_: Odd())
+    whole = Training(plan, labelled, techniques)
+    expected = whole.run()
+
+    resumed = Training(plan, labelled, techniques, tmp_path / "0.checkpoint")
+    left = iter(range(2 * -(-len(whole.lessons.rows) // plan.batch_size) + 1))
+    with pytest.raises(Stopped):
+        resumed.run(lambda: next(left, None) is None)
+    result = resumed.run()
+    assert resumed.lines == ["resumed after epoch 2 from the checkpoint"]
+    assert digest(result) == digest(expected)
+    assert history(resumed.reports) == history(whole.reports)
+
+
+def _started(plan: MemberPlan, network: nn.Module | None = None) -> TrainingState:
+    return TrainingState.start(plan, 1, 2, 3, network)
+
+
+def test_packed_states_come_back_and_others_change_nothing(plan):
+    state = _started(plan, Odd())
+    state.step = 5
+    content = pack(state)
+    back = _started(plan, Odd())
+    with torch.random.fork_rng():
+        unpack(content, back)
+        assert pack(back) == content
+
+    other = _started(plan)
+    before = pack(other)
+    for wrong in (content, content[:-1], b"", b"{}\n", content.replace(b'"step"', b'"stop"', 1)):
+        with pytest.raises(ValueError, match="does not fit the network"):
+            unpack(wrong, other)
+    assert pack(other) == before
+
+
+def test_momentum_must_fit_its_weight(plan):
+    """A weight without momentum is one that had no gradient; a momentum of other shape is not."""
+    state = _started(plan)
+    momentum = {f"momentum.{name}": value for name, value in state.model.named_parameters()}
+    some = dict(list(momentum.items())[:1])
+    with torch.random.fork_rng():
+        state.restore(state.tensors() | some, state.values())
+        name, value = next(iter(some.items()))
+        with pytest.raises(ValueError, match="another network"):
+            state.restore(state.tensors() | {name: value[:1]}, state.values())
+        without = plan.model_copy(update={"optimizer": OptimizerPlan()})
+        with pytest.raises(ValueError, match="another network"):
+            _started(without).restore(state.tensors(), state.values())
+
+
+# --- files with bytes of another's making --------------------------------------------------------
+
+
+def test_any_bytes_are_kept_with_the_plan_that_they_belong_to(plan, tmp_path):
+    path = tmp_path / "new" / "0.checkpoint"
+    assert read_checkpoint(path, plan) is None
+    payload = bytes(range(256)) * 3 + b"\n"
+    write_checkpoint(path, plan, {"history": [1, 2]}, payload)
+    assert read_checkpoint(path, plan) == CheckpointContent({"history": [1, 2]}, payload)
+    other = plan.model_copy(update={"seed": 8})
+    assert read_checkpoint(path, other) == "the checkpoint is of another plan: starting anew"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_checkpoint(path, plan) == "the checkpoint is damaged: starting anew"
+
+
+def test_a_members_own_checkpoint_is_such_a_file(plan, tmp_path):
+    state = _started(plan)
+    save_checkpoint(tmp_path / "0", plan, state)
+    content = read_checkpoint(tmp_path / "0", plan)
+    assert isinstance(content, CheckpointContent)
+    assert content.values == state.values()
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+CUSTOM = CustomPlan(
+    file="net.py", source="def augment(images, generator): ...", defines=("augment",)
+)
+
+
+def test_a_plan_with_team_code_is_not_trained_here(plan, labelled):
+    custom = plan.model_copy(update={"custom": CUSTOM})
+    with pytest.raises(ValueError, match=r"the plan has team code, net\.py"):
+        train_member(custom, labelled, lambda _: None)
+
+
+def test_known_logits_are_not_those_of_images_that_a_team_changes(plan):
+    teacher = TeacherSpec(sha256="0" * 64)
+    plan = plan.model_copy(update={"distill": DistillPlan(), "custom": CUSTOM})
+    logits = np.zeros((5, 3), np.float32)
+    with pytest.raises(ValueError, match="must see augmented images itself"):
+        check_teaching(plan, Teaching(teacher, b"", logits), 5)
+    check_teaching(plan, Teaching(teacher, b""), 5)
+    own_loss = CUSTOM.model_copy(update={"defines": ("build_loss",)})
+    check_teaching(plan.model_copy(update={"custom": own_loss}), Teaching(teacher, b"", logits), 5)
+
+
+def test_a_focus_on_no_class_of_the_data():
+    with pytest.raises(DataError, match="focused on the class 'z'"):
+        class_weights(LossPlan(focus_class="z"), ("a", "b"), "cpu")
+    assert class_weights(LossPlan(), ("a", "b"), "cpu") is None
+
+
+def test_a_judgement_that_is_not_finite_is_neither_kept_nor_reported(plan, tmp_path):
+    reports: list[EpochReport] = []
+    diary = OwnDiary(plan, torch.tensor([0]), reports.append, tmp_path / "0", None)
+    trained = EpochTrained(2, 0.5, 0.5, 0.05, 100.0, 1.0)
+    with pytest.raises(Diverged) as caught:
+        diary.close_epoch(_started(plan), trained, 7, torch.tensor([[float("nan"), 0, 0]]))
+    assert caught.value.args == (2, 7, 0.05)
+    assert reports == []
+    assert not (tmp_path / "0").exists()
