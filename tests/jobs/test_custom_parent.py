@@ -1,6 +1,7 @@
 """Team code trained and asked from outside: same bits as ours, resumed, stopped, not believed."""
 
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def test_our_network_as_team_code_gives_our_bits(
     known: list[EpochReport] = []
     ours = train_member(plan, labelled, known.append)
     printed: list[bytes] = []
+    started_s = time.perf_counter()
     theirs, reports, _ = _train(_custom(plan), labelled, output=printed.append)
     assert theirs.weights == ours.weights
     assert np.array_equal(theirs.val_probs, ours.val_probs)
@@ -84,6 +86,8 @@ def test_our_network_as_team_code_gives_our_bits(
         assert report.val_accuracy == pytest.approx(one.val_accuracy)
         assert report.val_loss == pytest.approx(one.val_loss, rel=1e-5)
         assert report.learning_rate == one.learning_rate
+    # Time is measured here, not told.
+    assert sum(report.seconds for report in reports) <= time.perf_counter() - started_s
 
     # Asked again in another sandbox, about other images in another order, it says the same.
     images = labelled.images[split_images(labelled.labels, labelled.groups, plan.data).validation]

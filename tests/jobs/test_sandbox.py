@@ -206,6 +206,10 @@ print(json.dumps([resource.getrlimit(resource.RLIMIT_NOFILE), dict(os.environ), 
     assert not Path(folder).exists()  # it went with the sandbox
 
 
+def _with_path(path: str) -> dict[str, str]:
+    return {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 def test_where_bubblewrap_is_missing_it_says_what_to_do() -> None:
     code = (
         "from jobs.custom.sandbox import unavailable; from jobs.plan import SandboxRules; "
@@ -214,7 +218,7 @@ def test_where_bubblewrap_is_missing_it_says_what_to_do() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command,
-        env={"PATH": "/nowhere"},
+        env=_with_path("/nowhere"),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -238,7 +242,7 @@ def test_where_bubblewrap_fails_it_says_why(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env=_with_path(f"{tmp_path}:{os.environ['PATH']}"),
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
