@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 	$(BIN)/gamectl demo
 
 test: $(VENV)/.installed-dev  ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(VENV)/.installed-dev  ## kill slots, controllers and Ray at random; KILLS=300 SEED=2 for more
 	$(BIN)/python -m tests.bench.soak --kills $(KILLS) --seed $(SEED)

@@ -10,13 +10,14 @@ from jobs.memory import keep_freed_memory
 def churn():
     for _ in range(100):
         [torch.ones(1_000_000 * size) for size in (1, 2, 3, 4)]
-def faults():
+def measure():
+    churn()  # the first time pages are mapped in any case
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    thread = threading.Thread(target=churn)
-    thread.start()
-    thread.join()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults())
+    churn()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=measure)
+thread.start()
+thread.join()
 """
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -57,9 +57,9 @@ class MlflowServer:
 
     def _answers(self) -> bool:
         try:
-            connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
-            connection.request("GET", "/health")
-            return connection.getresponse().status == HTTPStatus.OK
+            with closing(HTTPConnection("127.0.0.1", self._port, timeout=5)) as connection:
+                connection.request("GET", "/health")
+                return connection.getresponse().status == HTTPStatus.OK
         except (HTTPException, OSError):
             return False
 
