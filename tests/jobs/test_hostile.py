@@ -314,3 +314,32 @@ def test_one_that_looks_for_everything_finds_nothing(
     assert len(probed["neighbours"]) == 2
     # Neither its parent nor the one that holds the sandbox minds its signals.
     assert set(probed["killed"]) <= {"PermissionError", "ProcessLookupError", "None"}
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        "open(SECRET).read()",  # labels, or any file of ours
+        "open(os.path.dirname(SECRET) + '/x', 'w')",
+        "sqlite3.connect(SECRET).execute('SELECT 1 FROM sqlite_master')",  # the store
+        "socket.create_connection(SERVER, 1)",  # Ray
+        "urllib.request.urlopen('http://%s:%d' % SERVER)",  # MLflow
+        "os.kill(os.getppid(), 9) or os.listdir('/proc/1/fd')",  # its parent, and what it holds
+        "shutil.rmtree(tempfile.gettempdir())",
+    ],
+)
+def test_an_attempt_to_reach_outside_fails_with_its_line(
+    attempt: Attempt, secret_folder: Path, reach: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        error = attempt.failure(
+            f"import os, shutil, socket, sqlite3, tempfile, urllib.request\n"
+            f"SECRET, SERVER = {str(secret_folder / 'labels.json')!r}, {server.getsockname()!r}\n"
+            f"def build_model(num_classes, size_px):\n    {reach}\n"
+        )
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
+    assert type(error) is TeamCodeError
+    assert str(error).startswith("net.py:4: ")
+    assert [path.name for path in secret_folder.iterdir()] == ["labels.json"]
