@@ -21,7 +21,7 @@ from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
 from orchestrator.store.reads import read_cohorts, read_job
-from orchestrator.store.tables import cohorts, jobs, members
+from orchestrator.store.tables import cohorts, jobs, leases, members
 from orchestrator.store.values import Altered, NewJob, Submitted
 from orchestrator.store.writes import add_events, insert_missing, lock_cohort, write
 
@@ -98,6 +98,11 @@ def _put_cohort(
         insert_missing(connection, cohorts, [{"name": name, **values}])
         before = lock_cohort(connection, name)  # perhaps another client's, who was faster
         assert before is not None, f"cohort {name} was just inserted"
+        # A controller that waits for the first submission found no cohort to lock. Its lease puts
+        # us in an order: it sees our jobs before it ends, or we see that it has ended.
+        connection.execute(
+            select(leases.c.token).where(leases.c.cohort == name).with_for_update()
+        ).all()
     if json.loads(before)["fingerprint"] != data.fingerprint:
         _check_same_data(connection, name, data, teams)
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))

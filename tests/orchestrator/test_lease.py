@@ -170,6 +170,25 @@ def test_a_submission_is_seen_by_the_controller_or_sees_that_there_is_none(store
         store.cancel("small", team, 111.0)
 
 
+def test_a_cohorts_first_submission_is_seen_or_sees_that_there_is_no_controller(
+    store: Store,
+) -> None:
+    for number in range(8):
+        cohort = f"cohort-{number}"
+        ledger = store.acquire(cohort, "host:1", 100.0, ttl_s=1e9)
+        said: dict[str, bool] = {}
+
+        def hand_in(cohort: str = cohort, said: dict[str, bool] = said) -> None:
+            submit(store, new_job("a"), name=cohort)
+            said["at work"] = store.lease_holder(cohort, 110.0) is not None
+
+        def end(ledger: Ledger = ledger, said: dict[str, bool] = said) -> None:
+            said["ended"] = ledger.release_if_done()
+
+        assert at_once(hand_in, end) == []
+        assert said["at work"] is not said["ended"]
+
+
 # --- the process that holds it --------------------------------------------------------------------
 
 
