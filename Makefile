@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 60
 SEED ?= 1
+QUICK ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test soak simulate lint install constraints clean
+.PHONY: help demo test bench soak simulate lint install constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,6 +18,9 @@ demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 
 test: $(VENV)/.installed-dev  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(VENV)/.installed-bench  ## this project beside what people would use instead; QUICK=1 for less
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 soak: $(VENV)/.installed-dev  ## kill slots, controllers and Ray at random; KILLS=300 SEED=2 for more
 	$(BIN)/python -m tests.bench.soak --kills $(KILLS) --seed $(SEED)
@@ -43,6 +47,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP_INSTALL) -e '.[dev,bench]'
 	@touch $@
 
 constraints: $(VENV)/.installed-dev  ## write down the versions that .venv has

@@ -33,36 +33,55 @@ def draw_sigmas(
 def blur(images: Tensor, sigmas_px: Tensor) -> Tensor:
     """Blur each image (B, 3, H, W) with its sigma (B,); borders are mirrored.
 
-    Equals torchvision's `gaussian_blur(image, [5, 9], sigma)`. The kernel is a product of a column
-    and a row, and each of them symmetric: a sum over shifted views of the whole batch, which on a
-    CPU beats a convolution with as many groups as there are channels.
+    Equals torchvision's `gaussian_blur(image, [5, 9], sigma)`.
 
     Args:
         images: at least 5 px a side, or there would be too little to mirror.
         sigmas_px: not negative; a tiny one leaves the image as it is.
     """
+    return convolve(images, *(kernel.to(images.device) for kernel in half_kernels(sigmas_px)))
+
+
+def half_kernels(sigmas_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `convolve` needs for sigmas (N,): (N, 5, 1, 1, 1) and (N, 3, 1, 1, 1)."""
+    down, across = (_half_kernel(sigmas_px, side // 2) for side in (KERNEL_HEIGHT, KERNEL_WIDTH))
+    return down, across
+
+
+def convolve(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Blur images (B, 3, H, W) with a column and a row of weights each; borders are mirrored.
+
+    The kernel is a product of a column and a row, and each of them symmetric: a sum over shifted
+    views of the whole batch, which on a CPU beats a convolution with as many groups as there are
+    channels.
+
+    Args:
+        images: at least 5 px a side.
+        down: (B, 5, 1, 1, 1), the weights of the column's middle and of the four on either side.
+        across: (B, 3, 1, 1, 1), those of the row's.
+    """
     _, _, height, width = images.shape
-    across, down = KERNEL_WIDTH // 2, KERNEL_HEIGHT // 2
-    padded = functional.pad(images, (across, across, down, down), mode="reflect")
+    num_across, num_down = KERNEL_WIDTH // 2, KERNEL_HEIGHT // 2
+    padded = functional.pad(images, (num_across, num_across, num_down, num_down), mode="reflect")
 
-    weights = _half_kernels(sigmas_px, down).to(images.device)  # (9 // 2 + 1, B, 1, 1, 1)
-    columns = padded[:, :, down : down + height] * weights[0]
-    for offset in range(1, down + 1):
-        above = padded[:, :, down - offset : down - offset + height]
-        below = padded[:, :, down + offset : down + offset + height]
-        columns.addcmul_(above + below, weights[offset])
+    middle, *sides = down.unbind(1)
+    columns = padded[:, :, num_down : num_down + height] * middle
+    for offset, weight in enumerate(sides, start=1):
+        above = padded[:, :, num_down - offset : num_down - offset + height]
+        below = padded[:, :, num_down + offset : num_down + offset + height]
+        columns.addcmul_(above + below, weight)
 
-    weights = _half_kernels(sigmas_px, across).to(images.device)
-    blurred = columns[..., across : across + width] * weights[0]
-    for offset in range(1, across + 1):
-        left = columns[..., across - offset : across - offset + width]
-        right = columns[..., across + offset : across + offset + width]
-        blurred.addcmul_(left + right, weights[offset])
+    middle, *sides = across.unbind(1)
+    blurred = columns[..., num_across : num_across + width] * middle
+    for offset, weight in enumerate(sides, start=1):
+        left = columns[..., num_across - offset : num_across - offset + width]
+        right = columns[..., num_across + offset : num_across + offset + width]
+        blurred.addcmul_(left + right, weight)
     return blurred
 
 
-def _half_kernels(sigmas_px: Tensor, radius: int) -> Tensor:
-    """Return the weights (radius + 1, B, 1, 1, 1) of a kernel's middle and of one side."""
+def _half_kernel(sigmas_px: Tensor, radius: int) -> Tensor:
+    """Return the weights (N, radius + 1, 1, 1, 1) of a kernel's middle and of one side."""
     distance = torch.arange(-radius, radius + 1) / sigmas_px.clamp(min=MIN_SIGMA_PX)[:, None]
-    kernels = torch.softmax(-0.5 * distance.square(), dim=1)  # (B, 2 * radius + 1)
-    return kernels[:, radius:].T[:, :, None, None, None]
+    kernels = torch.softmax(-0.5 * distance.square(), dim=1)  # (N, 2 * radius + 1)
+    return kernels[:, radius:, None, None, None]

@@ -21,13 +21,13 @@ ASPECT_RANGE = (0.3, 3.3)  # height / width
 
 @dataclass(frozen=True)
 class Rectangles:
-    """One batch's rectangles, one per image, in whole px."""
+    """The rectangles of N images, one per image, in whole px."""
 
-    erased: Tensor  # (B,) bool: whether the image gets its rectangle
-    top: Tensor  # (B,) int64
-    left: Tensor  # (B,) int64
-    height: Tensor  # (B,) int64
-    width: Tensor  # (B,) int64
+    erased: Tensor  # (N,) bool: whether the image gets its rectangle
+    top: Tensor  # (N,) int64
+    left: Tensor  # (N,) int64
+    height: Tensor  # (N,) int64
+    width: Tensor  # (N,) int64
 
 
 def draw_rectangles(
@@ -54,12 +54,26 @@ def draw_rectangles(
 
 
 def erase(images: Tensor, rectangles: Rectangles) -> Tensor:
-    """Set each image's rectangle to 0; images are (B, 3, H, W)."""
-    _, _, height_px, width_px = images.shape
+    """Set each image's rectangle to 0; images are (B, 3, H, W) and finite."""
+    rows, columns = inside(rectangles, images.shape[2], images.shape[3])
+    return blacken(images, rows.to(images.device), columns.to(images.device))
+
+
+def inside(rectangles: Rectangles, height_px: int, width_px: int) -> tuple[Tensor, Tensor]:
+    """Return which rows (N, 1, H, 1) and columns (N, 1, 1, W) lie in an image's rectangle.
+
+    1 where they do, else 0, in float32; an image that is not erased has no such row.
+    """
     rows = _between(rectangles.top, rectangles.height, height_px) & rectangles.erased[:, None]
     columns = _between(rectangles.left, rectangles.width, width_px)
-    inside = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
-    return images.masked_fill(inside.to(images.device), 0)
+    return rows.float()[:, None, :, None], columns.float()[:, None, None, :]
+
+
+def blacken(images: Tensor, rows: Tensor, columns: Tensor, in_place: bool = False) -> Tensor:
+    """Set finite images (B, 3, H, W) to 0 where `inside` says 1 of both the row and the column."""
+    # A product: on a CPU, filling by a mask takes five times as long.
+    outside = 1 - rows * columns  # (B, 1, H, W)
+    return images.mul_(outside) if in_place else images * outside
 
 
 def _place(uniform: Tensor, last: Tensor) -> Tensor:

@@ -61,19 +61,22 @@ class Tutor:
     """A teacher that answers for the batches of one student."""
 
     def __init__(self, teaching: Teaching, num_classes: int, device: str = "cpu") -> None:
-        self._device = device
-        self._known = None if teaching.logits is None else torch.from_numpy(teaching.logits.copy())
-        self._net = None if self._known is not None else load_teacher(teaching, num_classes, device)
+        self._known = self._net = None
+        if teaching.logits is not None:
+            self._known = torch.from_numpy(teaching.logits.copy()).to(device)
+        else:
+            self._net = load_teacher(teaching, num_classes, device)
 
-    def logits(self, images: Tensor, indices: np.ndarray) -> Tensor:
+    def logits(self, images: Tensor, indices: np.ndarray | Tensor) -> Tensor:
         """Return the teacher's logits (B, C) float32, without gradient.
 
         Args:
             images: (B, 3, S, S) in [0, 1], as the student sees them: augmented and mixed.
-            indices: (B,) their rows in the training part, for logits that are known already.
+            indices: (B,) int64, their rows in the training part, for logits that are known already;
+                on a GPU a tensor of its own.
         """
         if self._known is not None:
-            return self._known[torch.from_numpy(indices)].to(self._device)
+            return self._known.index_select(0, torch.as_tensor(indices))
         assert self._net is not None
         with torch.no_grad():
             return cast(Tensor, self._net(images.float()))

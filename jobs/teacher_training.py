@@ -21,11 +21,12 @@ from torch.nn import functional
 from jobs.augment import augment
 from jobs.errors import DataError, Stopped
 from jobs.images import LabelledImages
+from jobs.pixels import to_float
 from jobs.plan import EpochReport, TeacherPlan, TeacherSpec
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import TeacherNet
-from jobs.train import MemberResult, check_finite, predict, to_float
+from jobs.train import MemberResult, check_finite, predict
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn import functional
 
-from jobs.augment import augment
+from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Diverged, JobsError, Stopped
+from jobs.fused import fused
 from jobs.images import LabelledImages, decode
 from jobs.lessons import (
     Diary,
@@ -39,7 +40,8 @@ from jobs.lessons import (
 )
 from jobs.losses import distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
-from jobs.mixup import mixup
+from jobs.mixup import apply_mixes, draw_mixes
+from jobs.pixels import Pixels, moved
 from jobs.plan import EpochReport, MemberPlan
 from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
@@ -50,8 +52,6 @@ from jobs.training_state import TrainingState, own
 # Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
 EVAL_BATCH = 16
-# Steps between two looks at the loss: on a GPU, each look waits for all the work queued so far.
-LOOK_EVERY = {"cpu": 1, "cuda": 32}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train_member(
         CheckpointError: the checkpoint cannot be written; the one before is intact.
         DataError: the images cannot be divided as the plan says, they have no class of the name
             that the loss is focused on, or the teacher's weights do not fit.
-        Diverged: a training or validation loss is not finite; noticed within LOOK_EVERY steps.
+        Diverged: a training or validation loss is not finite; a GPU is asked once an epoch.
         Stopped: `should_stop` said so.
         ValueError: images of another size than the plan's, not the plan's teacher, or a plan with
             a team's own code, which `jobs.custom.parent` trains.
@@ -137,6 +137,7 @@ def train_on(
         network = techniques.build_model and techniques.build_model(num_classes, size_px)
         state = TrainingState.start(plan, shuffle_seed, augment_seed, mixup_seed, network)
         model, optimizer = state.model, state.optimizer
+        compute = fused(model, plan.device)
         loss_of = techniques.build_loss and techniques.build_loss(weights)
         if loss_of is None:
             loss_of = partial(hard_loss, class_weights=weights)
@@ -144,60 +145,73 @@ def train_on(
         if plan.distill is not None and teaching is not None:
             tutor = Tutor(teaching, num_classes, plan.device)
         steps_per_epoch = math.ceil(len(lessons.rows) / plan.batch_size)
-        learning_rate, look_every = plan.optimizer.learning_rate, LOOK_EVERY[plan.device]
+        learning_rate = plan.optimizer.learning_rate
         rates = Rates(plan.schedule, learning_rate, plan.epochs, steps_per_epoch)
+        pixels = Pixels(lessons.images, plan.device)
+        val_pixels = Pixels(lessons.val_images, plan.device)
         diary.open(state)
         val_logits: Tensor | None = None
 
         reported_s = time.perf_counter()
         for epoch in range(state.step // steps_per_epoch + 1, plan.epochs + 1):
-            # 2. One pass over the training images in a new order.
+            # 2. What is random about the epoch. It is drawn at once, because a small batch costs
+            # less than its own generators would, and a GPU should not wait for the next one's.
             started_s = time.perf_counter()
-            model.train()
             drawn = torch.randperm(len(lessons.rows), generator=state.shuffling)
             order = lessons.rows[drawn.numpy()]
+            places, labels_in_order = (
+                pixels.places(order),
+                moved(lessons.labels[order], plan.device),
+            )
+            changes = draw_changes(plan.augment, len(order), size_px, size_px, state.augmenting).to(
+                plan.device
+            )
+            mixes = None
+            if (alpha := plan.augment.mixup_alpha) > 0:
+                mixes = draw_mixes(alpha, len(order), plan.batch_size, state.mixing).to(plan.device)
+
+            # 3. One pass over the training images. Nothing in it waits for a GPU.
+            model.train()
             losses: list[Tensor] = []  # per batch, summed over its images; on the device
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
             for start in range(0, len(order), plan.batch_size):
                 if should_stop is not None and should_stop():
                     raise Stopped(f"stopped in epoch {epoch}")
-                batch = order[start : start + plan.batch_size]
-                images = augment(
-                    to_float(lessons.images[batch], plan.device), plan.augment, state.augmenting
-                )
+                stop = min(start + plan.batch_size, len(order))
+                images = apply_changes(pixels.batch(places[start:stop]), changes.part(start, stop))
                 if techniques.augment is not None:
                     images = techniques.augment(images, step_generator(augment_seed, state.step))
-                labels = targets = torch.from_numpy(lessons.labels[batch]).to(plan.device)
-                if plan.augment.mixup_alpha > 0:
-                    images, targets = mixup(
-                        images, labels, num_classes, plan.augment.mixup_alpha, state.mixing
-                    )
+                labels = targets = labels_in_order[start:stop]
+                if mixes is not None:
+                    mix = mixes.part(start, stop)
+                    images, targets = apply_mixes(images, labels, num_classes, mix)
                     labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
-                    logits = model(images).float()
+                    logits = compute(images).float()
                 loss = loss_of(logits, targets)
                 if plan.distill is not None and tutor is not None:
-                    taught, share = tutor.logits(images, batch), plan.distill.alpha
-                    loss = distillation_loss(logits, taught, loss, plan.distill.temperature, share)
+                    taught = tutor.logits(images, places[start:stop])
+                    share, temperature = plan.distill.alpha, plan.distill.temperature
+                    loss = distillation_loss(logits, taught, loss, temperature, share)
                 optimizer.param_groups[0]["lr"] = rates.at(state.step, state.plateau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 state.step += 1
-                losses.append(loss.detach() * len(batch))
+                losses.append(loss.detach() * (stop - start))
                 num_correct += (logits.detach().argmax(dim=1) == labels).sum()
-                if len(losses) % look_every == 0 and not math.isfinite(losses[-1].item()):
-                    check_finite(torch.stack(losses).cpu(), losses[-1].cpu(), epoch, learning_rate)
+                if plan.device == "cpu" and not math.isfinite(losses[-1].item()):
+                    check_finite(torch.stack(losses), losses[-1], epoch, learning_rate)
 
-            # 3. The rest of the epoch's losses: a wait for the device.
+            # 4. The epoch's losses: on a GPU, here is the wait for all that was queued.
             epoch_losses = torch.stack(losses).cpu()
             check_finite(epoch_losses, epoch_losses[-1], epoch, learning_rate)
             elapsed_s = time.perf_counter() - started_s
 
-            # 4. Validate in full precision, as the combined model is evaluated later.
-            val_logits = torch.from_numpy(predict(model, lessons.val_images, plan.device))
+            # 5. Validate in full precision, as the combined model is evaluated later.
+            val_logits = evaluate(model, val_pixels, compute)
 
-            # 5. Have it judged, kept and reported: what was reported is never trained again.
+            # 6. Have it judged, kept and reported: what was reported is never trained again.
             before_s, reported_s = reported_s, time.perf_counter()
             trained = EpochTrained(
                 epoch=epoch,
@@ -210,7 +224,7 @@ def train_on(
             diary.close_epoch(state, trained, len(losses), val_logits)
 
         if val_logits is None:  # killed between its last epoch and its result
-            val_logits = torch.from_numpy(predict(model, lessons.val_images, plan.device))
+            val_logits = evaluate(model, val_pixels, compute)
         return MemberResult(
             weights=safetensors.torch.save(own(model.state_dict())),
             val_probs=functional.softmax(val_logits, dim=1).numpy(),
@@ -219,24 +233,21 @@ def train_on(
 
 def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.ndarray:
     """Return a model's outputs (N, C) for images (N, 3, S, S) uint8, in evaluation mode."""
+    return evaluate(model, Pixels(images, device), model).numpy()
+
+
+def evaluate(model: nn.Module, pixels: Pixels, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a model's outputs (N, C), on the CPU; `compute` is how to compute them."""
     # An exported program keeps the mode that it was exported in and refuses to be asked.
     if not isinstance(model, GraphModule):
         model.eval()
+    places = pixels.places(np.arange(len(pixels)))
     with torch.no_grad():
         outputs = [
-            model(to_float(images[start : start + EVAL_BATCH], device))
-            for start in range(0, len(images), EVAL_BATCH)
+            compute(pixels.batch(places[start : start + EVAL_BATCH]))
+            for start in range(0, len(pixels), EVAL_BATCH)
         ]
-    return np.asarray(torch.cat(outputs).detach().cpu())
-
-
-def to_float(images: np.ndarray, device: str) -> Tensor:
-    """(B, 3, S, S) uint8, in any memory layout -> float32 in [0, 1] on the device.
-
-    The copy makes read-only maps safe to hand to torch, and puts the batch in C order: a
-    convolution gives other bits for another layout of the same pixels.
-    """
-    return torch.from_numpy(np.array(images, order="C")).to(device).float().div_(255)
+    return torch.cat(outputs).detach().cpu()
 
 
 def check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:

@@ -184,7 +184,7 @@ FOREIGN = {
     "text": (lambda _: b"hello\n", DAMAGED),
     "pickle": (lambda _: pickle.dumps(Planted(Path("planted"))), DAMAGED),
     "other format": (
-        lambda file: file.replace(b"checkpoint 1", b"checkpoint 12", 1),
+        lambda file: file.replace(b"checkpoint %d" % FORMAT, b"checkpoint 12", 1),
         f"the checkpoint has format 12, this is {FORMAT}: starting anew",
     ),
     "other torch": (
