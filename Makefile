@@ -53,7 +53,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(PIP_INSTALL) -e '.[dev,bench]'
 	@touch $@
 
-constraints: $(VENV)/.installed-dev  ## write down the versions that .venv has
+constraints: $(VENV)/.installed-bench  ## write down the versions that .venv has
 	@echo '# Exact versions, so that an install is repeatable. Made by `make constraints`.' > constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable >> constraints.txt
 

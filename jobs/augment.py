@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jobs.blur import convolve, draw_sigmas, half_kernels
-from jobs.erase import blacken, draw_rectangles, inside
+from jobs.erase import blacken, draw_rectangles, outside
 from jobs.plan import AugmentPlan
 
 Pair = tuple[Tensor, Tensor]
@@ -43,7 +43,8 @@ class Changes:
     flips: Pair | None = None  # horizontal, vertical: (N, 1, 1, 1) each, 1 where flipped, else 0
     grid: Pair | None = None  # rows (N, 2, H, 1), columns (N, 2, 1, W), see `grid_lines`
     kernels: Pair | None = None  # down (N, 5, 1, 1, 1), across (N, 3, 1, 1, 1)
-    erased: Pair | None = None  # rows (N, 1, H, 1), columns (N, 1, 1, W), 1 inside, else 0
+    erased: Pair | None = None  # rows (N, 1, H, 1), columns (N, 1, 1, W), 0 inside, else 1
+    whole_px: bool = False  # the grid meets pixels and nothing between them
 
     def to(self, device: str | torch.device) -> "Changes":
         """Return these on a device; the host does not wait for the copies to arrive."""
@@ -57,7 +58,10 @@ class Changes:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Changes":
         pairs = (self.flips, self.grid, self.kernels, self.erased)
-        return Changes(*(pair and (change(pair[0]), change(pair[1])) for pair in pairs))
+        flips, grid, kernels, erased = (
+            None if pair is None else (change(pair[0]), change(pair[1])) for pair in pairs
+        )
+        return Changes(flips, grid, kernels, erased, self.whole_px)
 
 
 def augment(images: Tensor, plan: AugmentPlan, generator: torch.Generator) -> Tensor:
@@ -107,8 +111,8 @@ def draw_changes(
     if erases:
         erasing = torch.Generator().manual_seed(int(erase_seed))
         rectangles = draw_rectangles(plan, num_images, height_px, width_px, erasing)
-        erased = inside(rectangles, height_px, width_px)
-    return Changes(flipped, grid, kernels, erased)
+        erased = outside(rectangles, height_px, width_px)
+    return Changes(flipped, grid, kernels, erased, whole_px=plan.rotate_degrees == 0)
 
 
 def apply_changes(images: Tensor, changes: Changes) -> Tensor:
@@ -125,7 +129,7 @@ def apply_changes(images: Tensor, changes: Changes) -> Tensor:
     if changes.flips:
         images = _flip(images, *changes.flips)
     if changes.grid:
-        images = _sample(images, *changes.grid)
+        images = _sample(images, *changes.grid, "nearest" if changes.whole_px else "bilinear")
     if changes.kernels:
         images = convolve(images, *changes.kernels)
     if changes.erased:
@@ -163,8 +167,8 @@ def warp(images: Tensor, drawn: Drawn) -> Tensor:
 
     Equals torchvision's `affine(angle, translate)` of the flipped image.
     """
-    lines = grid_lines(drawn, images.shape[2], images.shape[3])
-    return _sample(images, *(line.to(images.device) for line in lines))
+    rows, columns = grid_lines(drawn, images.shape[2], images.shape[3])
+    return _sample(images, rows.to(images.device), columns.to(images.device), "bilinear")
 
 
 def grid_lines(drawn: Drawn, height_px: int, width_px: int) -> Pair:
@@ -195,12 +199,12 @@ def _centres(side_px: int) -> Tensor:
     return (2 * torch.arange(side_px, dtype=torch.float32) + 1) / side_px - 1
 
 
-def _sample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Interpolate images (B, 3, H, W) at a grid given by its lines; black outside of them."""
+def _sample(images: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
+    """Take images (B, 3, H, W) at a grid given by its lines; black outside of them."""
     # All x, then all y: a pixel's two side by side would take ten times as long to add.
     grid = (rows + columns).permute(0, 2, 3, 1)  # (B, H, W, 2)
     return functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        images, grid, mode=mode, padding_mode="zeros", align_corners=False
     )
 
 
@@ -213,4 +217,4 @@ def _as_shares(drawn: Drawn) -> Pair:
 def _flip(images: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
     # With a share of 0 or 1, lerp returns exactly one of its ends, and in a fifth of where's time.
     images = torch.lerp(images, images.flip(3), horizontal)
-    return torch.lerp(images, images.flip(2), vertical)
+    return images.lerp_(images.flip(2), vertical)

@@ -11,7 +11,6 @@ CPU, in three changes of which none changes a result:
   a gradient, and the convolution's backward pass leaves out the other 63.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,14 +27,15 @@ SPARSE_FROM_PLACES = 16
 BETWEEN = {nn.ReLU, nn.Dropout2d, SpatialAttention}
 
 
-def fused(model: nn.Module, device: str) -> Callable[[Tensor], Tensor]:
-    """Return what computes a network's logits (B, C) from images (B, 3, S, S) on this device.
+def fuse(model: nn.Module, device: str) -> None:
+    """Have a network compute its logits (B, C) from images (B, 3, S, S) in that order from now on.
 
-    That is the network itself where it is none that `build_model` makes: a team's, say.
+    It stays as it is on another device, and where it is none that `build_model` makes: a team's,
+    say.
     """
     if device == "cpu" and type(model) is MonkeyNet and all(map(_as_built, model.features)):
-        return partial(_logits, model)
-    return model
+        # In the place of its own `forward`, so that whoever calls the network need not know.
+        model.forward = partial(_logits, model)  # type: ignore[method-assign]
 
 
 def _as_built(block: nn.Module) -> bool:
@@ -76,13 +76,9 @@ def _block(block: nn.Module, images: Tensor) -> Tensor:
 
 
 class PooledConvolution(torch.autograd.Function):
-    """A convolution and the maximum pooling behind it, without a gradient for the images.
-
-    It computes in float32 under autocast, too: with three channels bfloat16 is no faster.
-    """
+    """A convolution and the maximum pooling behind it, without a gradient for the images."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, padding: int, pool: int
     ) -> Tensor:
@@ -105,11 +101,10 @@ class PooledConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
         """Map the gradient (B, O, H', W') to those of weights and biases."""
-        gradient: Tensor = gradients[0]
         padded, largest = ctx.saved_tensors  # (B, K, H, W); (B, O, H', W'), y * width + x
+        gradient = gradients[0].to(padded.dtype)  # it comes in bfloat16 under autocast
         kernel: int = ctx.kernel
         num_images, channels, height, width = padded.shape
         outputs = largest.shape[1]

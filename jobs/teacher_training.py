@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.augment import augment
+from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Stopped
 from jobs.images import LabelledImages
 from jobs.pixels import to_float
@@ -82,7 +82,7 @@ def train_teacher(
         )
         # Whole batches only: batch normalization learns nothing from a batch of one.
         batch_size = min(plan.batch_size, len(split.train))
-        num_batches = len(split.train) // batch_size
+        num_batches, side_px = len(split.train) // batch_size, plan.data.image_size_px
         num_steps = plan.epochs * num_batches
         rates = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -100,13 +100,16 @@ def train_teacher(
             net.train()
             order = split.train[torch.randperm(len(split.train), generator=shuffling).numpy()]
             batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
+            changes = draw_changes(plan.augment, batches.size, side_px, side_px, augmenting)
+            changes = changes.to(plan.device)
             losses: list[Tensor] = []
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
-            for batch in batches:
+            for number, batch in enumerate(batches):
                 if should_stop is not None and should_stop():
                     raise Stopped(f"stopped in epoch {epoch}")
-                images = augment(
-                    to_float(data.images[batch], plan.device), plan.augment, augmenting
+                images = apply_changes(
+                    to_float(data.images[batch], plan.device),
+                    changes.part(number * batch_size, (number + 1) * batch_size),
                 )
                 labels = torch.from_numpy(data.labels[batch]).to(plan.device)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Diverged, JobsError, Stopped
-from jobs.fused import fused
+from jobs.fused import fuse
 from jobs.images import LabelledImages, decode
 from jobs.lessons import (
     Diary,
@@ -137,7 +137,7 @@ def train_on(
         network = techniques.build_model and techniques.build_model(num_classes, size_px)
         state = TrainingState.start(plan, shuffle_seed, augment_seed, mixup_seed, network)
         model, optimizer = state.model, state.optimizer
-        compute = fused(model, plan.device)
+        fuse(model, plan.device)
         loss_of = techniques.build_loss and techniques.build_loss(weights)
         if loss_of is None:
             loss_of = partial(hard_loss, class_weights=weights)
@@ -187,7 +187,7 @@ def train_on(
                     images, targets = apply_mixes(images, labels, num_classes, mix)
                     labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
-                    logits = compute(images).float()
+                    logits = model(images).float()
                 loss = loss_of(logits, targets)
                 if plan.distill is not None and tutor is not None:
                     taught = tutor.logits(images, places[start:stop])
@@ -209,7 +209,7 @@ def train_on(
             elapsed_s = time.perf_counter() - started_s
 
             # 5. Validate in full precision, as the combined model is evaluated later.
-            val_logits = evaluate(model, val_pixels, compute)
+            val_logits = evaluate(model, val_pixels)
 
             # 6. Have it judged, kept and reported: what was reported is never trained again.
             before_s, reported_s = reported_s, time.perf_counter()
@@ -224,7 +224,7 @@ def train_on(
             diary.close_epoch(state, trained, len(losses), val_logits)
 
         if val_logits is None:  # killed between its last epoch and its result
-            val_logits = evaluate(model, val_pixels, compute)
+            val_logits = evaluate(model, val_pixels)
         return MemberResult(
             weights=safetensors.torch.save(own(model.state_dict())),
             val_probs=functional.softmax(val_logits, dim=1).numpy(),
@@ -233,18 +233,18 @@ def train_on(
 
 def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.ndarray:
     """Return a model's outputs (N, C) for images (N, 3, S, S) uint8, in evaluation mode."""
-    return evaluate(model, Pixels(images, device), model).numpy()
+    return evaluate(model, Pixels(images, device)).numpy()
 
 
-def evaluate(model: nn.Module, pixels: Pixels, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a model's outputs (N, C), on the CPU; `compute` is how to compute them."""
+def evaluate(model: nn.Module, pixels: Pixels) -> Tensor:
+    """Return a model's outputs (N, C), on the CPU, in evaluation mode."""
     # An exported program keeps the mode that it was exported in and refuses to be asked.
     if not isinstance(model, GraphModule):
         model.eval()
     places = pixels.places(np.arange(len(pixels)))
     with torch.no_grad():
         outputs = [
-            compute(pixels.batch(places[start : start + EVAL_BATCH]))
+            model(pixels.batch(places[start : start + EVAL_BATCH]))
             for start in range(0, len(pixels), EVAL_BATCH)
         ]
     return torch.cat(outputs).detach().cpu()

@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.fused import PooledConvolution, fused
+from jobs.fused import PooledConvolution, fuse
 from jobs.monkeynet import build_model
 from jobs.plan import ModelPlan
 
@@ -17,11 +19,17 @@ PLANS = [
 ]
 
 
-def _loss_and_gradients(compute: nn.Module, model: nn.Module, images: Tensor) -> list[Tensor]:
+def _fused(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model)
+    fuse(copied, "cpu")
+    return copied
+
+
+def _loss_and_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
     torch.manual_seed(5)  # of dropout
     model.zero_grad()
     labels = torch.arange(len(images)) % 4
-    loss = functional.cross_entropy(compute(images), labels)
+    loss = functional.cross_entropy(model(images), labels)
     loss.backward()
     return [loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
 
@@ -32,8 +40,8 @@ def test_it_is_the_network_and_its_gradients(plan, size_px):
     torch.manual_seed(1)
     model = build_model(plan, 4, size_px)
     images = torch.rand(6, 3, size_px, size_px)
-    plain = _loss_and_gradients(model, model, images)
-    ours = _loss_and_gradients(fused(model, "cpu"), model, images)
+    plain = _loss_and_gradients(model, images)
+    ours = _loss_and_gradients(_fused(model), images)
     torch.testing.assert_close(ours, plain, atol=2e-6, rtol=1e-4)
 
 
@@ -43,7 +51,7 @@ def test_it_evaluates_as_the_network_does(plan):
     model = build_model(plan, 4, 32).eval()
     images = torch.rand(5, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(fused(model, "cpu")(images), model(images))
+        torch.testing.assert_close(_fused(model)(images), model(images))
 
 
 @pytest.mark.parametrize("size_px", [6, 7, 8, 13, 14])
@@ -67,40 +75,52 @@ def test_it_pools_what_the_convolution_gives(size_px):
     torch.testing.assert_close(ours, expected)
 
 
-def test_the_first_block_keeps_float32_under_autocast():
+def test_bfloat16_is_that_of_autocast():
     model = build_model(ModelPlan(), 4, 32)
-    images = torch.rand(4, 3, 32, 32)
+    ours, images = _fused(model), torch.rand(4, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
-        conv, *_ = model.features[0]
-        pooled = PooledConvolution.apply(images, conv.weight, conv.bias, 2, 8)
-        logits = fused(model, "cpu")(images)
-    assert (pooled.dtype, logits.dtype) == (torch.float32, torch.bfloat16)
-    logits.float().sum().backward()
-    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+        plain_logits, logits = model(images), ours(images)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits, plain_logits)
+    for computed in (plain_logits, logits):
+        functional.cross_entropy(computed.float(), torch.arange(4)).backward()
+    for plain, mine in zip(model.parameters(), ours.parameters(), strict=True):
+        assert mine.grad.dtype == torch.float32
+        torch.testing.assert_close(mine.grad, plain.grad, atol=2e-3, rtol=2e-2)
 
 
 def test_images_that_want_a_gradient_get_one():
     model = build_model(ModelPlan(), 4, 32)
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
-    ours = torch.autograd.grad(fused(model, "cpu")(images).sum(), images)
+    ours = torch.autograd.grad(_fused(model)(images).sum(), images)
     plain = torch.autograd.grad(model(images).sum(), images)
     torch.testing.assert_close(ours, plain)
 
 
 def test_other_networks_and_devices_compute_as_they_are():
     other, monkeynet = nn.Flatten(), build_model(ModelPlan(), 4, 16)
-    assert fused(other, "cpu") is other
-    assert fused(monkeynet, "cuda") is monkeynet
+    fuse(other, "cpu")
+    fuse(monkeynet, "cuda")
+    assert "forward" not in vars(other) | vars(monkeynet)
+
+
+def test_hooks_of_the_network_are_called():
+    seen = []
+    model = _fused(build_model(ModelPlan(), 4, 16))
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    model(torch.rand(2, 3, 16, 16))
+    assert seen == [(2, 3, 16, 16)]
 
 
 def test_an_infinite_weight_is_not_pooled_away():
     model = build_model(ModelPlan(), 4, 16)
     with torch.no_grad():
         model.features[0][0].weight.fill_(float("nan"))
-    assert fused(model, "cpu")(torch.rand(2, 3, 16, 16)).isnan().all()
+    assert _fused(model)(torch.rand(2, 3, 16, 16)).isnan().all()
 
 
 def test_a_block_that_someone_changed_computes_as_it_is():
     model = build_model(ModelPlan(turbo_blocks=1), 4, 16)
     model.features[1][1] = nn.GELU()  # not monotone: pooling first would give something else
-    assert fused(model, "cpu") is model
+    fuse(model, "cpu")
+    assert "forward" not in vars(model)

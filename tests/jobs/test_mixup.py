@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.mixup import blend, draw, mixup
+from jobs.mixup import apply_mixes, blend, draw, draw_mixes, mixup
 
 
 def _generator(seed: int = 0) -> np.random.Generator:
@@ -69,3 +69,45 @@ def test_partners_change_from_batch_to_batch():
     generator = _generator()
     seen = {tuple(draw(1.0, 6, generator)[1].tolist()) for _ in range(20)}
     assert len(seen) > 15
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 8, 20, 32])
+def test_an_epochs_partners_stay_in_their_batches(batch_size):
+    mixes = draw_mixes(1.0, 20, batch_size, _generator())
+    assert len(mixes.shares.unique()) == 20
+    for start in range(0, 20, batch_size):
+        part = mixes.part(start, start + batch_size)
+        size = min(batch_size, 20 - start)
+        assert torch.equal(part.shares, mixes.shares[start : start + size])
+        assert sorted(part.partners.tolist()) == list(range(size))
+
+
+def test_an_epochs_mixes_applied_by_parts_follow_the_formula():
+    images, labels = torch.rand(10, 3, 6, 6), torch.arange(10) % 3
+    mixes = draw_mixes(0.7, 10, 4, _generator(3)).to("cpu")
+    for start in (0, 4, 8):
+        stop = min(start + 4, 10)
+        mixed, soft = apply_mixes(
+            images[start:stop], labels[start:stop], 3, mixes.part(start, start + 4)
+        )
+        for i in range(start, stop):
+            share, j = mixes.shares[i], start + int(mixes.partners[i])
+            expected = share * images[i] + (1 - share) * images[j]
+            torch.testing.assert_close(mixed[i - start], expected)
+            one_hot = torch.eye(3)
+            expected = share * one_hot[labels[i]] + (1 - share) * one_hot[labels[j]]
+            torch.testing.assert_close(soft[i - start], expected)
+
+
+def test_a_batch_alone_is_an_epoch_of_one_batch():
+    images, labels = torch.rand(6, 3, 4, 4), torch.arange(6) % 3
+    expected = mixup(images, labels, 3, 0.5, _generator(1))
+    mixes = draw_mixes(0.5, 6, 8, _generator(1))
+    assert all(map(torch.equal, apply_mixes(images, labels, 3, mixes), expected))
+
+
+def test_an_image_that_is_its_own_partner_keeps_its_bits():
+    images = torch.rand(64, 3, 6, 6)
+    shares, partners = torch.rand(64), torch.arange(64)
+    mixed, _ = blend(images, torch.eye(64), shares, partners)
+    assert torch.equal(mixed, images)
