@@ -35,8 +35,7 @@ def reproducible(threads: int, device: str, seed: int) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads_before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     matmul = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     debugging: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
     fill = debugging.fill_uninitialized_memory
     cudnn = torch.backends.cudnn.flags(
@@ -47,7 +46,8 @@ def reproducible(threads: int, device: str, seed: int) -> Iterator[None]:
             torch.set_num_threads(threads)
             torch.set_default_dtype(torch.float32)
             torch.set_float32_matmul_precision("highest")
-            torch.use_deterministic_algorithms(True)
+            # As use_deterministic_algorithms(True), which loads a compiler that nobody here uses.
+            torch.set_deterministic_debug_mode("error")
             # A debugging aid that costs a sixth of the time; nothing here reads unwritten memory.
             debugging.fill_uninitialized_memory = False
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch all devices
@@ -58,5 +58,5 @@ def reproducible(threads: int, device: str, seed: int) -> Iterator[None]:
             torch.set_num_threads(threads_before)
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(matmul)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.set_deterministic_debug_mode(deterministic)
             debugging.fill_uninitialized_memory = fill

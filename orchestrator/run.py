@@ -5,6 +5,7 @@ up to date. Next on the path: `serve`, imported once the lease is held, as it ta
 """
 
 import time
+from functools import partial
 
 from orchestrator.console import print_note
 from orchestrator.errors import GameError
@@ -29,12 +30,13 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
         def is_left() -> bool:
             return any(job.is_left for job in store.jobs(name))
 
-        with Tracker(lambda: projection(name, store, settings), ledger.check) as tracker:
+        connect = partial(projection, name, store, settings)
+        with Tracker(connect, ledger.check, quiet=True) as tracker:
             while True:
                 patiently(lambda: ledger.recover(time.time()), print_note)
                 if patiently(is_left, print_note):
-                    tracker.go_on()
-                    run_on_ray(name, store, ledger, settings, cpus)
+                    # MLflow hears of it once members train: until then Ray needs the processor.
+                    run_on_ray(name, store, ledger, settings, cpus, tracker.go_on)
                 # MLflow has one writer at a time: it is up to date before the lease is given up.
                 # However long that takes, what is handed in meanwhile does not wait for it.
                 tracker.begin_last_sync()

@@ -2,9 +2,17 @@
 
 In: a cohort, and the ledger of whoever holds its lease. Out: jobs in terminal phases, or suspended.
 The parts know each other only by their interfaces; this module and `run` name the real ones.
+
+Seconds before the first training step are seconds of a whole class. So what takes long to import is
+imported while Ray starts, and slots are asked for before the first of them has anything to do.
 """
 
+import contextlib
+import importlib
+import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from jobs.errors import JobsError
 from jobs.plan import MemberPlan
@@ -13,39 +21,49 @@ from orchestrator.capacity import fits
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
 from orchestrator.cohort import Cohort, Resources
 from orchestrator.console import print_note
-from orchestrator.controller import Controller
 from orchestrator.errors import ClusterError, ClusterLost, GameError
-from orchestrator.finish import validation_truth
-from orchestrator.inputs import Inputs
-from orchestrator.live import LiveView, progress
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
+from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
-from orchestrator.tracking.client import connect
-from orchestrator.tracking.projection import Projection
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.projection import Projection
 
 RECONNECT_EVERY_S = 5.0
 RECONNECT_FOR_S = 600.0
 """How long a cluster that was joined may be away. One that is started here is started again."""
 
 
-def projection(name: str, store: Store, settings: Settings) -> Projection:
+def projection(name: str, store: Store, settings: Settings) -> "Projection":
     """The cohort's experiment in MLflow; raises `TrackingError` where it can't be reached."""
+    # Imported by whoever follows the store, in a thread of its own: it takes seconds.
+    from orchestrator.tracking.client import connect
+    from orchestrator.tracking.projection import Projection
+
     experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
     return Projection(experiment, store, Artifacts(settings.artifacts), name)
 
 
 def run_on_ray(
-    name: str, store: Store, ledger: Ledger, settings: Settings, cpus: int | None
+    name: str,
+    store: Store,
+    ledger: Ledger,
+    settings: Settings,
+    cpus: int | None,
+    on_training: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs the cohort on Ray, however often that has to be started or joined again.
 
-    Raises `ClusterError` where it can't be at first, or stays away for too long.
+    `on_training` is called once members train. Raises `ClusterError` where Ray can't be had at
+    first, or stays away for too long.
     """
+    threading.Thread(target=_preload, name="preload", daemon=True).start()
     lost_at: float | None = None
     while True:
         try:
             with ray_cluster(settings.ray_address, cpus):
-                _serve(name, store, ledger, settings)
+                _serve(name, store, ledger, settings, on_training)
         except ClusterLost as error:
             lost_at = time.monotonic()
             again = "joined" if settings.ray_address else "started"
@@ -57,6 +75,12 @@ def run_on_ray(
             time.sleep(RECONNECT_EVERY_S)
         else:
             return
+
+
+def _preload() -> None:
+    """Imports what `_serve` needs, torch above all; nothing of Ray, which reads settings then."""
+    with contextlib.suppress(Exception):  # it is said where it is needed
+        importlib.import_module("orchestrator.controller")
 
 
 def _num_slots(resources: Resources, joined: bool) -> tuple[int, str | None]:
@@ -79,8 +103,14 @@ def _rules(store: Store, name: str) -> Cohort:
     return Cohort.model_validate(store.cohort(name).spec)
 
 
-def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
+def _serve(
+    name: str, store: Store, ledger: Ledger, settings: Settings, on_training: Callable[[], None]
+) -> None:
     # Imported once Ray's settings stand.
+    from orchestrator.controller import Controller
+    from orchestrator.finish import validation_truth
+    from orchestrator.inputs import Inputs
+    from orchestrator.live import LiveView, progress
     from orchestrator.slots import RaySlots
 
     cohort = _rules(store, name)
@@ -102,7 +132,14 @@ def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
 
     pool = RaySlots(max_slots, resources, inputs.images, inputs.teaching)
     try:
+        pool.want(sum(len(job.members) for job in store.jobs(name) if job.is_left))
         with LiveView(cohort.spec, max_slots) as view:
+
+            def show(jobs: Sequence[Job]) -> None:
+                view.show(jobs)
+                if any(member.phase is Phase.RUNNING for job in jobs for member in job.members):
+                    on_training()
+
             Controller(
                 cohort=name,
                 store=store,
@@ -112,7 +149,7 @@ def _serve(name: str, store: Store, ledger: Ledger, settings: Settings) -> None:
                 truth=validation_truth(inputs.images),
                 clock=time.time,
                 unfit=reason_why_not,
-                on_change=view.show,
+                on_change=show,
                 on_trouble=view.say,
             ).run()
     finally:

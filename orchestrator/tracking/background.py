@@ -8,12 +8,15 @@ command that shows `error` to the organizer.
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from orchestrator.errors import GameError, LeaseLost, TrackingError
-from orchestrator.tracking.projection import Projection
 
-EVERY_S = 1.0
+if TYPE_CHECKING:  # it imports MLflow, for which only the thread is to wait
+    from orchestrator.tracking.projection import Projection
+
+EVERY_S = 3.0
+"""Seldom enough that what a round costs beside its epochs does not count."""
 SLOWEST_RETRY_S = 15.0
 LEAVE_AFTER_S = 3.0
 """So long somebody who presses Ctrl-C waits for MLflow; the next controller writes the rest."""
@@ -23,9 +26,15 @@ class Tracker:
     """A context: syncs while it lasts, and a last time at its end."""
 
     def __init__(
-        self, connect: Callable[[], Projection], check: Callable[[], None] = lambda: None
+        self,
+        connect: Callable[[], "Projection"],
+        check: Callable[[], None] = lambda: None,
+        quiet: bool = False,
     ) -> None:
-        """Connects where needed; `check` raises where this process may no longer write."""
+        """Connects where needed; `check` raises where this process may no longer write.
+
+        One that is `quiet` does nothing before `go_on`, or until it is asked for a last round.
+        """
         self._connect = connect
         self._check = check
         self._overtaken = False
@@ -37,8 +46,8 @@ class Tracker:
         """How many last rounds were asked for; of them `_given` have ended."""
         self._given = 0
         self._round_ended = threading.Event()
-        self._quiet = False
-        """Whether nothing is to be written after the round that was asked for."""
+        self._quiet = quiet
+        """Whether nothing is to be written, after the round that was asked for if one was."""
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self.error: GameError | None = None
         """Why the last round failed; None where MLflow is up to date."""
@@ -77,9 +86,10 @@ class Tracker:
         return self._given == self._wanted
 
     def go_on(self) -> None:
-        """There is something to follow again."""
-        self._quiet = False
-        self._hurry.set()
+        """There is something to follow; calling it again does nothing."""
+        if self._quiet:
+            self._quiet = False
+            self._hurry.set()
 
     def sync(self) -> None:
         """One round; a failure is remembered in `error` and not raised."""
@@ -104,7 +114,7 @@ class Tracker:
             self._projection = None
 
     def _follow(self) -> None:
-        wait_s: float | None = EVERY_S
+        wait_s: float | None = None if self._quiet else EVERY_S
         while True:
             self._hurry.wait(wait_s)
             if self._ending.is_set():
@@ -118,6 +128,6 @@ class Tracker:
                 wait_s = EVERY_S if self.error is None else min(2 * (wait_s or 1), SLOWEST_RETRY_S)
             self._given = wanted
             self._round_ended.set()
-        silent = self._quiet and self._given == self._wanted
+        silent = self._quiet and self._given == self._wanted > 0
         if not silent and not self._overtaken:
             self.sync()

@@ -1,0 +1,31 @@
+"""torch's stochastic gradient descent, without loading torch's compiler.
+
+In: parameters and `torch.optim.SGD`'s settings. Out: the same steps, to the bit. `jobs.train` takes
+them; nothing is compiled here.
+
+An optimizer's methods are wrapped in calls of torch._dynamo, so the first of them imports it: a
+second of processor time and 84 MB that every slot would pay before its first step (torch 2.15).
+Below are the same methods without their wrappers.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+
+
+class Descent(torch.optim.SGD):
+    """Stochastic gradient descent with momentum and weight decay; hooks on steps are called."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own."""
+        inspect.unwrap(torch.optim.SGD.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        inspect.unwrap(torch.optim.SGD.zero_grad)(self, set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step along the gradients."""
+        inspect.unwrap(torch.optim.SGD.step)(self, closure)
