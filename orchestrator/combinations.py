@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from jobs.plan import CustomPlan
 from orchestrator.enchanter import EnsembleEnchanter, Member
 from orchestrator.items import SHELVES
+from orchestrator.items.losses import WisdomExtractor
 from orchestrator.items.training import LearningRateDecay, RateRollercoaster
 from orchestrator.loadout import Loadout
 from orchestrator.member_plans import members_of, purchase_of
@@ -18,6 +19,7 @@ from orchestrator.yaml_nodes import Loc
 
 PURCHASES: Loc = ("spec", "purchases")
 NETWORK_ITEMS = tuple(SHELVES["network"])
+AUGMENTING_ITEMS = tuple(SHELVES["augmentation"])
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def purchase_problems(loadout: Loadout) -> Iterator[LocatedProblem]:
         yield from _course_problems(loadout)
     if loadout.code is not None and "build_model" in loadout.code.defines:
         yield from _own_network_problems(loadout, loadout.code)
+    if loadout.code is not None and WisdomExtractor.key() in first_at:
+        yield from _teacher_problems(loadout, loadout.code)
 
 
 def located_members(loadout: Loadout) -> Iterator[tuple[Loc, Member]]:
@@ -109,6 +113,22 @@ def _own_network_problems(loadout: Loadout, code: CustomPlan) -> Iterator[Locate
                 "network; leave one of the two out"
             )
             yield LocatedProblem((*PURCHASES, index, "item"), "no-effect", message)
+
+
+def _teacher_problems(loadout: Loadout, code: CustomPlan) -> Iterator[LocatedProblem]:
+    """Find a teacher that team code would have to be given, instead of its answers alone."""
+    bought = loadout.spec.purchases
+    augments = any(isinstance(item, AUGMENTING_ITEMS) for item in bought)
+    if not augments and "augment" not in code.defines:
+        return
+    for index, item in enumerate(bought):
+        if isinstance(item, WisdomExtractor):
+            message = (
+                f"beside {code.file} {item.item} works with unchanged images only: for augmented "
+                "ones the code would be given the teacher itself, and could hand it in as its own; "
+                "leave out the augmentations, or one of the two"
+            )
+            yield LocatedProblem((*PURCHASES, index, "item"), "conflict", message)
 
 
 def _course_problems(loadout: Loadout) -> Iterator[LocatedProblem]:

@@ -5,8 +5,8 @@ of which the other side, `jobs.custom.parent`, believes none: `ready` before any
 imported, then `say` and `epoch` (each answered by `judged`), and at last `done` or `failed`. Next
 on the path: `jobs.custom.team_code` imports the team's file.
 
-Validation labels are not here. So an epoch's checkpoint is packed before the epoch is judged, and
-a resumed training is told the judgements (`val_losses`) of the epochs that it has behind it.
+Validation labels are not here, nor anything that was computed with them but how often a plateau
+has lowered the learning rate (`drops`).
 """
 
 import faulthandler
@@ -57,7 +57,8 @@ class ChildDiary:
     ) -> None:
         self._plan, self._custom, self._channel = plan, custom, channel
         self._checkpoint = order.blobs[0] if order.blobs else b""
-        self._val_losses = [float(loss) for loss in order.fields.get("val_losses", [])]
+        self._num_epochs = int(order.fields.get("epochs", 0))
+        self._drops = int(order.fields.get("drops", 0))
 
     def open(self, state: TrainingState) -> None:
         """Resume from the checkpoint that came with the order, if one did.
@@ -67,7 +68,7 @@ class ChildDiary:
         """
         if not self._checkpoint:
             return
-        num_epochs = len(self._val_losses)
+        num_epochs = self._num_epochs
         try:
             unpack(self._checkpoint, state)
         except ValueError as error:
@@ -79,9 +80,7 @@ class ChildDiary:
                 None,
                 "build_model",
             ) from error
-        state.plateau = Plateau()
-        for val_loss in self._val_losses:
-            state.plateau = state.plateau.after(val_loss, self._plan.schedule)
+        state.plateau = Plateau(num_drops=self._drops)
         seed_others(self._plan.seed, num_epochs)
         self._channel.send("say", {"line": f"resumed after epoch {num_epochs} from the checkpoint"})
 
@@ -94,7 +93,7 @@ class ChildDiary:
         probs = functional.softmax(val_logits, dim=1).numpy()
         self._channel.send("epoch", asdict(trained), [probs.tobytes(), pack(state)])
         judged = self._channel.receive()
-        state.plateau = state.plateau.after(float(judged.fields["val_loss"]), self._plan.schedule)
+        state.plateau = Plateau(num_drops=int(judged.fields["drops"]))
         seed_others(self._plan.seed, trained.epoch)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 CHANNEL_FD = 3  # the child's end of the socket
 # A plan with a source of 64 KiB fits, however many of its characters JSON has to escape.
 MAX_LINE_BYTES = 512 * 1024
+MAX_SAID_CHARS = 100
 MAX_BLOBS = 4
 CHUNK_BYTES = 1 << 20
 LOOK_EVERY_S = 0.1
@@ -106,8 +107,9 @@ class Channel:
         if len(sizes) > MAX_BLOBS:
             raise FrameError(f"a frame with {len(sizes)} blobs; {MAX_BLOBS} are allowed")
         if min(sizes, default=0) < 0 or sum(sizes) > self._largest_blob:
+            said = str(sizes)[:MAX_SAID_CHARS]  # a number may have thousands of digits
             raise FrameError(
-                f"blobs of {sizes} bytes; {self._largest_blob} together are the most allowed"
+                f"blobs of {said} bytes; {self._largest_blob} together are the most allowed"
             )
         return Frame(kind, head, tuple(self._blob(size, deadline_s) for size in sizes))
 

@@ -4,10 +4,12 @@ In: a plan with team code and its images, in a slot (`train_custom`) or where sc
 (`predict_custom`). Out: what `jobs.train.train_member` would give, weights and probabilities; the
 weights are bytes that nothing outside a sandbox ever reads. Next on the path: `jobs.ensemble`.
 
-Validation labels, training images that the team has not bought, and test labels stay on this side:
-what a member says of its own training is its own word, what is said of validation is computed here.
+Validation labels, training images that the team has not bought, and test labels stay on this side,
+and nothing that tells of them goes in: neither the order of images nor what their labels made of an
+epoch. What a member says of its own training is its own word; of validation, it is computed here.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -26,13 +28,16 @@ from jobs.custom.answers import (
 )
 from jobs.custom.frames import Frame
 from jobs.custom.session import Session
+from jobs.errors import Diverged
 from jobs.images import LabelledImages
 from jobs.lessons import check_teaching, class_weights
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
+from jobs.rates import Plateau
 from jobs.split import split_images
 from jobs.teacher import Teaching
 from jobs.train import MemberResult
 
+ASKED_S = 300.0  # a trained network answers in seconds, and the organizer waits for it
 LEAST_PROBABILITY = 1e-12  # so that the loss of a network that is sure and wrong is a number
 
 
@@ -75,7 +80,9 @@ def train_custom(
     check_teaching(plan, teaching, len(data.labels))
     class_weights(plan.loss, classes, "cpu")  # a class that is not there is no fault of the team's
     split = split_images(data.labels, data.groups, plan.data)
-    val_labels = data.labels[split.validation]
+    val_images = data.images[split.validation]
+    hidden = order_by_content(val_images)  # rows are sorted by label: their order would tell it
+    val_labels = data.labels[split.validation][hidden]
 
     # 1. What is known of an earlier attempt.
     reports: list[EpochReport] = []
@@ -87,14 +94,16 @@ def train_custom(
             payload = found.payload
         elif found is not None and say is not None:
             say(found)
+    plateau = Plateau()
     for known in reports:
+        plateau = plateau.after(known.val_loss, plan.schedule)
         report(known)
 
     # 2. What the child is given: exactly what this team trains on.
     arrays = {
         "images": data.images[split.train],
         "labels": data.labels[split.train].astype(np.int64),
-        "val_images": data.images[split.validation],
+        "val_images": val_images[hidden],
     }
     teacher, weights = None, b""
     if plan.distill is not None and teaching is not None:
@@ -109,7 +118,8 @@ def train_custom(
             "plan": plan.model_dump(mode="json"),
             "arrays": session.arrays,
             "teacher": teacher,
-            "val_losses": [known.val_loss for known in reports],
+            "epochs": len(reports),
+            "drops": _drops(plan, plateau),
         }
         session.send("train", order, [payload, weights])
         # 3. Its epochs: judged, kept, reported, and then answered.
@@ -128,17 +138,20 @@ def train_custom(
             probs = probabilities(frame.blobs[0], len(val_labels), len(classes))
             done = trained.judged(*judge(probs, val_labels))
             reports.append(done)
+            plateau = plateau.after(done.val_loss, plan.schedule)
             if checkpoint is not None:
                 values = {"reports": [known.model_dump() for known in reports]}
                 write_checkpoint(checkpoint, plan, values, frame.blobs[1])
             report(done)
-            session.send("judged", {"val_loss": done.val_loss, "val_accuracy": done.val_accuracy})
+            session.send("judged", {"drops": _drops(plan, plateau)})
         # 4. Its end.
         if len(reports) != plan.epochs:
             raise Unacceptable(f"it was done after {len(reports)} of {plan.epochs} epochs")
         if len(frame.blobs) != 2 or not frame.blobs[0]:
             raise Unacceptable("it was done without weights and probabilities")
-        val_probs = probabilities(frame.blobs[1], len(val_labels), len(classes))
+        probs = probabilities(frame.blobs[1], len(val_labels), len(classes))
+        val_probs = np.empty_like(probs)
+        val_probs[hidden] = probs
         return MemberResult(weights=frame.blobs[0], val_probs=val_probs)
 
 
@@ -167,12 +180,18 @@ def predict_custom(
         SandboxError: there is no sandbox to be had here.
         TeamCodeError, TeamCodeTooLarge, TeamCodeOverLimit: the team's code is to blame.
     """
+    rules = rules.model_copy(update={"wall_seconds": min(rules.wall_seconds, ASKED_S)})
     drawn = np.random.default_rng(int.from_bytes(os.urandom(16))).permutation(len(images))
     with Session(plan, rules, {"images": images[drawn]}, output) as session:
         order = {"plan": plan.model_dump(mode="json"), "arrays": session.arrays}
         session.send("predict", order, [weights])
-        while (frame := session.receive()).kind == "say":
-            _pass_on(frame, session, None)
+        try:
+            while (frame := session.receive()).kind == "say":
+                _pass_on(frame, session, None)
+        except Diverged as error:  # no training is under way that could
+            raise Unacceptable(
+                "it said that its training had diverged when it was asked"
+            ) from error
         if frame.kind != "done" or len(frame.blobs) != 1:
             raise Unacceptable(f"it sent {_kind(frame)} instead of its probabilities")
         shuffled = probabilities(frame.blobs[0], len(images), len(plan.data.classes))
@@ -186,6 +205,20 @@ def judge(probs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     of_truth = probs[np.arange(len(labels)), labels].astype(np.float64)
     loss = -np.log(np.maximum(of_truth, LEAST_PROBABILITY)).mean()
     return float(loss), float((probs.argmax(axis=1) == labels).mean())
+
+
+def order_by_content(images: np.ndarray) -> np.ndarray:
+    """Return an order of images (N, ...) that is always the same and tells nothing of labels."""
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
+
+
+def _drops(plan: MemberPlan, plateau: Plateau) -> int:
+    """Return how often the learning rate was lowered: all that a training has to know.
+
+    Losses themselves would give labels away: with one epoch's exact loss, dozens of them.
+    """
+    return plateau.num_drops if plan.schedule.kind == "plateau" else 0
 
 
 def _pass_on(frame: Frame, session: Session, say: Callable[[str], None] | None) -> None:

@@ -172,6 +172,11 @@ class Sandbox:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a wall around the child: its process is then that of the wall."""
+        return self._init is not None
+
     def ended_by(self, timeout_s: float) -> tuple[int, int | None] | None:
         """Wait for the first process's end: its exit status, and the signal that ended it.
 

@@ -22,7 +22,7 @@ import numpy as np
 from jobs.custom.answers import Unacceptable, dumped_line, failed_line, failure, place, printable
 from jobs.custom.frames import Channel, Frame, FrameError, share
 from jobs.custom.sandbox import Sandbox
-from jobs.custom.watch import MIB, Excess, Watch
+from jobs.custom.watch import MIB, Excess, Watch, out_of_memory_kills
 from jobs.errors import (
     JobsError,
     SandboxError,
@@ -35,7 +35,7 @@ from jobs.plan import MemberPlan, SandboxRules
 
 READY_S = 120.0  # importing torch from a cold disk, beside fifteen others
 END_S = 2.0
-LARGEST_BLOBS_MIB = 512  # of weights, or a checkpoint: they come into the slot's own memory
+LARGEST_BLOBS_MIB = 128  # of weights, or a checkpoint: they come into the slot's own memory
 TAIL_BYTES = 64 * 1024
 # What is given for a traceback before the end: a team wants to know where it hung.
 TRACE_S = {"time": 0.5, "cpu": 0.5}
@@ -85,6 +85,7 @@ class Session:
         self._tail, self._printed_bytes = b"", 0
         self._ready = False
         self._abandoned = threading.Event()
+        self._kills_before = out_of_memory_kills()
         self._undo = ExitStack()
         try:
             self._start(arrays)
@@ -210,6 +211,10 @@ class Session:
         if ended is None:
             raise self.error("it closed its channel before it was done, and went on")
         status, number = ended
+        if self._sandbox.guarded and status < 0:  # team code can see and signal what is inside only
+            raise SandboxError(f"the sandbox was ended from outside, by signal {number}")
+        if number == signal.SIGKILL and out_of_memory_kills() > self._kills_before:
+            raise SandboxError("the system ran out of memory, and ended the sandbox for it")
         line = dumped_line(self._tail, self._file)
         if number is None:
             raise self.error(f"its process ended (exit status {status}) before it was done", line)

@@ -201,6 +201,15 @@ class Watch:
                 return
 
 
+def out_of_memory_kills() -> int:
+    """Return how many processes the system has ended for want of memory since it was started."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started and not yet waited for."""
     found: list[int] = []
@@ -231,12 +240,13 @@ def _status(folder: Path) -> dict[str, int]:
 def _numbers(path: Path) -> dict[str, int]:
     numbers: dict[str, int] = {}
     with suppress(OSError):
-        # A process may give itself any name, in any encoding; the kernel escapes line ends.
-        for line in path.read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
+        # A process may give itself any name, in any encoding. The kernel escapes line ends in it,
+        # and only those: everything else that Python takes for one is part of a name.
+        for line in path.read_bytes().split(b"\n"):
+            name, _, value = line.partition(b":")
             words = value.split()
-            if words and words[0].isdecimal():
-                numbers.setdefault(name, int(words[0]))
+            if name != b"Name" and words and words[0].isdigit():
+                numbers[name.decode(errors="replace")] = int(words[0])
     return numbers
 
 

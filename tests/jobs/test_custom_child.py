@@ -35,6 +35,7 @@ from jobs.plan import (
     SchedulePlan,
     TeacherSpec,
 )
+from jobs.rates import Plateau
 from jobs.split import split_images
 from jobs.teacher import Teaching, build_classifier, teacher_logits
 from jobs.train import MemberResult, train_member
@@ -176,6 +177,7 @@ class Told:
     checkpoint: bytes = b""
     lines: list[str] = field(default_factory=list)
     end: Frame | None = None
+    plateau: Plateau = field(default_factory=Plateau)
 
     def result(self, num_val: int) -> MemberResult:
         assert self.end is not None
@@ -205,7 +207,7 @@ class Lessons:
         """A whole conversation with a child in a thread."""
         with InThread(self.arrays) as child:
             self.order(child.channel, child.arrays, before)
-            return self.hear(child.channel, num_epochs)
+            return self.hear(child.channel, num_epochs, before)
 
     def order(self, channel: Channel, arrays: dict[str, Any], before: Told | None = None) -> None:
         blobs = [before.checkpoint] if before else []
@@ -215,13 +217,14 @@ class Lessons:
             "plan": self.plan.model_dump(mode="json"),
             "arrays": arrays,
             "teacher": self.teaching and self.teaching.spec.model_dump(mode="json"),
-            "val_losses": [report.val_loss for report in before.reports] if before else [],
+            "epochs": len(before.reports) if before else 0,
+            "drops": before.plateau.num_drops if before else 0,
         }
         channel.send("train", fields, blobs)
 
-    def hear(self, channel: Channel, num_epochs: int = 1000) -> Told:
+    def hear(self, channel: Channel, num_epochs: int = 1000, before: Told | None = None) -> Told:
         """Answer until the end, or until so many epochs have been sent and judged."""
-        told = Told()
+        told = Told(plateau=before.plateau if before else Plateau())
         while True:
             frame = channel.receive()
             if frame.kind == "say":
@@ -231,12 +234,12 @@ class Lessons:
                 return told
             else:
                 told.reports.append(self._judged(frame))
+                val_loss = told.reports[-1].val_loss
+                told.plateau = told.plateau.after(val_loss, self.plan.schedule)
                 told.checkpoint = frame.blobs[1]
                 if len(told.reports) == num_epochs:
                     return told
-                report = told.reports[-1]
-                judged = {"val_loss": report.val_loss, "val_accuracy": report.val_accuracy}
-                channel.send("judged", judged)
+                channel.send("judged", {"drops": told.plateau.num_drops})
 
     def _judged(self, frame: Frame) -> EpochReport:
         probs = np.frombuffer(frame.blobs[0], "<f4").reshape(len(self.val_labels), -1)
@@ -314,7 +317,7 @@ def test_killed_after_an_epoch_and_resumed(plan, labelled):
         assert child.end() == -signal.SIGKILL
     with Process(lessons.arrays) as child:
         lessons.order(child.channel, child.arrays, first)
-        rest = lessons.hear(child.channel)
+        rest = lessons.hear(child.channel, before=first)
     assert rest.lines == ["resumed after epoch 2 from the checkpoint"]
     assert history(first.reports + rest.reports) == history(whole.reports)
     num_val = len(lessons.val_labels)

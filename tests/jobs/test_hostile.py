@@ -4,17 +4,29 @@ What each test shows stands in its name; the reason that a team reads is part of
 """
 
 import json
+import os
+import signal
 import socket
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from jobs.custom.parent import train_custom
+from jobs.custom.parent import predict_custom, train_custom
 from jobs.custom.sandbox import unavailable
-from jobs.errors import Diverged, JobsError, TeamCodeError, TeamCodeOverLimit, TeamCodeTooLarge
+from jobs.custom.watch import descendants
+from jobs.errors import (
+    Diverged,
+    JobsError,
+    SandboxError,
+    TeamCodeError,
+    TeamCodeOverLimit,
+    TeamCodeTooLarge,
+)
 from jobs.images import LabelledImages
 from jobs.plan import CustomPlan, EpochReport, MemberPlan, SandboxRules
 from jobs.train import MemberResult
@@ -52,12 +64,12 @@ class Attempt:
         self.said: list[str] = []
         self.printed = b""
 
-    def train(self, source: str, **limits: Any) -> MemberResult:
+    def train(self, source: str, epochs: int = 1, **limits: Any) -> MemberResult:
         names = ("build_model", "build_loss", "augment")
         source = textwrap.dedent(source)
         defines = tuple(name for name in names if f"def {name}(" in source)
         custom = CustomPlan(file="net.py", source=source, defines=defines)
-        plan = self.plan.model_copy(update={"custom": custom, "epochs": 1})
+        plan = self.plan.model_copy(update={"custom": custom, "epochs": epochs})
 
         def output(some: bytes) -> None:
             self.printed += some
@@ -146,6 +158,26 @@ def test_memory_taken_at_once_meets_the_limit(attempt: Attempt) -> None:
     assert str(error).startswith(f"net.py:{FIRST}: ")
 
 
+@pytest.mark.parametrize("ending", [b"\\x0b", b"\\x0c", b"\\x1c"])
+def test_a_processes_name_cannot_tell_how_much_memory_it_has(
+    attempt: Attempt, ending: bytes
+) -> None:
+    error = attempt.failure(
+        FORGED
+        + f"""
+import ctypes
+ctypes.CDLL(None).prctl(15, b"x{ending.decode()}RssAnon:0")
+kept = []
+while True:
+    kept.append(bytes([7]) * (1 << 20))
+    time.sleep(0.002)  # slower than the watch looks: its limit is met, not the process's own
+""",
+        memory_mib=700,
+    )
+    assert isinstance(error, TeamCodeTooLarge)
+    assert "customLimits.memoryMib" in str(error)
+
+
 def test_memory_behind_an_ended_first_thread_meets_the_limit(attempt: Attempt) -> None:
     error = attempt.failure(
         FORGED
@@ -217,6 +249,86 @@ def test_a_forged_answer_is_the_teams_failure(attempt: Attempt, forged: str, sai
     assert str(error).startswith("net.py: ")
     assert said in str(error)
     assert attempt.reports == []
+
+
+def test_the_order_of_validation_images_does_not_tell_their_labels(attempt: Attempt) -> None:
+    attempt.train("""
+        import torch
+        from torch import nn
+        class Guess(nn.Module):
+            '''The i-th of N validation images is of class i * C // N.'''
+            def __init__(self, num_classes, size_px):
+                super().__init__()
+                self.trained = nn.Linear(3 * size_px**2, num_classes)
+                self.num_classes, self.at = num_classes, 0
+            def forward(self, images):
+                logits = self.trained(images.flatten(1))
+                if not self.training:
+                    places = torch.arange(self.at, self.at + len(images))
+                    self.at = (self.at + len(images)) % 15
+                    classes = places * self.num_classes // 15 % self.num_classes
+                    logits = 10.0 * nn.functional.one_hot(classes, self.num_classes).float()
+                return logits
+        def build_model(num_classes, size_px):
+            return Guess(num_classes, size_px)
+    """)
+    assert attempt.reports[-1].val_accuracy < 0.9
+
+
+def test_nothing_that_goes_in_tells_of_validation(attempt: Attempt) -> None:
+    """A team's code sees all that its own process was told."""
+    attempt.train(
+        """
+        import gc
+        from torch import nn
+        def build_model(num_classes, size_px):
+            return nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes))
+        def augment(images, generator):
+            for one in gc.get_objects():
+                if isinstance(one, dict) and any(
+                    isinstance(one.get(name), (float, list))
+                    for name in ("val_loss", "val_losses", "val_accuracy")
+                ):
+                    print("told", one)
+            return images
+    """,
+        epochs=3,
+    )
+    assert len(attempt.reports) == 3
+    assert b"told" not in attempt.printed
+
+
+def test_one_that_is_asked_cannot_say_that_it_diverged(attempt: Attempt) -> None:
+    custom = CustomPlan(
+        file="net.py",
+        source=NETWORK + "from jobs.errors import Diverged\nraise Diverged(1, 1, 0.1)\n",
+        defines=("build_model",),
+    )
+    plan = attempt.plan.model_copy(update={"custom": custom})
+    with pytest.raises(TeamCodeError, match=r"^net.py: .* diverged when it was asked"):
+        predict_custom(plan, b"", attempt.data.images, SandboxRules(), lambda _: None)
+
+
+def test_whoever_ends_a_sandbox_from_outside_is_not_the_team(attempt: Attempt) -> None:
+    def kill() -> None:
+        while b"here" not in attempt.printed:
+            time.sleep(0.05)
+        wall = next(pid for pid in descendants(os.getpid()) if "bwrap" in _program(pid))
+        os.kill(wall, signal.SIGTERM)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    error = attempt.failure(FORGED + "print('here')\ntime.sleep(100)\n")
+    killer.join()
+    assert isinstance(error, SandboxError)
+    assert "from outside" in str(error)
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return ""
 
 
 def test_daemons_end_with_the_process_that_left_them(attempt: Attempt) -> None:

@@ -111,11 +111,35 @@ def test_parts_of_the_games_network_mean_nothing_beside_an_own_one(item: str) ->
 
 
 def test_what_an_own_network_can_use_is_sold_beside_it() -> None:
-    items = ["herr-nilssons-friend", "wisdom-extractor", "mixup-mixer", "whirl-and-swirl",
-             "resolution-rocket", "speed-boost", "weight-decay"]  # fmt: skip
+    items = ["herr-nilssons-friend", "mixup-mixer", "whirl-and-swirl", "resolution-rocket",
+             "speed-boost", "weight-decay"]  # fmt: skip
     bring = code("build_model", "build_loss", "augment")
     bought = with_code(*({"item": item} for item in items), bring=bring)
     assert admit(bought, cohort(allowCustomCode=True)).ok
+
+
+@pytest.mark.parametrize(
+    ("defines", "items", "refused"),
+    [
+        (["build_model"], [], False),
+        (["build_model"], ["speed-boost"], False),
+        (["build_model", "augment"], [], True),
+        (["build_loss"], ["flip-trick"], True),
+        (["build_loss"], ["mixup-mixer"], True),
+    ],
+)
+def test_a_teacher_is_not_handed_to_code(
+    defines: list[str], items: list[str], refused: bool
+) -> None:
+    bought = with_code(
+        {"item": "wisdom-extractor"}, *({"item": item} for item in items), bring=code(*defines)
+    )
+    admitted = admit(bought, cohort(allowCustomCode=True))
+    assert admitted.ok is not refused
+    if refused:
+        [problem] = admitted.problems
+        assert problem.code == "conflict"
+        assert "given the teacher itself" in problem.message
 
 
 def test_a_cohorts_rules_for_code_are_the_sandboxes() -> None:
