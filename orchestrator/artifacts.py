@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from jobs.atomic import atomic_file, remove
 from orchestrator.errors import Damaged
+from orchestrator.phases import Phase
 from orchestrator.state import Job
 from orchestrator.store import FittedStacker, TrainedWeights
 
@@ -78,10 +79,15 @@ class Artifacts:
         """Where an attempt's own output goes."""
         return self.path(f"{_folder(job)}/m{index}-a{attempt}.log")
 
-    def drop_checkpoint(self, job: Job, index: int) -> None:
-        """Removes the checkpoint of a member whose weights are stored; a failure does no harm."""
-        with contextlib.suppress(OSError):
-            remove(self.checkpoint_path(job, index))
+    def drop_checkpoints(self, job: Job, before: Job | None) -> None:
+        """Removes the checkpoints that nobody will go on from; a failure does no harm.
+
+        Those that were as useless in the job as it was `before` are not looked for again: with many
+        members that takes longer than everything else the controller does.
+        """
+        for index, _ in _without_need(job) - (_without_need(before) if before else set()):
+            with contextlib.suppress(OSError):
+                remove(self.checkpoint_path(job, index))
 
     def path(self, name: str) -> Path:
         """Where the file of that name lies."""
@@ -100,6 +106,16 @@ class Artifacts:
             return (self._root / name).read_bytes()
         except OSError as error:
             raise Damaged(f"cannot read {self._root / name}: {error.strerror}") from error
+
+
+def _without_need(job: Job) -> set[tuple[int, int]]:
+    """Members whose weights are stored or not needed: their index, and attempts so far."""
+    superseded = job.phase is Phase.SUPERSEDED
+    return {
+        (member.index, member.attempt)
+        for member in job.members
+        if member.phase is Phase.SUCCEEDED or (superseded and member.phase is not Phase.RUNNING)
+    }
 
 
 def _folder(job: Job) -> str:

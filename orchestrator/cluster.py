@@ -42,12 +42,17 @@ Door = tuple[str, int]
 
 
 @contextmanager
-def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iterator[None]:
+def ray_cluster(
+    address: str | None = None,
+    num_cpus: int | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """A connection to Ray for the length of the block.
 
     `address` joins a running cluster, otherwise one is started on this machine, with `num_cpus`
     CPUs (all by default), and stopped at the end. A connection that is there already is used and
-    left as it was. Raises `ClusterError` where Ray does not come up.
+    left as it was. Raises `ClusterError` where Ray does not come up. `meanwhile` is called in a
+    thread while Ray starts, and may take longer.
 
     Where Ray was lost meanwhile, leaving the block takes 1 to 7 s; then it can be entered again in
     the same process.
@@ -65,6 +70,8 @@ def ray_cluster(address: str | None = None, num_cpus: int | None = None) -> Iter
     if door is not None and not _is_open(door):
         # Ray would try for a minute.
         raise ClusterError(f"cannot reach Ray {where}: nothing answers there")
+    if meanwhile is not None:  # not earlier: importing Ray would wait for it
+        threading.Thread(target=meanwhile, name="meanwhile", daemon=True).start()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

@@ -176,12 +176,9 @@ class Controller:
         return self._spec
 
     def _see(self, job: Job) -> None:
+        self.artifacts.drop_checkpoints(job, self._jobs.get(job.id))
         self._jobs[job.id] = job
         self._queue.put(job)
-        for member in job.members:
-            superseded = job.phase is Phase.SUPERSEDED and member.phase is not Phase.RUNNING
-            if member.phase is Phase.SUCCEEDED or superseded:
-                self.artifacts.drop_checkpoint(job, member.index)
 
     def _refuse_unfit(self, jobs: Iterable[Job]) -> None:
         """Gives up on jobs that would wait forever."""
@@ -201,16 +198,21 @@ class Controller:
         return self._plans[job_id]
 
     def _record_news(self) -> None:
+        # All epochs in one transaction. An attempt's end comes after its epochs in any case.
+        progress = [news for news in self._news if isinstance(news, Progress)]
+        if progress:
+            self.ledger.record_epochs(
+                [(news.key, news.attempt, r, at) for news in progress for r, at in news.reports]
+            )
+            self._progressed.update(news.key.job_id for news in progress)
+            self._news = deque(news for news in self._news if not isinstance(news, Progress))
         while self._news:
             self._record(self._news[0])  # stays here until the store has it
             self._news.popleft()
 
     def _record(self, news: News) -> None:
         now = self.clock()
-        if isinstance(news, Progress):
-            self.ledger.record_epochs([(news.key, news.attempt, r, at) for r, at in news.reports])
-            self._progressed.add(news.key.job_id)
-        elif isinstance(news, Halted):
+        if isinstance(news, Halted):
             self._see(self.ledger.halt(news.key, news.attempt, now))
         elif isinstance(news, Failed):
             self._fail(news.key, news.attempt, news.fault)

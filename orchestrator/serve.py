@@ -9,7 +9,6 @@ imported while Ray starts, and slots are asked for before the first of them has 
 
 import contextlib
 import importlib
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -58,11 +57,10 @@ def run_on_ray(
     `on_training` is called once members train. Raises `ClusterError` where Ray can't be had at
     first, or stays away for too long.
     """
-    threading.Thread(target=_preload, name="preload", daemon=True).start()
     lost_at: float | None = None
     while True:
         try:
-            with ray_cluster(settings.ray_address, cpus):
+            with ray_cluster(settings.ray_address, cpus, _preload):
                 _serve(name, store, ledger, settings, on_training)
         except ClusterLost as error:
             lost_at = time.monotonic()

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +100,11 @@ class Slot:
             "log": place.log if place else None,
             "sandbox": place.sandbox.model_dump_json() if place else None,
         }
-        with tempfile.TemporaryDirectory(prefix="gamectl-train-") as storage:
+        with ExitStack() as stack:
+            storage = None  # local mode keeps nothing
+            if workers is not None:
+                folder = tempfile.TemporaryDirectory(prefix="gamectl-train-")
+                storage = stack.enter_context(folder)
             outcome = (
                 TorchTrainer(
                     loop,
@@ -176,7 +181,9 @@ def _train(
     self_reported = isinstance(plan, MemberPlan) and plan.custom is not None
     heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
     # Ray Train repeats every report at the level INFO; the log has them in a line each.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    logger = logging.getLogger("ray.train")
+    if logger.level != logging.WARNING:  # setting it makes all loggers forget what they know
+        logger.setLevel(logging.WARNING)
     with member_log(config["log"], heading) as log:
         images, *others = [ray.get(ref) for ref in config["inputs"]]
         other = others[0] if others else None

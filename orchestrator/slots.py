@@ -34,6 +34,8 @@ STARTS_IN_A_ROW = 3
 GET_S = 30.0
 """What is ready is there within seconds, unless Ray is gone. After a minute of that Ray ends the
 process, so it must be noticed before."""
+DRAIN_EVERY_S = 0.2
+"""An end of one member is no reason to ask all others for their epochs; they come with theirs."""
 
 
 @dataclass
@@ -48,6 +50,8 @@ class _Handle:
     attempt: int = 0
     training: Any = None
     draining: Any = None
+    drain_at: float = 0.0
+    """When to ask for epochs again, by the monotonic clock."""
 
     @property
     def run(self) -> str:
@@ -105,6 +109,7 @@ class RaySlots:
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
         inputs = self._inputs(plan)
         handle.key, handle.attempt = key, attempt
+        handle.drain_at = time.monotonic() + DRAIN_EVERY_S
         handle.training = handle.actor.train.remote(
             handle.run, "member", plan.model_dump_json(), inputs, workers, place
         )
@@ -214,7 +219,9 @@ class RaySlots:
             reports += rest
             return [Progress(key, attempt, tuple(reports)), ended] if reports else [ended]
         if handle.draining is None:
-            handle.draining = handle.actor.drain.remote()
+            if time.monotonic() >= handle.drain_at:
+                handle.draining = handle.actor.drain.remote()
+                handle.drain_at = time.monotonic() + DRAIN_EVERY_S
         elif _is_ready(handle.draining):
             reports, handle.draining = self._get(handle.draining), None
             if reports:

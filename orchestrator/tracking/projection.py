@@ -7,12 +7,12 @@ job is retried. Next on the path: `model`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
 
-from jobs.plan import MemberPlan
+from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import GameError, TrackingError
 from orchestrator.finish import trained_ensemble
@@ -47,7 +47,9 @@ STATUS = {
     Phase.SUPERSEDED: "KILLED",
 }
 LONGEST_PARAM = 500
-EPOCHS_A_CALL = METRICS_A_CALL // METRICS_AN_EPOCH
+EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
+"""Params and tags, at most 100 each, go along."""
+NO_PARAMS: Mapping[str, str] = {}
 FAILURES_A_ROUND = 3
 """Of MLflow's, after which it is left alone for a while: a server that is away fails all jobs. One
 job whose own files are damaged must not hide the others."""
@@ -58,6 +60,7 @@ class _Run:
     """What this process knows of a run in MLflow."""
 
     id: str
+    status: str
     said: dict[str, str]
     """The tags that it has, the marks above among them."""
     epoch: int | None
@@ -84,7 +87,7 @@ class Projection:
         """Jobs as MLflow shows them."""
         with mlflow_errors():
             self._runs = {
-                key: _Run(run.info.run_id, dict(run.data.tags), epoch=None)
+                key: _Run(run.info.run_id, run.info.status, dict(run.data.tags), epoch=None)
                 for key, run in experiment.runs_by_key().items()
             }
 
@@ -142,13 +145,17 @@ class Projection:
         run = self._runs.get(job.uid) or self._create(job.uid, name, job.submitted_at, tags)
         if DESCRIBED_TAG not in run.said:
             loadout, receipt = self._store.document(job.id)
-            self._log_params(run, job_params(job, plans, receipt))
             self._client.log_text(run.id, loadout, "loadout.yaml")
             self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
             if (custom := plans[0].custom) is not None:
                 self._client.log_text(run.id, custom.source, custom.file)
-            self._tag(run, NOTE_TAG, note(job, receipt, custom))
-            self._tag(run, DESCRIBED_TAG, "1")
+            said = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: "1"}
+            self._client.log_batch(
+                run.id,
+                params=_params(job_params(job, plans, receipt)),
+                tags=[RunTag(key, value) for key, value in said.items()],
+            )
+            run.said |= said
         return run
 
     def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
@@ -158,12 +165,10 @@ class Projection:
         run = self._runs.get(key) or self._create(key, name, at, tags)
         if member.phase.terminal and run.done == _end_of(member):
             return
-        if DESCRIBED_TAG not in run.said:
-            self._log_params(run, plan_params(plan))
-            self._tag(run, DESCRIBED_TAG, "1")
-        self._log_epochs(run, job, member, plan)
-        self._say(
+        self._log_member(
             run,
+            self._new_epochs(run, job, member),
+            plan,
             phase=member.phase,
             reason=member.reason,
             message=member.message,
@@ -182,51 +187,88 @@ class Projection:
                 self._client.log_artifact(run.id, str(path), "weights")
             self._end(run, member.phase, member.ended_at or job.submitted_at, _end_of(member))
 
-    def _log_epochs(self, run: _Run, job: Job, member: Member, plan: MemberPlan) -> None:
+    def _new_epochs(self, run: _Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:
         if run.epoch is None:
             history = self._client.get_metric_history(run.id, "val_loss")
             run.epoch = max((metric.step for metric in history), default=0)
         # A further attempt tells its history again, or starts over and comes to the same figures:
         # its epochs go on from where the run stands, so that the curves have each step once.
-        epochs = self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
-        # An epoch is never divided among calls: where one fails, the next begins after whole ones.
-        for start in range(0, len(epochs), EPOCHS_A_CALL):
-            batch = epochs[start : start + EPOCHS_A_CALL]
-            metrics = [metric for at, report in batch for metric in epoch_metrics(report, at, plan)]
-            self._client.log_batch(run.id, metrics=metrics)
-            run.epoch = batch[-1][1].epoch
+        return self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
+
+    def _log_member(
+        self,
+        run: _Run,
+        epochs: list[tuple[float, EpochReport]],
+        plan: MemberPlan,
+        phase: Phase,
+        **tags: str,
+    ) -> None:
+        """Writes what is new in one call, because a call costs more than what it writes.
+
+        MLflow writes tags last, so that these tell of what is there. An epoch is never divided
+        among calls: where one fails, the next begins after whole ones.
+        """
+        while len(epochs) > EPOCHS_A_CALL:
+            first, epochs = epochs[:EPOCHS_A_CALL], epochs[EPOCHS_A_CALL:]
+            self._client.log_batch(run.id, metrics=_metrics(first, plan))
+            run.epoch = first[-1][1].epoch
+        params: dict[str, str] = {}
+        if DESCRIBED_TAG not in run.said:
+            params, tags = plan_params(plan), {**tags, DESCRIBED_TAG: "1"}
+        self._say(run, phase, params, _metrics(epochs, plan), **tags)
+        if epochs:
+            run.epoch = epochs[-1][1].epoch
 
     def _create(self, key: str, name: str, at: float, tags: dict[str, str]) -> _Run:
         tags = {KEY_TAG: key, "mlflow.source.name": "gamectl", **tags}
         created = self._client.create_run(
             self._experiment.id, start_time=ms(at), tags=tags, run_name=name
         )
-        self._runs[key] = _Run(created.info.run_id, said={}, epoch=0)
+        self._runs[key] = _Run(created.info.run_id, created.info.status, said={}, epoch=0)
         return self._runs[key]
-
-    def _log_params(self, run: _Run, params: dict[str, str]) -> None:
-        cut = [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
-        self._client.log_batch(run.id, params=cut)
 
     def _tag(self, run: _Run, tag: str, value: str) -> None:
         self._client.set_tag(run.id, tag, value)
         run.said[tag] = value
 
-    def _say(self, run: _Run, phase: Phase, **tags: str) -> None:
+    def _say(
+        self,
+        run: _Run,
+        phase: Phase,
+        params: Mapping[str, str] = NO_PARAMS,
+        metrics: Sequence[Metric] = (),
+        **tags: str,
+    ) -> None:
         news = {k: v for k, v in {"phase": str(phase), **tags}.items() if run.said.get(k, "") != v}
-        if not news:
+        if not news and not metrics:
             return
         if "phase" in news and not phase.terminal:
             if run.done:  # opened again, and whoever finds it half opened knows it by this
                 self._tag(run, DONE_TAG, "")
-            # Before the tag that says so, which keeps it from being done again.
-            self._client.update_run(run.id, status=STATUS[phase])
-        self._client.log_batch(run.id, tags=[RunTag(key, value) for key, value in news.items()])
+            if run.status != STATUS[phase]:
+                # Before the tag that says so, which keeps it from being done again.
+                self._client.update_run(run.id, status=STATUS[phase])
+                run.status = STATUS[phase]
+        self._client.log_batch(
+            run.id,
+            params=_params(params),
+            metrics=metrics,
+            tags=[RunTag(key, value) for key, value in news.items()],
+        )
         run.said |= news
 
     def _end(self, run: _Run, phase: Phase, at: float, end: str) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))
+        run.status = STATUS[phase]
         self._tag(run, DONE_TAG, end)
+
+
+def _params(params: Mapping[str, str]) -> list[Param]:
+    return [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
+
+
+def _metrics(epochs: Sequence[tuple[float, EpochReport]], plan: MemberPlan) -> list[Metric]:
+    return [metric for at, report in epochs for metric in epoch_metrics(report, at, plan)]
 
 
 def _end_of(ended: Job | Member) -> str:

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jobs.atomic import atomic_file
 from orchestrator.settings import Settings
@@ -87,19 +89,24 @@ def row_in_words(row: dict[str, Any]) -> str:
 
 
 def table_of(measured: list[dict[str, Any]]) -> Table:
-    """All rows; what they are measured beside, and notes, stand below the name."""
-    table = Table(show_lines=False, pad_edge=False)
-    for heading in ("what", "ours", "theirs", "ratio", "target", "met"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
+    """All rows; below each name stands what was measured, beside what, and a note."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("what")
+    for heading in ("ratio", "target", "met"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in measured:
-        beside = f"beside {row['theirs_is']}" if row["theirs_is"] else ""
-        below = "; ".join(part for part in (beside, row["note"]) if part)
+        figures = _amount(row["ours"], row["unit"])
+        if row["theirs"] is not None:
+            figures += f" beside {_amount(row['theirs'], row['unit'])}"
+        if row["theirs_is"]:
+            figures += f": {row['theirs_is']}"
+        below = "\n".join(part for part in (figures, row["note"]) if part)
         table.add_row(
-            row["name"] + (f"\n[dim]{below}[/dim]" if below else ""),
-            _amount(row["ours"], row["unit"]),
-            _amount(row["theirs"], row["unit"]),
+            Text(row["name"], style="bold").append(f"\n{below}", style="not bold dim"),
             "" if row["ratio"] is None else f"{row['ratio']:.3g}",
-            SAID[row["wants"]].format(f"{row['target'] or 0:g}", unit=row["unit"]),
+            SAID[row["wants"]].format(f"{row['target'] or 0:.3g}", unit=row["unit"])
+            if row["target"] is not None
+            else "",
             {True: "yes", False: "NO", None: "-"}[row["met"]],
         )
     return table

@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 
@@ -91,7 +91,7 @@ def skipped(name: str, why: str) -> Row:
 
 
 def in_turns(
-    ways: dict[str, Callable[[], object]], repeats: int, warm_ups: int = 1
+    ways: Mapping[str, Callable[[], object]], repeats: int, warm_ups: int = 1
 ) -> dict[str, float]:
     """Seconds of each way, the median of `repeats` calls; the ways take turns.
 

@@ -87,7 +87,7 @@ def step(model: nn.Module, images: Tensor, bf16: bool) -> Callable[[], None]:
             logits = model(images).float()
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return one_step

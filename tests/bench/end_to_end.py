@@ -1,0 +1,268 @@
+"""A whole cohort beside the notebook's way and beside the bare loop.
+
+In: the real photos in ../shared/data, the drawn monkeys where they are absent. Out: rows for the
+cohort's base-network part and its turbo-boosted part, for the overhead of Ray, store and MLflow,
+for tracking alone, and for what a second cohort on the same data saves.
+
+A tiny cohort goes first, finds an empty home, and leaves store and image cache. Then twelve teams
+with 20 members in all (`e2e_cohort`) are run by `gamectl submit` on two slots, and the same plans
+by `bare_loop`; both must give the same weights. The notebook's way would take hours: its rate is
+measured (`notebook`) three times, between and after the two, and scaled to the cohort's epochs.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jobs.images import DecodedFolder, LabelledImages, decode
+from jobs.plan import MemberPlan
+from jobs.split import split_images
+from orchestrator.settings import Settings
+from orchestrator.sources import data_root
+from tests.bench.bare_loop import run_bare
+from tests.bench.e2e_cohort import (
+    FIRST_TEAMS,
+    NUM_SLOTS,
+    TEAMS,
+    CohortRun,
+    Different,
+    clean_env,
+    run_cohort,
+    write_cohort,
+)
+from tests.bench.e2e_timeline import Timeline, compared
+from tests.bench.notebook import Photo, epoch_s
+from tests.bench.rows import Row, at_most, at_most_of, faster, figure, print_rows, skipped
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+PHOTOS, FULL_SIZE = SHARED / "monkeys", SHARED / "monkeys-full-size"
+SIZE_PX = 64
+PARTS = {"base": False, "boosted": True}
+TARGETS = {
+    ("base", "full-size"): 30.0,
+    ("base", "256-px"): 3.0,
+    ("boosted", "full-size"): 14.0,
+    ("boosted", "256-px"): 2.0,
+}
+IMPORT_TRACKING = (
+    "import time, orchestrator.finish, orchestrator.store; started_s = time.perf_counter(); "
+    "import orchestrator.tracking.background; print(time.perf_counter() - started_s)"
+)
+
+
+@dataclass(frozen=True)
+class Array:
+    """A file of decoded images; another one where it was written again."""
+
+    name: str
+    changed_ns: int
+    num_images: int
+
+
+@dataclass
+class Notebooks:
+    """The notebook's way, sampled: seconds of an epoch per training photo, by source and plan."""
+
+    sources: dict[str, list[Photo]]
+    validation_share: float
+    _sampled: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def warm_up(self, plan: MemberPlan) -> None:
+        """Has photos in the page cache, and torch's kernels made."""
+        for photos in self.sources.values():
+            for path, _ in photos:
+                path.read_bytes()
+            epoch_s(plan, photos[:8], photos[:8])
+
+    def sample(self, plans: Sequence[MemberPlan]) -> None:
+        """Measures one epoch of every kind of plan from every source."""
+        for plan in {_kind(plan): plan for plan in plans}.values():
+            for source, photos in self.sources.items():
+                num_validation = round(len(photos) * self.validation_share)
+                training, validation = photos[num_validation:], photos[:num_validation]
+                taken_s = epoch_s(plan, training, validation)
+                self._sampled[source, _kind(plan)].append(taken_s / len(training))
+
+    def seconds(self, source: str, plans: Sequence[MemberPlan], num_training: int) -> float:
+        """What training all of them one after another would take."""
+        return sum(
+            plan.epochs * num_training * statistics.median(self._sampled[source, _kind(plan)])
+            for plan in plans
+        )
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """All rows. Raises `Different` where cohort and bare loop give other weights."""
+    epochs = 2 if quick else 20
+    with tempfile.TemporaryDirectory(prefix="bench-") as made:
+        folder = Path(made)
+        home = folder / "home"
+        env, source = clean_env(home), str(PHOTOS) if PHOTOS.is_dir() else "drawn"
+
+        # 1. A first cohort, with everything to be made.
+        cohort = write_cohort(folder / "first", "first", FIRST_TEAMS, 1, source)
+        first = run_cohort("first", cohort, home, env)
+        settings = Settings(GAME_HOME=home)
+        before = _arrays(settings.image_cache)
+        decoded = decode(data_root(source, settings), [SIZE_PX], settings.image_cache)
+        images = decoded.training(SIZE_PX)
+        split = split_images(images.labels, images.groups, first.members[0].plan.data)
+        num_training, num_validation = len(split.train), len(split.validation)
+
+        # 2. The cohort, the notebook's rates and the bare loop, in turns.
+        cohort = write_cohort(folder / "cohort", "cohort", TEAMS, epochs, source)
+        ours = run_cohort("cohort", cohort, home, env)
+        after = _arrays(settings.image_cache)
+        plans = [member.plan for member in ours.members]
+        notebooks = Notebooks(
+            _sources(decoded, quick), num_validation / (num_training + num_validation)
+        )
+        notebooks.warm_up(plans[0])
+        notebooks.sample(plans)
+        bare = _bare(folder / "bare", ours, images, env)
+        notebooks.sample(plans)
+        notebooks.sample(plans)
+
+    yield from _beside_notebook(ours, notebooks, num_training)
+    makespan_s = ours.timeline.makespan_s
+    yield at_most_of(
+        "cohort's makespan, beside the bare loop",
+        makespan_s,
+        bare.makespan_s,
+        "s",
+        1.08,
+        f"train_member in {NUM_SLOTS} plain processes",
+        f"{len(plans)} members, {epochs} epochs, the same weights; "
+        f"{compared(ours.timeline, bare, num_training)}; {_processors(ours)}",
+    )
+    yield _tracking(ours, env)
+    yield from _second(first, ours, before, after)
+
+
+def _bare(folder: Path, ours: CohortRun, images: LabelledImages, env: dict[str, str]) -> Timeline:
+    """The bare loop's timeline, if its weights are the cohort's."""
+    assert isinstance(images.images, np.memmap)
+    images_file = Path(str(images.images.filename))
+    plans = [member.plan for member in ours.members]
+    timeline, hashes = run_bare(folder, plans, images, images_file, NUM_SLOTS, env)
+    different = [
+        number
+        for number, (member, sha256) in enumerate(zip(ours.members, hashes, strict=True))
+        if member.sha256 != sha256
+    ]
+    if different:
+        raise Different(f"cohort and bare loop have other weights in the plans {different}")
+    return timeline
+
+
+def _beside_notebook(ours: CohortRun, notebooks: Notebooks, num_training: int) -> Iterator[Row]:
+    for part, boosted in PARTS.items():
+        plans = [member.plan for member in ours.members if member.boosted is boosted]
+        ours_s = ours.timeline.makespan_s * ours.share(boosted)
+        for source in ("full-size", "256-px"):
+            name = f"cohort, {part} part, {source} photos"
+            if source not in notebooks.sources:
+                yield skipped(name, f"no folder ../shared/data/{FULL_SIZE.name}")
+                continue
+            theirs_s = notebooks.seconds(source, plans, num_training)
+            rate = sum(plan.epochs for plan in plans) * num_training / theirs_s
+            yield faster(
+                name,
+                ours_s,
+                theirs_s,
+                "s",
+                TARGETS[part, source],
+                "the notebook's way, 2 threads",
+                f"{len(plans)} members; the notebook's rate, {rate:.0f} images/s, was measured on "
+                f"{len(notebooks.sources[source])} photos and scaled",
+            )
+
+
+def _tracking(ours: CohortRun, env: dict[str, str]) -> Row:
+    """What MLflow cost the cohort: its thread's CPU time, and what is imported before it."""
+    command = [sys.executable, "-c", IMPORT_TRACKING]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    import_s = float(done.stdout)
+    ended_at, makespan_s = ours.timeline.ended_at, ours.timeline.makespan_s
+    thread_s = max((used_s for at, used_s in ours.tracking if at <= ended_at), default=0.0)
+    in_all_s = max((used_s for _, used_s in ours.tracking), default=0.0)
+    return at_most(
+        "tracking's share of the cohort's makespan",
+        100 * (import_s + thread_s) / makespan_s,
+        "%",
+        2.0,
+        note=f"{thread_s:.2f} s of CPU in its thread until the last job ended, and "
+        f"{import_s:.2f} s of imports before it starts, of {makespan_s:.1f} s; after the last job "
+        f"{in_all_s - thread_s:.2f} s of CPU, and {ours.exited_at - ended_at:.2f} s until the "
+        "command had ended",
+    )
+
+
+def _second(
+    first: CohortRun, second: CohortRun, before: set[Array], after: set[Array]
+) -> Iterator[Row]:
+    yield at_most(
+        "a second cohort on the same data, files decoded",
+        float(sum(array.num_images for array in after - before)),
+        "files",
+        0.0,
+        note=f"the first one decoded {sum(array.num_images for array in before)}",
+    )
+    yield figure(
+        "a second cohort, submit to first training",
+        second.timeline.first_training_s,
+        "s",
+        first.timeline.first_training_s,
+        "a first one, which makes store, MLflow and image cache",
+    )
+
+
+def _arrays(cache: Path) -> set[Array]:
+    return {
+        Array(path.name, path.stat().st_mtime_ns, len(np.load(path, mmap_mode="r")))
+        for path in cache.glob("*.npy")
+    }
+
+
+def _sources(decoded: DecodedFolder, quick: bool) -> dict[str, list[Photo]]:
+    """Photos for the notebook, by source, in an order that mixes the classes."""
+    files = [(file.path, file.label) for file in decoded.folder.training]
+    sources = {"256-px": _spread(files, 80 if quick else 200)}
+    if FULL_SIZE.is_dir():
+        names = decoded.folder.classes
+        large = [
+            (path, names.index(path.parent.name))
+            for path in sorted(FULL_SIZE.rglob("*.jpg"))
+            if path.parent.name in names
+        ]
+        sources["full-size"] = _spread(large, 40 if quick else 100)
+    return sources
+
+
+def _spread(files: Sequence[Photo], number: int) -> list[Photo]:
+    """So many of them, from all over; always the same."""
+    chosen = np.random.default_rng(0).permutation(len(files))[:number]
+    return [files[index] for index in chosen]
+
+
+def _kind(plan: MemberPlan) -> str:
+    """Plans of a kind take the same time an image."""
+    return f"{plan.model.model_dump_json()} {plan.augment.model_dump_json()}"
+
+
+def _processors(ours: CohortRun) -> str:
+    used = sorted(ours.cpu_s.items(), key=lambda each: -each[1])
+    return "CPU seconds of the cohort: " + ", ".join(
+        f"{kind} {seconds:.1f}" for kind, seconds in used
+    )
+
+
+if __name__ == "__main__":
+    print_rows(rows, "A cohort beside the notebook's way and beside the bare loop.")
