@@ -10,14 +10,17 @@ The path, a line a file:
     split           which training images are validation images, and which a team gets
     duplicates      which images are the same picture, and which test images leak
     data_check      a data folder looked over: counts, sizes, broken files, duplicates
+    pixels          the images of one training, where its device finds them
     augment         a batch of images -> the same batch, changed with random parameters per image,
                     with the help of blur and erase
     mixup           images blended in pairs, and their labels
     preview         what members see: images untouched and augmented, side by side
     contact_sheet   pictures with captions on one sheet
     monkeynet       the network
+    fused           how a processor computes it: the same, in another order
     losses          cross-entropy, weighted and soft; distillation around it
     rates           the learning rate of every step
+    descent         torch's gradient descent without its compiler
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains
