@@ -115,9 +115,10 @@ def print_rows(section: Callable[[bool], Iterable[Row]], description: str) -> No
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, smaller sizes")
     quick: bool = parser.parse_args().quick
+    rows_go_to = sys.stdout  # a connection to Ray sends whatever is printed meanwhile elsewhere
     for row in section(quick):
-        sys.stdout.write(json.dumps(asdict(row)) + "\n")
-        sys.stdout.flush()
+        rows_go_to.write(json.dumps(asdict(row)) + "\n")
+        rows_go_to.flush()
 
 
 def _row(
