@@ -11,7 +11,6 @@ controller that started them; a new one queues again what the old one left open.
 """
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +23,12 @@ from orchestrator.cohort import Cohort, CohortSpec
 from orchestrator.combiner import Combiner
 from orchestrator.errors import ClusterLost, GameError, LeaseLost, StoreError
 from orchestrator.finish import Truth
-from orchestrator.news import Failed, Halted, News, Place, Progress, SlotPool, Trained
+from orchestrator.news import Failed, News, Place, Progress, SlotPool, Trained
 from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Queue, Start, decide
 from orchestrator.state import Fault, Job, MemberKey
-from orchestrator.store import Ledger, Store
+from orchestrator.store import EpochOfAttempt, Ledger, Store
 
 POLL_S = 0.25
 
@@ -63,7 +62,7 @@ class Controller:
     _judged: set[int] = field(default_factory=set)
     """Jobs that some node can hold."""
     _combiner: Combiner = field(init=False)
-    _news: deque[News] = field(default_factory=deque)
+    _news: list[News] = field(default_factory=list)
     """What slots told and the store does not know yet."""
     _progressed: set[int] = field(default_factory=set)
     """Jobs with new epochs, which make no event."""
@@ -198,35 +197,43 @@ class Controller:
         return self._plans[job_id]
 
     def _record_news(self) -> None:
-        # All epochs in one transaction. An attempt's end comes after its epochs in any case.
-        progress = [news for news in self._news if isinstance(news, Progress)]
-        if progress:
-            self.ledger.record_epochs(
-                [(news.key, news.attempt, r, at) for news in progress for r, at in news.reports]
-            )
-            self._progressed.update(news.key.job_id for news in progress)
-            self._news = deque(news for news in self._news if not isinstance(news, Progress))
-        while self._news:
-            self._record(self._news[0])  # stays here until the store has it
-            self._news.popleft()
+        """Writes what slots told. What the store has not taken is kept until the next time."""
+        # An attempt's last epochs go with its result, and all others together: a transaction each.
+        trained = {_attempt(news) for news in self._news if isinstance(news, Trained)}
+        epochs: dict[bool, list[EpochOfAttempt]] = {True: [], False: []}
+        for news in self._news:
+            if isinstance(news, Progress):
+                epochs[_attempt(news) in trained] += [
+                    (news.key, news.attempt, report, at) for report, at in news.reports
+                ]
+        if epochs[False]:
+            self.ledger.record_epochs(epochs[False])
+            self._progressed.update(key.job_id for key, *_ in epochs[False])
+        self._news = [
+            news
+            for news in self._news
+            if not isinstance(news, Progress) or _attempt(news) in trained
+        ]
+        for end in [news for news in self._news if not isinstance(news, Progress)]:
+            if isinstance(end, Trained):
+                self._keep(end, [row for row in epochs[True] if row[:2] == _attempt(end)])
+            elif isinstance(end, Failed):
+                self._fail(end.key, end.attempt, end.fault)
+            else:
+                self._see(self.ledger.halt(end.key, end.attempt, self.clock()))
+            self._news = [news for news in self._news if _attempt(news) != _attempt(end)]
 
-    def _record(self, news: News) -> None:
-        now = self.clock()
-        if isinstance(news, Halted):
-            self._see(self.ledger.halt(news.key, news.attempt, now))
-        elif isinstance(news, Failed):
-            self._fail(news.key, news.attempt, news.fault)
-        elif isinstance(news, Trained):
-            self._keep(news)
-
-    def _keep(self, news: Trained) -> None:
-        job, index = self._jobs[news.key.job_id], news.key.index
+    def _keep(self, news: Trained, epochs: list[EpochOfAttempt]) -> None:
+        key, attempt = news.key, news.attempt
         try:
-            trained = self.artifacts.save(job, index, news.weights, news.val_probs)
+            trained = self.artifacts.save(
+                self._jobs[key.job_id], key.index, news.weights, news.val_probs
+            )
         except OSError as error:
-            self._fail(news.key, news.attempt, _storage("its results cannot be kept", error))
+            self.ledger.record_epochs(epochs)
+            self._fail(key, attempt, _storage("its results cannot be kept", error))
             return
-        self._see(self.ledger.succeed(news.key, news.attempt, trained, self.clock()))
+        self._see(self.ledger.succeed(key, attempt, trained, self.clock(), epochs))
 
     def _fail(self, key: MemberKey, attempt: int, fault: Fault) -> None:
         self._see(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
@@ -282,6 +289,10 @@ class Controller:
             raise
         except (OSError, JobsError, GameError) as error:
             self._fail(key, attempt, _storage("its images or its teacher cannot be read", error))
+
+
+def _attempt(news: News) -> tuple[MemberKey, int]:
+    return news.key, news.attempt
 
 
 def _storage(what: str, error: Exception) -> Fault:

@@ -13,6 +13,7 @@ store        all of it for clients; leases
 """
 
 from orchestrator.store.ledger import Ledger
+from orchestrator.store.progress import EpochOfAttempt
 from orchestrator.store.store import Store
 from orchestrator.store.values import (
     Altered,
@@ -28,6 +29,7 @@ from orchestrator.store.values import (
 __all__ = [
     "Altered",
     "Changes",
+    "EpochOfAttempt",
     "FittedStacker",
     "JobResult",
     "Lease",

@@ -16,7 +16,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select, update
 
-from jobs.plan import EpochReport
 from orchestrator import lifecycle
 from orchestrator.cohort import Retry
 from orchestrator.errors import LeaseLost
@@ -24,7 +23,7 @@ from orchestrator.moves import Change
 from orchestrator.phases import Phase
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store.database import Database
-from orchestrator.store.progress import put_epochs
+from orchestrator.store.progress import EpochOfAttempt, put_epochs
 from orchestrator.store.reads import read_job, read_jobs_by_id
 from orchestrator.store.tables import jobs, leases, members
 from orchestrator.store.values import JobResult, TrainedWeights
@@ -120,7 +119,7 @@ class Ledger:
             change = lifecycle.started(job, key.index, slot, node, at)
             return write(connection, job, change, at)
 
-    def record_epochs(self, reports: Sequence[tuple[MemberKey, int, EpochReport, float]]) -> None:
+    def record_epochs(self, reports: Sequence[EpochOfAttempt]) -> None:
         """Stores epochs as (member, attempt, report, time); one that is there already is skipped.
 
         Skipping makes it safe to hand the same report over twice. An attempt that goes on from a
@@ -129,10 +128,25 @@ class Ledger:
         with self._writing() as connection:
             put_epochs(connection, reports)
 
-    def succeed(self, key: MemberKey, attempt: int, trained: TrainedWeights, at: float) -> Job:
-        """An attempt came to its last epoch; its results lie where `trained` says."""
+    def succeed(
+        self,
+        key: MemberKey,
+        attempt: int,
+        trained: TrainedWeights,
+        at: float,
+        reports: Sequence[EpochOfAttempt] = (),
+    ) -> Job:
+        """An attempt came to its last epoch; its results lie where `trained` says.
+
+        `reports` are its last epochs, as `record_epochs` takes them: one transaction has them all.
+        """
         return self._close(
-            key, attempt, lambda job: lifecycle.trained(job, key.index, at), at, **asdict(trained)
+            key,
+            attempt,
+            lambda job: lifecycle.trained(job, key.index, at),
+            at,
+            reports,
+            **asdict(trained),
         )
 
     def fail(self, key: MemberKey, attempt: int, fault: Fault, retry: Retry, at: float) -> Job:
@@ -203,10 +217,12 @@ class Ledger:
         attempt: int,
         happened: Callable[[Job], Change],
         at: float,
+        reports: Sequence[EpochOfAttempt] = (),
         **columns: Any,
     ) -> Job:
         """Writes what ended an attempt, unless it has ended already."""
         with self._writing() as connection:
+            put_epochs(connection, reports)
             job = _job(connection, key.job_id)
             member = job.members[key.index]
             if member.phase is not Phase.RUNNING or member.attempt != attempt:

@@ -16,11 +16,12 @@ from orchestrator.state import MemberKey
 from orchestrator.store.tables import attempts, epochs, members
 from orchestrator.store.writes import insert_missing, of_member
 
+EpochOfAttempt = tuple[MemberKey, int, EpochReport, float]
+"""Member, attempt, report, and the time of it in seconds since 1970."""
 
-def put_epochs(
-    connection: Connection, reports: Sequence[tuple[MemberKey, int, EpochReport, float]]
-) -> None:
-    """Writes epochs as (member, attempt, report, time).
+
+def put_epochs(connection: Connection, reports: Sequence[EpochOfAttempt]) -> None:
+    """Writes epochs.
 
     Those of an attempt that is not the member's open one came too late and are dropped.
     """

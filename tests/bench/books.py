@@ -16,7 +16,7 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
 from orchestrator.moves import Change
 from orchestrator.state import CohortRecord, Fault, Job, MemberKey
-from orchestrator.store import TrainedWeights
+from orchestrator.store import EpochOfAttempt, TrainedWeights
 from orchestrator.store.values import Changes
 from tests.orchestrator.cohorts import DATA, cohort
 
@@ -56,10 +56,17 @@ class Books:
         """Opens an attempt."""
         return self._write(lifecycle.started(self._jobs[key.job_id], key.index, slot, node, at))
 
-    def record_epochs(self, _reports: Sequence[tuple[MemberKey, int, object, float]]) -> None:
+    def record_epochs(self, _reports: Sequence[EpochOfAttempt]) -> None:
         """Epochs are not kept."""
 
-    def succeed(self, key: MemberKey, _attempt: int, _trained: TrainedWeights, at: float) -> Job:
+    def succeed(
+        self,
+        key: MemberKey,
+        _attempt: int,
+        _trained: TrainedWeights,
+        at: float,
+        _reports: Sequence[EpochOfAttempt] = (),
+    ) -> Job:
         """Closes an attempt."""
         return self._write(lifecycle.trained(self._jobs[key.job_id], key.index, at))
 

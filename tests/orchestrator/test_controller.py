@@ -180,5 +180,6 @@ def test_results_that_cannot_be_kept_fail_that_job_alone(
     lost, kept = run(PretendedSlots())
     assert (lost.phase, lost.blame, kept.phase) == (Phase.FAILED, Blame.CLUSTER, Phase.SUCCEEDED)
     assert "its results cannot be kept" in lost.message
+    assert len(store.epochs(lost.id, 0, 1)) == 2
     # Every attempt got to its last epoch, so the cluster's count began anew each time but the last.
     assert lost.members[0].attempt >= 2

@@ -58,6 +58,8 @@ def test_what_slots_told_while_the_store_was_away_is_not_lost(
     assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
     assert len(trouble) == 3
     assert len(pool.started) == 3  # nothing was trained twice
+    assert [m.epoch for job in jobs for m in job.members] == [2, 2, 2]
+    assert all(len(store.epochs(*key, 1)) == 2 for key in ((1, 0), (1, 1), (2, 0)))
 
 
 def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:

@@ -198,6 +198,17 @@ def test_a_job_is_given_up_once(store: Store) -> None:
     assert ledger.halt(KEY, 1, 202.0).members[0].phase is Phase.CANCELLED
 
 
+def test_the_last_epochs_are_written_with_the_result(store: Store) -> None:
+    submit(store, new_job("a", epochs=2))
+    ledger = take(store)
+    number = start(ledger, KEY)
+    ledger.record_epochs([(KEY, number, epoch(1), 102.0)])
+    job = ledger.succeed(KEY, number, TRAINED, 104.0, [(KEY, number, epoch(2, 0.75), 103.0)])
+    assert (job.members[0].phase, job.members[0].epoch) == (Phase.SUCCEEDED, 2)
+    assert job.members[0].val_accuracy == 0.75
+    assert [report.epoch for _, report in store.epochs(1, 0, number)] == [1, 2]
+
+
 def test_news_that_come_too_late_change_nothing(store: Store) -> None:
     submit(store, new_job("a"))
     ledger = take(store)
@@ -208,7 +219,9 @@ def test_news_that_come_too_late_change_nothing(store: Store) -> None:
         assert ledger.succeed(KEY, first, TRAINED, 106.0) == job
         assert ledger.fail(KEY, first, NAN, Retry(), 106.0) == job
         assert ledger.halt(KEY, first, 106.0) == job
-        ledger.record_epochs([(KEY, first, epoch(1), 106.0)])
+        late = [(KEY, first, epoch(1), 106.0)]
+        ledger.record_epochs(late)
+        assert ledger.succeed(KEY, first, TRAINED, 106.0, late) == job
         assert (store.job(1), len(store.events("small"))) == (job, num_events)
         if job.members[0].phase is Phase.PENDING:
             job = ledger.start(KEY, "slot-1", "node", 107.0)
