@@ -41,7 +41,8 @@ def projection(name: str, store: Store, settings: Settings) -> "Projection":
     from orchestrator.tracking.projection import Projection
 
     experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
-    return Projection(experiment, store, Artifacts(settings.artifacts), name)
+    artifacts = Artifacts(settings.artifacts)
+    return Projection(experiment, store, artifacts, name, settings.model_templates)
 
 
 def run_on_ray(

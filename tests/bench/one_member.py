@@ -132,7 +132,7 @@ def recorded_ms(num_members: int, folder: Path) -> float:
         ledger = store.acquire(NAME, "bench", time.time(), 1e9)
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         experiment = connect(uri, folder / "mlartifacts", NAME, create=True)
-        with Tracker(lambda: Projection(experiment, store, artifacts, NAME)) as tracker:
+        with Tracker(lambda: Projection(experiment, store, artifacts, NAME, folder)) as tracker:
             run(store, ledger, artifacts, watch)
             tracker.begin_last_sync()
             while not tracker.wait(PATIENCE_S):

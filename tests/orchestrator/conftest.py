@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -70,6 +71,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
 def experiment(tmp_path: Path) -> Experiment:
     """An experiment `small` in a SQLite tracking store."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)  # for tests that load models; nothing else looks at it
     return connect(uri, tmp_path / "mlartifacts", "small", create=True)
 
 
