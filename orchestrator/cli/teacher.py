@@ -217,7 +217,8 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
 
     from jobs.duplicates import leaked_test_images
     from jobs.metrics import score as score_of
-    from jobs.teacher import Teaching, teacher_logits
+    from jobs.teacher import teacher_logits
+    from jobs.values import Teaching
     from orchestrator.live import progress
     from orchestrator.scoring import scored_images
     from orchestrator.teachers import find_teacher

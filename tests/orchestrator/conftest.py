@@ -11,11 +11,12 @@ from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
 from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
-from orchestrator.finish import job_result, validation_truth
+from orchestrator.finish import job_result
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
 from orchestrator.store.tables import metadata
 from orchestrator.tracking.client import Experiment, connect
+from orchestrator.truth import validation_truth
 from tests.orchestrator.cohorts import submit
 from tests.orchestrator.postgres import Server, postgres_server, reason_why_not
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob
