@@ -52,7 +52,7 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as made:
         game = Game(Path(made))
         game.first_step_s(0)  # makes store, databases and image cache
-        for turn in range(1, 3 if quick else 6):
+        for turn in range(1, 2 if quick else 6):
             theirs.append(bare_actor_s())
             ours.append(game.first_step_s(turn))
     took_s, bare_s = statistics.median(ours), statistics.median(theirs)

@@ -41,7 +41,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """A row for each set of images, and how often a node holds them."""
     most = 2 if quick else 3
     with ray_cluster(num_cpus=most):
-        for name, (num_images, side_px) in SETS.items():
+        for name, (num_images, side_px) in list(SETS.items())[: 1 if quick else None]:
             plan, images = noise(num_images, side_px)
             ours = [mib_of_slots(plan, images, number) for number in (1, most)]
             theirs = [mib_of_processes(plan, images, number) for number in (1, most)]

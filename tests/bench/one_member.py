@@ -54,7 +54,7 @@ TINY = DataPlan(fingerprint="f", classes=("a", "b", "c"), image_size_px=8, train
 
 def rows(quick: bool) -> Iterator[Row]:
     """Ours without and with the records, and the others' beside them."""
-    repeats, members, trials, runs = (1, 90, 24, 1) if quick else (5, 144, 48, 3)
+    repeats, members, trials, runs = (1, 54, 16, 1) if quick else (5, 144, 48, 3)
     taken: dict[str, list[float]] = {"alone": [], "recorded": [], "tune": [], "trainer": []}
     plain: list[float] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as made, ray_cluster(None, NUM_SLOTS):

@@ -49,9 +49,10 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as made, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         recorder = Recorder(Path(made) / "ours")
-        recorder.record()  # whatever is loaded the first time
-        for turn in range(2 if quick else 5):
-            ours.append(recorder.record())
+        for _ in range(3):  # whatever is loaded the first time
+            recorder.record()
+        for turn in range(1 if quick else 5):
+            ours += [recorder.record() for _ in range(3)]
             theirs.append(quick_start(Path(made) / f"theirs-{turn}.db", recorder.weights))
     member, job = (statistics.median(each) for each in zip(*ours, strict=True))
     their_member, their_job = (statistics.median(each) for each in zip(*theirs, strict=True))
