@@ -40,6 +40,8 @@ The path, a line a file:
     cluster       Ray, started or joined, and whether it is still there
     member_log    what a member says while it trains, as a file
     slot          a warm actor that trains one member after another through Ray Train
+    room          how many slots to have, on nodes that come and go
+    shared_inputs images and teachings in Ray's object store
     slots         the pool of them
     faults        what went wrong, why, and who is to blame: one table
     teachings     what a slot is given of a student's teacher
@@ -53,6 +55,7 @@ The path, a line a file:
     lease         one controller a cohort
     patience      waiting for a store that is away
     controller    observe, decide, act
+    gauges        figures for Prometheus
     serve         the parts of a run on Ray put together
     run           being a cohort's controller, from lease to MLflow
     attend        making sure that there is one: here, in the background, or watched

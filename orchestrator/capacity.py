@@ -67,7 +67,8 @@ def fits(
 def num_slots(resources: Resources, machine: Machine) -> int:
     """How many members a machine trains at the same time, by its CPUs and GPUs."""
     asked = ((machine.cpus, resources.cpus), (machine.gpus, resources.gpus))
-    return min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
+    fit = min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
+    return fit if resources.max_slots is None else min(fit, resources.max_slots)
 
 
 def this_machine(cpus: int | None, resources: Resources) -> Machine:

@@ -82,6 +82,13 @@ class Resources(Model):
     trainer: Literal["local", "workers"] = Field(
         default="local", description="in the warm slot itself, or in a Ray Train worker group"
     )
+    max_slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="members that train at the same time at most; without it as many as the nodes "
+        "have room for, and on a cluster that was joined as many as an autoscaler adds nodes for",
+    )
 
     @model_validator(mode="after")
     def _threads_fit(self) -> Self:

@@ -11,7 +11,7 @@ controller that started them; a new one queues again what the old one left open.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,15 +32,14 @@ from orchestrator.truth import Truth
 
 POLL_S = 0.25
 
-Clock = Callable[[], float]
-
 
 @dataclass
 class Controller:
     """Runs one cohort to its end.
 
-    `unfit` says why a plan can never run on this cluster, or None where it can. `on_change` is
-    called with all jobs after every round, `on_trouble` with what is in the way of going on.
+    `unfit` says why a plan can never run on this cluster, or None where it can; it is not asked
+    while `nodes_may_come`. `on_change` is called with all jobs after every round, `on_trouble` with
+    what is in the way of going on.
     """
 
     cohort: str
@@ -49,8 +48,9 @@ class Controller:
     pool: SlotPool
     artifacts: Artifacts
     truth: Truth
-    clock: Clock
+    clock: Callable[[], float]
     unfit: Callable[[MemberPlan], str | None] = lambda _: None
+    nodes_may_come: Callable[[], bool] = lambda: False
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
     on_trouble: Callable[[str], None] = lambda _: None
     _spec: CohortSpec = field(default_factory=CohortSpec)
@@ -59,8 +59,8 @@ class Controller:
     _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
     _jobs: dict[int, Job] = field(default_factory=dict)
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
-    _judged: set[int] = field(default_factory=set)
-    """Jobs that some node can hold."""
+    _unjudged: set[int] = field(default_factory=set)
+    """Jobs that may be too large for every node."""
     _combiner: Combiner = field(init=False)
     _news: list[News] = field(default_factory=list)
     """What slots told and the store does not know yet."""
@@ -103,6 +103,7 @@ class Controller:
             self._news.extend(self.pool.poll(POLL_S))
             self._record_news()
             changed = self._watch()
+            self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
             self._finish(changed)
             # 3. Decide.
@@ -148,7 +149,6 @@ class Controller:
         self._spec = rules
         for job in news.jobs:
             self._see(job)
-        self._refuse_unfit(news.jobs)
         return list(news.jobs)
 
     def _list(self) -> list[Job]:
@@ -163,7 +163,6 @@ class Controller:
                 if member.phase is Phase.RUNNING and member.key not in on_slots:
                     # The store had written its start when the connection broke, unknown to us.
                     self._see(self.ledger.halt(member.key, member.attempt, self.clock()))
-        self._refuse_unfit(everything.jobs)
         self._listed = True
         return list(everything.jobs)
 
@@ -175,21 +174,21 @@ class Controller:
         return self._spec
 
     def _see(self, job: Job) -> None:
-        self.artifacts.drop_checkpoints(job, self._jobs.get(job.id))
+        before = self._jobs.get(job.id)
+        self.artifacts.drop_checkpoints(job, before)
+        if before is None or before.phase.terminal:  # new, or retried
+            self._unjudged.add(job.id)
         self._jobs[job.id] = job
         self._queue.put(job)
 
-    def _refuse_unfit(self, jobs: Iterable[Job]) -> None:
+    def _refuse_unfit(self) -> None:
         """Gives up on jobs that would wait forever."""
-        for job in jobs:
-            if job.phase.terminal or job.id in self._judged:
-                continue
-            plans = self._plans_of(job.id)
+        for job in () if self.nodes_may_come() else [self._jobs[id_] for id_ in self._unjudged]:
+            plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
                 self._give_up(job, Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER))
-            else:
-                self._judged.add(job.id)  # of one that was given up a retry asks again
+            self._unjudged.discard(job.id)
 
     def _plans_of(self, job_id: int) -> tuple[MemberPlan, ...]:
         if job_id not in self._plans:

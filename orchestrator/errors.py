@@ -61,3 +61,8 @@ class ClusterError(GameError):
 
 class ClusterLost(ClusterError):
     """Ray went away while a cohort ran on it; what was on slots goes on from its checkpoints."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, or else its class."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -79,15 +79,15 @@ class LiveView:
             self._draw()
             self._live.stop()
 
-    def show(self, jobs: Sequence[Job], at_work: bool = True) -> None:
+    def show(self, jobs: Sequence[Job], at_work: bool = True, note: str = "") -> None:
         """Draws each team's newest job in a terminal, and says what is new anywhere else.
 
         `at_work` tells whether a controller works on the cohort; where none does, the view says how
-        to start one and promises no time.
+        to start one and promises no time. The `note` says what keeps it from going on.
         """
         self._newest = newest_revisions(jobs)
         if at_work or not any(job.is_left for job in self._newest):
-            self._set_note("")
+            self._set_note(note)
         else:
             name = self._newest[0].cohort
             self._set_note(

@@ -81,7 +81,10 @@ class SlotPool(Protocol):
     """What the controller needs of slots; `slots.RaySlots` is the real one."""
 
     def want(self, num_slots: int) -> None:
-        """Says how many slots there is work for; those that the cluster has room for are made."""
+        """Says how many slots there is work for.
+
+        Those that the cluster has room for are made; idle ones beyond may be given back.
+        """
 
     def states(self) -> list[SlotState]:
         """The slots that can train, and what they are busy with."""

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.errors import JobsError
@@ -20,10 +21,12 @@ from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.capacity import fits
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
-from orchestrator.cohort import Cohort, Resources
+from orchestrator.cohort import Cohort
 from orchestrator.console import print_note
 from orchestrator.errors import ClusterError, ClusterLost, GameError
+from orchestrator.gauges import Gauges, RayMeter
 from orchestrator.phases import Phase
+from orchestrator.room import MOST_WAITING, Room
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
@@ -84,22 +87,6 @@ def _preload() -> None:
         importlib.import_module("orchestrator.controller")
 
 
-def _num_slots(resources: Resources, joined: bool) -> tuple[int, str | None]:
-    """How many members fit on the cluster, and why none does where that is so.
-
-    The nodes of a cluster that was joined may still be on their way: it is given some time.
-    """
-    deadline = time.monotonic() + (RECONNECT_FOR_S if joined else 0)
-    while True:
-        try:
-            return num_slots_that_fit(resources), None
-        except ClusterError as error:
-            if time.monotonic() >= deadline:
-                return 0, str(error)
-            print_note(f"{error}; waiting for nodes")
-            time.sleep(RECONNECT_EVERY_S)
-
-
 def _rules(store: Store, name: str) -> Cohort:
     return Cohort.model_validate(store.cohort(name).spec)
 
@@ -116,30 +103,48 @@ def _serve(
 
     cohort = _rules(store, name)
     resources = cohort.spec.resources
+    joined = settings.ray_address is not None
     ledger.tell_slots(0)  # the cluster is there; its nodes may still be on their way
-    max_slots, nothing_fits = _num_slots(resources, joined=settings.ray_address is not None)
-    ledger.tell_slots(max_slots)
-    node = largest_node()
+    room = Room(
+        partial(num_slots_that_fit, resources),
+        largest_node,
+        most=resources.max_slots,
+        grows=joined,
+        # With a worker group a slot takes no room itself, and no such slot may be without a group.
+        num_ahead=MOST_WAITING if resources.trainer == "local" else 0,
+    )
     inputs = Inputs(name, store, settings, progress)
+    # Where nobody would see the figures, none are made.
+    gauges = Gauges(RayMeter(name), lambda: store.retries(name)) if joined else None
 
     def reason_why_not(plan: MemberPlan) -> str | None:
-        if nothing_fits is not None:
-            return nothing_fits
+        if room.lack is not None:
+            return room.lack
         try:
             num_images = len(inputs.images(plan.data).labels)
         except (GameError, JobsError, OSError):
             num_images = 0  # what is wrong with the images is said when the member starts
-        return fits(plan, num_images, resources, node, cohort.spec.sandbox_rules)
+        return fits(plan, num_images, resources, room.machine, cohort.spec.sandbox_rules)
 
-    pool = RaySlots(max_slots, resources, inputs.images, inputs.teaching)
+    pool = RaySlots(room, resources, inputs.images, inputs.teaching)
+    told = None
     try:
-        pool.want(sum(len(job.members) for job in store.jobs(name) if job.is_left))
-        with LiveView(cohort.spec, max_slots) as view:
+        left = [job for job in store.jobs(name) if job.is_left]
+        pool.want(sum(not member.phase.terminal for job in left for member in job.members))
+        with LiveView(cohort.spec, room.fits) as view:
 
             def show(jobs: Sequence[Job]) -> None:
-                view.show(jobs)
+                nonlocal told
+                view.num_slots = pool.num_at_a_time
+                note = f"{room.lack}; waiting for nodes" if room.nodes_may_come else ""
+                view.show(jobs, note=note)
                 if any(member.phase is Phase.RUNNING for job in jobs for member in job.members):
                     on_training()
+                if view.num_slots != told:
+                    ledger.tell_slots(view.num_slots)
+                    told = view.num_slots
+                if gauges is not None:
+                    gauges.show(jobs, view.num_slots)
 
             Controller(
                 cohort=name,
@@ -150,6 +155,7 @@ def _serve(
                 truth=validation_truth(inputs.images),
                 clock=time.time,
                 unfit=reason_why_not,
+                nodes_may_come=lambda: room.nodes_may_come,
                 on_change=show,
                 on_trouble=view.say,
             ).run()

@@ -1,16 +1,16 @@
 """Slots: the pool of warm Ray actors, and what they have to tell.
 
 In: member plans, started by `controller` on a slot of its choice. Out: news (epochs, results,
-failures), fetched with `poll`. What failed is judged by the rules of `faults`. Next on the path:
-`controller`, which writes the news to the store.
+failures), fetched with `poll`. How many slots there are follows `room`; what failed is judged by
+the rules of `faults`. Next on the path: `controller`, which writes the news to the store.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
@@ -19,14 +19,15 @@ from jobs.plan import DataPlan, MemberPlan
 from jobs.values import MemberResult, Teaching
 from orchestrator.cluster import LivenessProbe, node_is_gone
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterError, ClusterLost
+from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.faults import RAY_LOST, Seen, is_tainted, judge, seen
 from orchestrator.news import Failed, Halted, News, Place, Progress, TimedReport, Trained
 from orchestrator.phases import Reason
+from orchestrator.room import KEEP_IDLE_S, Held, Room, Use, num_at_a_time, surplus
 from orchestrator.schedule import SlotState
+from orchestrator.shared_inputs import SharedInputs
 from orchestrator.slot import Outcome, Slot
 from orchestrator.state import MemberKey
-from orchestrator.teachings import TeachingKey, teaching_key
 
 STARTS_IN_A_ROW = 3
 """After so many slots that died before they were ready the cluster is taken to be broken."""
@@ -44,6 +45,8 @@ class _Handle:
     name: str
     actor: Any
     starting: Any
+    since: float
+    """When it was made or fell idle, by the monotonic clock."""
     node: str = ""
     key: MemberKey | None = None
     attempt: int = 0
@@ -58,32 +61,60 @@ class _Handle:
         job, index = self.key.job_id, self.key.index
         return f"job {job}, member {index}, attempt {self.attempt}, {self.name}"
 
+    @property
+    def held(self) -> Held:
+        use: Use = "busy" if self.key else "waiting" if self.starting else "idle"
+        return Held(self.name, use, self.since)
+
 
 @dataclass
 class RaySlots:
-    """Up to `num_slots` slots on the connected Ray cluster; one that dies is replaced.
+    """Slots on the connected Ray cluster, as many as it has `room` for; one that dies is replaced.
 
     `images` gives the training images that a plan names, `teaching` what a student is given of its
     teacher. Both are asked when the first member needs them; then they are in the object store, and
     every slot of a node maps them.
     """
 
-    num_slots: int
+    room: Room
     resources: Resources
     images: Callable[[DataPlan], LabelledImages]
     teaching: Callable[[MemberPlan], Teaching | None]
     _probe: LivenessProbe = field(default_factory=LivenessProbe.of_connection)
+    keep_idle_s: float = KEEP_IDLE_S
     _slots: dict[str, _Handle] = field(default_factory=dict)
     _untold: list[News] = field(default_factory=list)
     """Kept here until it is returned: one slot's end must not be lost with another's error."""
-    _refs: dict[tuple[str, int] | TeachingKey, Any] = field(default_factory=dict)
+    _inputs: SharedInputs = field(init=False)
     _num_made: int = 0
     _failed_starts: int = 0
 
+    def __post_init__(self) -> None:
+        probe = partial(self._probe.check, now=True)
+        self._inputs = SharedInputs(self.images, self.teaching, before_put=probe)
+
     def want(self, num_slots: int) -> None:
-        """Says how many slots there is work for. Slots that are there already stay warm."""
-        while len(self._slots) < min(num_slots, self.num_slots):
+        """Says how many slots there is work for.
+
+        Where nodes may join, some wait for room; where others may need it, what is too much is
+        given back. Raises `ClusterLost` where Ray is gone.
+        """
+        if self.room.grows:
+            self._probe.check()
+            self.room.look()
+        num_slots = min(num_slots, self.room.most_slots)
+        if self.room.grows and len(self._slots) > num_slots:
+            held = [handle.held for handle in self._slots.values()]
+            for name in surplus(held, num_slots, time.monotonic(), self.keep_idle_s):
+                ray.kill(self._slots.pop(name).actor)
+        while len(self._slots) < num_slots:
             self._add()
+
+    @property
+    def num_at_a_time(self) -> int:
+        """How many members train at a time, as far as it shows now."""
+        held = [handle.held for handle in self._slots.values()]
+        return num_at_a_time(held, self.room.fits, time.monotonic())
 
     def states(self) -> list[SlotState]:
         """The slots that can train, and what they are busy with."""
@@ -106,7 +137,7 @@ class RaySlots:
         workers = None
         if self.resources.trainer == "workers":
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
-        inputs = self._inputs(plan)
+        inputs = self._inputs.of(plan)
         handle.key, handle.attempt = key, attempt
         handle.drain_at = time.monotonic() + DRAIN_EVERY_S
         handle.training = handle.actor.train.remote(
@@ -124,15 +155,17 @@ class RaySlots:
         where slots die as soon as they are started.
         """
         waits = [ref for s in self._slots.values() for ref in (s.starting, s.training) if ref]
+        ready: set[Any] = set()
         if waits:
             # Something ready may be the first sign of a lost cluster.
             self._probe.check(now=bool(ray.wait(waits, timeout=timeout_s, fetch_local=False)[0]))
+            ready.update(ray.wait(waits, num_returns=len(waits), timeout=0, fetch_local=False)[0])
         else:
             time.sleep(timeout_s)
             self._probe.check()
         for handle in list(self._slots.values()):
             try:
-                self._untold.extend(self._news_of(handle))
+                self._untold.extend(self._news_of(handle, ready))
             except RayError as error:
                 self._untold.extend(self._lose(handle, error))
         return self._tell()
@@ -158,28 +191,6 @@ class RaySlots:
             ray.kill(handle.actor)
         self._slots.clear()
 
-    def _inputs(self, plan: MemberPlan) -> list[Any]:
-        data, key_of_teaching = plan.data, teaching_key(plan)
-        key_of_images = (data.fingerprint, data.image_size_px)
-        if key_of_images not in self._refs:
-            images = self.images(data)
-            # asarray: the images are a memory-mapped file, which other nodes do not have.
-            self._put(key_of_images, replace(images, images=np.asarray(images.images)))
-        if key_of_teaching is None:
-            return [self._refs[key_of_images]]
-        if key_of_teaching not in self._refs:
-            self._put(key_of_teaching, self.teaching(plan))
-        return [self._refs[key_of_images], self._refs[key_of_teaching]]
-
-    def _put(self, key: tuple[str, int] | TeachingKey, value: object) -> None:
-        self._probe.check(now=True)
-        try:
-            self._refs[key] = ray.put(value)
-        except RayError as error:
-            raise ClusterError(
-                f"Ray's object store cannot hold a member's images or teacher: {_first_line(error)}"
-            ) from error
-
     def _add(self) -> None:
         # With a worker group the slot only waits for it: the group holds the resources.
         trains_here = self.resources.trainer == "local"
@@ -195,23 +206,24 @@ class RaySlots:
             )
             .remote()
         )
-        self._slots[name] = _Handle(name, actor, actor.ready.remote())
+        self._slots[name] = _Handle(name, actor, actor.ready.remote(), time.monotonic())
 
-    def _news_of(self, handle: _Handle) -> list[News]:
+    def _news_of(self, handle: _Handle, ready: Container[Any]) -> list[News]:
         if handle.starting is not None:
-            if _is_ready(handle.starting):
+            if handle.starting in ready:
                 handle.node = self._get(handle.starting)
-                handle.starting = None
+                handle.starting, handle.since = None, time.monotonic()
                 self._failed_starts = 0
             return []
         if handle.key is None:
             return []
         key, attempt = handle.key, handle.attempt
-        if _is_ready(handle.training):
+        if handle.training in ready:
             # The last reports come with the result, or with the drain that was under way.
             reports = self._get(handle.draining) if handle.draining is not None else []
             outcome, rest = self._outcome(handle.training)
             handle.key = handle.training = handle.draining = None
+            handle.since = time.monotonic()
             if isinstance(outcome, Seen) and is_tainted(outcome):
                 self._renew(handle)
             ended = _ended(key, attempt, outcome)
@@ -253,7 +265,7 @@ class RaySlots:
             if self._failed_starts >= STARTS_IN_A_ROW:
                 raise ClusterError(
                     f"{self._failed_starts} slots in a row died before they were ready: "
-                    f"{_first_line(error)}"
+                    f"{first_line(error)}"
                 )
         self._renew(handle)
         return [Failed(handle.key, handle.attempt, fault)] if handle.key is not None else []
@@ -275,7 +287,3 @@ def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> News:
     if isinstance(outcome, MemberResult):
         return Trained(key, attempt, outcome.weights, outcome.val_probs)
     return Failed(key, attempt, judge(outcome))
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

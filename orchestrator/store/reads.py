@@ -49,6 +49,19 @@ def read_cohorts(connection: Connection) -> list[CohortRecord]:
     return [_cohort(row) for row in rows]
 
 
+def read_retries(connection: Connection, cohort: str) -> dict[Blame, int]:
+    """How many attempts failed and were followed by another, by blame."""
+    query = (
+        select(attempts.c.blame, func.count())
+        .join(members, (members.c.job_id == attempts.c.job_id) & (members.c.idx == attempts.c.idx))
+        .join(jobs, jobs.c.id == members.c.job_id)
+        .where((jobs.c.cohort == cohort) & (attempts.c.number < members.c.attempt))
+        .where(attempts.c.blame.is_not(None))
+        .group_by(attempts.c.blame)
+    )
+    return {Blame(blame): count for blame, count in connection.execute(query)}
+
+
 def read_jobs(connection: Connection, cohort: str) -> tuple[Job, ...]:
     """All revisions of all teams of a cohort, in order of submission."""
     of_jobs = _MEMBERS.join(jobs, jobs.c.id == members.c.job_id).where(jobs.c.cohort == cohort)

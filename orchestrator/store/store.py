@@ -15,7 +15,7 @@ from jobs.plan import EpochReport, MemberPlan
 from orchestrator import wishes
 from orchestrator.errors import CohortBusy, NotFound
 from orchestrator.moves import Change
-from orchestrator.phases import Phase
+from orchestrator.phases import Blame, Phase
 from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
 from orchestrator.store import desired, reads
 from orchestrator.store.database import Database
@@ -96,6 +96,11 @@ class Store:
         """All attempts at a job's members, by member and number."""
         with self._database.reading() as connection:
             return reads.read_attempts(connection, job_id)
+
+    def retries(self, cohort: str) -> dict[Blame, int]:
+        """How many attempts of a cohort failed and were followed by another, by blame."""
+        with self._database.reading() as connection:
+            return reads.read_retries(connection, cohort)
 
     def measured(self, limit: int = 500) -> tuple[Member, ...]:
         """Members that ended, of all cohorts, whose epochs were measured; the newest first."""

@@ -22,6 +22,7 @@ from jobs.train import train_member
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
 from orchestrator.news import News, Place, Progress
+from orchestrator.room import Room
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
 from tests.bench import processes
@@ -75,7 +76,7 @@ def noise(num_images: int, side_px: int) -> tuple[MemberPlan, LabelledImages]:
 
 def mib_of_slots(plan: MemberPlan, images: LabelledImages, number: int) -> float:
     """Of so many slots on the connected Ray while all of them train."""
-    pool = RaySlots(number, Resources(), lambda _: images, lambda _: None)
+    pool = RaySlots(Room.fixed(number), Resources(), lambda _: images, lambda _: None)
     training: set[MemberKey] = set()
     try:
         with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:

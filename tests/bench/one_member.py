@@ -35,6 +35,7 @@ from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
 from orchestrator.controller import Controller
 from orchestrator.phases import Phase
+from orchestrator.room import Room
 from orchestrator.slots import RaySlots
 from orchestrator.state import Job
 from orchestrator.store import Ledger, NewJob, Store
@@ -160,7 +161,7 @@ def hand_in(store: Store, num_members: int) -> None:
 def run(store: Store, ledger: Ledger, artifacts: Artifacts, watch: Stopwatch) -> None:
     """The real controller with real slots, until all jobs are over."""
     images = few_images()
-    pool = RaySlots(NUM_SLOTS, Resources(cpus=1), lambda _: images, lambda _: None)
+    pool = RaySlots(Room.fixed(NUM_SLOTS), Resources(cpus=1), lambda _: images, lambda _: None)
     try:
         Controller(
             cohort=NAME,

@@ -43,11 +43,12 @@ def main(folder: Path) -> None:
 
 
 def survive(cluster: Cluster, nodes: list[Node], folder: Path) -> None:
+    from orchestrator.room import Room
     from orchestrator.slots import RaySlots
 
     inputs = Inputs(noise())
     assert num_slots_that_fit(Resources()) == 2
-    pool = RaySlots(2, Resources(), inputs.images, inputs.teaching)
+    pool = RaySlots(Room.fixed(2), Resources(), inputs.images, inputs.teaching)
     pool.want(2)
     first, second = ready(pool, 2)
     assert pool.node(first) != pool.node(second)

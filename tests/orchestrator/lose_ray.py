@@ -46,6 +46,7 @@ def further_than(epoch: int) -> Callable[[list[News]], bool]:
 
 
 def main(folder: Path) -> None:
+    from orchestrator.room import Room
     from orchestrator.slots import RaySlots
 
     inputs = Inputs(noise())
@@ -53,7 +54,7 @@ def main(folder: Path) -> None:
     for attempt, name in enumerate((*LOSSES, None), start=1):
         place = Place(str(folder / "checkpoint"), str(folder / f"a{attempt}.log"))
         with ray_cluster(num_cpus=1):
-            pool = RaySlots(1, Resources(), inputs.images, inputs.teaching)
+            pool = RaySlots(Room.fixed(1), Resources(), inputs.images, inputs.teaching)
             pool.want(1)
             (slot,) = ready(pool)
             pool.start(slot, KEY, attempt, LONG, place)

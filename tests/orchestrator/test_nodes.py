@@ -1,6 +1,7 @@
-"""Ray lost and found again, a node lost: each in a process of its own, as the session's Ray stays.
+"""Ray lost and found again, nodes that come and go: each in a process of its own, as the session's
+Ray stays.
 
-The scripts `lose_ray` and `lose_node` hold the steps and their assertions.
+The scripts `lose_ray`, `lose_node`, `elastic` and `autoscaled` hold the steps and their assertions.
 """
 
 import socket
@@ -22,6 +23,7 @@ def run(script: str, folder: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", f"tests.orchestrator.{script}", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    sys.stdout.write(done.stdout)  # what was measured; pytest shows it with -rP
 
 
 @pytest.mark.slow
@@ -36,6 +38,16 @@ def test_a_member_of_a_lost_node_goes_on_upon_another_and_ends_with_the_same_bit
     tmp_path: Path,
 ) -> None:
     run("lose_node", tmp_path)
+
+
+@pytest.mark.slow
+def test_slots_follow_nodes_that_come_and_go_and_demand_that_ends(tmp_path: Path) -> None:
+    run("elastic", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_autoscaler_answers_demand_with_nodes_and_takes_them_back(tmp_path: Path) -> None:
+    run("autoscaled", tmp_path)
 
 
 def test_a_closed_door_is_noticed_within_a_second_or_at_once_where_it_matters() -> None:

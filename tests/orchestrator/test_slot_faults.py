@@ -22,6 +22,7 @@ from orchestrator.errors import ClusterLost, Damaged
 from orchestrator.faults import RAY_LOST
 from orchestrator.news import Failed, Place, Trained
 from orchestrator.phases import Blame, Reason
+from orchestrator.room import Room
 from orchestrator.slots import RaySlots
 from tests.orchestrator.pools import (
     DATA,
@@ -65,7 +66,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def warm(inputs: Inputs) -> Iterator[Warm]:
     """A pool of one slot, and the slot's name, for tests that leave it as it was."""
-    pool = RaySlots(1, Resources(cpus=0.5), inputs.images, inputs.teaching)
+    pool = RaySlots(Room.fixed(1), Resources(cpus=0.5), inputs.images, inputs.teaching)
     pool.want(1)
     (slot,) = ready(pool)
     yield pool, slot
@@ -78,7 +79,7 @@ def make_pool(inputs: Inputs) -> Iterator[MakePool]:
     pools: list[RaySlots] = []
 
     def make() -> RaySlots:
-        pool = RaySlots(1, Resources(cpus=0.5), inputs.images, inputs.teaching)
+        pool = RaySlots(Room.fixed(1), Resources(cpus=0.5), inputs.images, inputs.teaching)
         pool.want(1)
         pools.append(pool)
         return pool
@@ -191,7 +192,7 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         probe = LivenessProbe([door.getsockname()])
-        pool = RaySlots(1, Resources(cpus=0.5), inputs.images, inputs.teaching, probe)
+        pool = RaySlots(Room.fixed(1), Resources(cpus=0.5), inputs.images, inputs.teaching, probe)
         pool.want(1)
         (slot,) = ready(pool)
         actor = pool._slots[slot].actor

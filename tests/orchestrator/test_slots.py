@@ -17,6 +17,7 @@ from orchestrator.cluster import largest_node, num_slots_that_fit
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
 from orchestrator.news import Halted, Place, Progress, Trained
+from orchestrator.room import Room
 from orchestrator.slot import at_most_every
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
@@ -63,7 +64,7 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def warm(inputs: Inputs) -> Iterator[Warm]:
     """A pool of one slot, and the slot's name, for tests that leave it as it was."""
-    pool = RaySlots(1, Resources(cpus=0.5), inputs.images, inputs.teaching)
+    pool = RaySlots(Room.fixed(1), Resources(cpus=0.5), inputs.images, inputs.teaching)
     pool.want(1)
     (slot,) = ready(pool)
     yield pool, slot
@@ -77,7 +78,7 @@ def make_pool(inputs: Inputs) -> Iterator[MakePool]:
 
     def make(num_slots: int = 1, want: int | None = None, **resources: object) -> RaySlots:
         limits = Resources.model_validate({"cpus": 0.5, **resources})
-        pool = RaySlots(num_slots, limits, inputs.images, inputs.teaching)
+        pool = RaySlots(Room.fixed(num_slots), limits, inputs.images, inputs.teaching)
         pool.want(num_slots if want is None else want)
         pools.append(pool)
         return pool
