@@ -1,8 +1,9 @@
 """Whether a member can ever run on a cluster: what it asks for, held against the largest node.
 
 In: a plan, a cohort's resources and a `Machine`. Out: None, or a sentence that names the resource.
-Pure. Ray would retry what fits nowhere for ever, so it must be refused before it is queued. Next on
-the path: `gamectl plan` and `gamectl submit` refuse with the sentence.
+Pure. Ray would retry what fits nowhere for ever, so it must be refused before it is queued. Memory
+is held against the largest node of now: one that joins later helps only jobs handed in by then.
+Next on the path: `gamectl plan` and `gamectl submit` refuse with the sentence.
 """
 
 import math

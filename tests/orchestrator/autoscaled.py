@@ -129,15 +129,14 @@ def grow_and_shrink(folder: Path) -> None:
     # 1. Three members want a slot where there is no room: a node comes, and holds all of them.
     began = time.monotonic()
     pool.want(3)
-    slots = ready(pool, 3)
+    ready(pool, 3)
     sys.stdout.write(f"three slots {time.monotonic() - began:.1f} s after they were asked for\n")
-    assert len({pool.node(slot) for slot in slots}) == 1, "a quarter of a GPU each"
-    assert num_nodes() == 1
+    assert num_nodes() == 1, "a quarter of a GPU each"
 
     # 2. Six do not fit there: another one comes.
     pool.want(6)
     slots = ready(pool, 6)
-    assert len({pool.node(slot) for slot in slots}) == 2
+    assert num_nodes() == 2
     until(lambda: pool.want(6) or room.fits == 8)
     assert room.machine.gpus == 1
     place = Place(str(folder / "checkpoint"), str(folder / "a1.log"))

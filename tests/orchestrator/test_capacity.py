@@ -59,6 +59,7 @@ def test_slots_are_counted_by_the_scarcest_resource() -> None:
     assert num_slots(Resources(cpus=1, gpus=0.5), machine) == 4
     assert num_slots(Resources(cpus=0.1), replace(machine, cpus=0.3)) == 3
     assert num_slots(Resources(cpus=16), machine) == 0
+    assert num_slots(Resources(max_slots=3), machine) == 3
 
 
 def test_memory_is_written_for_people() -> None:

@@ -11,6 +11,7 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.errors import ClusterLost, StoreError
 from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.schedule import SlotState
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store, TrainedWeights
 from tests.orchestrator.cohorts import new_job
@@ -60,6 +61,35 @@ def test_what_slots_told_while_the_store_was_away_is_not_lost(
     assert len(pool.started) == 3  # nothing was trained twice
     assert [m.epoch for job in jobs for m in job.members] == [2, 2, 2]
     assert all(len(store.epochs(*key, 1)) == 2 for key in ((1, 0), (1, 1), (2, 0)))
+
+
+def test_members_that_fit_nowhere_are_given_up_once_no_node_is_waited_for(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"))
+    pool = PretendedSlots(names=())
+    asked: list[int] = []
+
+    def unfit(_: object) -> str:
+        asked.append(pool.polls)
+        return "no node has a CPU"
+
+    (job,) = run(pool, unfit=unfit, nodes_may_come=lambda: pool.polls < 5)
+    assert asked == [5]
+    assert (job.phase, job.reason) == (Phase.FAILED, Reason.UNSCHEDULABLE)
+    assert (job.message, job.blame) == ("no node has a CPU", Blame.CLUSTER)
+
+
+def test_members_that_fit_a_node_that_came_late_train_there(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    class Late(PretendedSlots):
+        def states(self) -> list[SlotState]:
+            return super().states() if self.polls > 4 else []
+
+    pool = Late()
+    (job,) = run(pool, unfit=lambda _: None, nodes_may_come=lambda: pool.polls < 5)
+    assert job.phase is Phase.SUCCEEDED
 
 
 def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:

@@ -110,6 +110,15 @@ def test_trouble_is_said_once_until_it_is_over(capsys: pytest.CaptureFixture[str
     assert lines_of(capsys.readouterr().err) == ["the store did not answer"] * 2
 
 
+def test_what_keeps_it_from_going_on_is_said_once_however_long_it_lasts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with LiveView(SPEC, 0, clock=lambda: NOW) as view:
+        for note in ("waiting for nodes", "waiting for nodes", "", "waiting for nodes"):
+            view.show([job(1)], note=note)
+    assert lines_of(capsys.readouterr().err) == ["waiting for nodes"] * 2
+
+
 def test_what_a_terminal_would_act_on_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     fault = Fault(Reason.ERROR, "boom \x1b[2J", Blame.TEAM)
     failed = replace(job(1), phase=Phase.FAILED, reason=fault.reason, message=fault.message)

@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from jobs.images import LabelledImages
 from jobs.plan import DistillPlan, TeacherSpec
@@ -189,6 +191,44 @@ def test_slots_are_made_as_they_are_wanted_and_stay(make_pool: MakePool) -> None
     for wanted, there in ((0, 0), (1, 1), (5, 2), (0, 2)):
         pool.want(wanted)
         assert len(ready(pool, there)) == there
+
+
+def test_where_others_may_wait_idle_slots_are_given_back_and_busy_ones_are_not(
+    inputs: Inputs, place: Place
+) -> None:
+    def pool_of(**given: float) -> RaySlots:
+        room = Room(lambda: 2, grows=True)
+        return RaySlots(room, Resources(cpus=0.5), inputs.images, inputs.teaching, **given)
+
+    with closing(pool_of(keep_idle_s=0)) as pool:
+        pool.want(3)
+        busy = ready(pool, 3)[1]
+        pool.start(busy, KEY, 1, ENDLESS, place)
+        for wanted in (1, 0):
+            pool.want(wanted)
+            assert [state.name for state in pool.states()] == [busy]
+        # Whoever asks for all CPUs but the busy half has them.
+        assert ray.get(ray.remote(num_cpus=1.5)(os.getpid).remote()) != os.getpid()
+        pool.stop(busy)
+        until(pool, ended(1))
+        pool.want(0)
+        assert pool.states() == []
+    with closing(pool_of(keep_idle_s=1e9)) as pool:
+        pool.want(1)
+        (slot,) = ready(pool)
+        pool.want(0)
+        assert [state.name for state in pool.states()] == [slot], "it stays warm for a while"
+
+
+def test_a_slot_that_waits_in_vain_is_taken_back_and_counts_for_nothing(inputs: Inputs) -> None:
+    room = Room(lambda: 2, grows=True)
+    with closing(RaySlots(room, Resources(cpus=2), inputs.images, inputs.teaching)) as pool:
+        pool.want(3)
+        (there,) = ready(pool)
+        assert pool.num_at_a_time == 2
+        pool.want(1)
+        assert [state.name for state in pool.states()] == [there]
+        assert pool.poll(0) == [], "it was no failed start"
 
 
 def test_a_question_is_asked_again_only_after_a_while() -> None:
