@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
-from jobs.teacher import Teaching
+from jobs.values import Teaching
 from orchestrator.errors import ClusterError, first_line
 from orchestrator.teachings import TeachingKey, teaching_key
 
