@@ -39,6 +39,7 @@ The path, a line a file:
     planning      the same before anything is submitted
     cluster       Ray, started or joined, and whether it is still there
     member_log    what a member says while it trains, as a file
+    log_copy      that file copied to an object store while it grows
     slot          a warm actor that trains one member after another through Ray Train
     slots         the pool of them
     faults        what went wrong, why, and who is to blame: one table

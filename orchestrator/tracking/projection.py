@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import GameError, TrackingError
+from orchestrator.errors import ArtifactsAway, GameError, TrackingError
 from orchestrator.finish import trained_ensemble
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
@@ -50,8 +50,9 @@ LONGEST_PARAM = 500
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
+AWAY = (TrackingError, ArtifactsAway)
 FAILURES_A_ROUND = 3
-"""Of MLflow's, after which it is left alone for a while: a server that is away fails all jobs. One
+"""Of a server's, after which it is left alone for a while: one that is away fails all jobs. One
 job whose own files are damaged must not hide the others."""
 
 
@@ -103,7 +104,7 @@ class Projection:
                 self._shown[job.id] = job
             except GameError as error:
                 errors.append(error)
-            if sum(isinstance(error, TrackingError) for error in errors) == FAILURES_A_ROUND:
+            if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
                 break
         if errors:
             raise errors[0]
@@ -182,9 +183,8 @@ class Projection:
         if member.phase.terminal:
             trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
-                self._artifacts.weights(trained)  # raises where they are not what was written
-                path = self._artifacts.path(trained.weights)
-                self._client.log_artifact(run.id, str(path), "weights")
+                with self._artifacts.as_file(trained) as path:
+                    self._client.log_artifact(run.id, str(path), "weights")
             self._end(run, member.phase, member.ended_at or job.submitted_at, _end_of(member))
 
     def _new_epochs(self, run: _Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:
