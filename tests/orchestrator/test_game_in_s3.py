@@ -71,17 +71,20 @@ def test_a_disturbed_game_in_a_store_ends_as_one_in_a_folder(
     monkeypatch.setenv("GAME_ARTIFACTS", root)
 
     def slow() -> Any:
-        found = read_json("get", "jobs")["jobs"] if Settings().root.exists() else []
-        return next((job["members"][0] for job in found if job["team"] == "slow"), {"epoch": 0})
+        return jobs()["slow"]["members"][0]
+
+    def events() -> list[str]:
+        return [event["message"] for event in read_json("get", "events")["events"]]
 
     with process("submit", folder, "--data", photos, "--cpus", 2) as run:
+        until(lambda: gamectl("get", "jobs", "--cohort", "small").exit_code == 0)
         until(lambda: slow()["epoch"] >= 2)
         until(lambda: "epoch 2/30" in gamectl("logs", "slow").stdout)
         processes.kill(processes.slots(run.pid))
         until(lambda: slow()["attempt"] == 2)
         until(lambda: "resumed after epoch" in gamectl("logs", "slow").stdout)
         with s3.away():
-            until(lambda: slow()["reason"] == "Storage")
+            until(lambda: any("Storage: the checkpoint s3://" in text for text in events()))
         _, said = run.communicate()
     assert run.returncode == 0, said
     ended = jobs()
