@@ -20,8 +20,8 @@ from jobs.checkpoint import resume, save_checkpoint
 from jobs.errors import DataError, Diverged
 from jobs.places import Where
 from jobs.plan import EpochReport, LossPlan, MemberPlan
-from jobs.teacher import Teaching
 from jobs.training_state import TrainingState
+from jobs.values import Teaching
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, C) float32 and targets, (B,) int64 or soft (B, C), to a scalar."""

@@ -8,7 +8,6 @@ is a cohort's teacher is the control plane's question.
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
@@ -20,20 +19,12 @@ from torch.nn import functional
 
 from jobs.errors import DataError
 from jobs.plan import TeacherSpec
+from jobs.values import Teaching
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LOGITS_BATCH = 32
 KEYS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """What a student's slot is given of its teacher."""
-
-    spec: TeacherSpec
-    weights: bytes  # the state dict in float32, safetensors
-    logits: np.ndarray | None = None  # (N, C) float32, of the whole training part, unaugmented
 
 
 class TeacherNet(nn.Module):

@@ -26,7 +26,8 @@ from jobs.plan import EpochReport, TeacherPlan, TeacherSpec
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import TeacherNet
-from jobs.train import MemberResult, check_finite, predict
+from jobs.train import check_finite, predict
+from jobs.values import MemberResult
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4

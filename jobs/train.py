@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -47,20 +46,13 @@ from jobs.plan import EpochReport, MemberPlan
 from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
-from jobs.teacher import Teaching, Tutor
+from jobs.teacher import Tutor
 from jobs.training_state import TrainingState, own
+from jobs.values import MemberResult, Teaching
 
 # Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
 EVAL_BATCH = 16
-
-
-@dataclass(frozen=True)
-class MemberResult:
-    """A trained member, as it is after its last epoch."""
-
-    weights: bytes  # the model's state dict, safetensors
-    val_probs: np.ndarray  # (N_val, C) float32, in the order of Split.validation
 
 
 def train_member(

@@ -48,6 +48,7 @@ The path, a line a file:
     backbones     what a teacher's training starts from
     teacher_trainer   a teacher trained in a slot of its own
     news          what crosses between controller and slots
+    truth         what is known of the validation images
     finish        a job's members combined and measured
     combiner      that, again and again where something is in its way
     lease         one controller a cohort

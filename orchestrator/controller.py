@@ -22,13 +22,13 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort, CohortSpec
 from orchestrator.combiner import Combiner
 from orchestrator.errors import ClusterLost, GameError, LeaseLost, StoreError
-from orchestrator.finish import Truth
 from orchestrator.news import Failed, News, Place, Progress, SlotPool, Trained
 from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Queue, Start, decide
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import EpochOfAttempt, Ledger, Store
+from orchestrator.truth import Truth
 
 POLL_S = 0.25
 

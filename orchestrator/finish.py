@@ -6,8 +6,7 @@ have ended. Later `scoring` asks here what the job says of test images, and `tra
 network that it ended with.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -17,39 +16,14 @@ from numpy.typing import NDArray
 
 from jobs.custom.parent import predict_custom
 from jobs.ensemble import Ensemble, combine, load_ensemble
-from jobs.images import LabelledImages
 from jobs.metrics import accuracy
-from jobs.plan import Combine, DataPlan, MemberPlan, SandboxRules
-from jobs.split import split_images
+from jobs.plan import Combine, MemberPlan, SandboxRules
 from jobs.stacking import Stacker, fit, out_of_fold
 from jobs.train import predict
 from orchestrator.artifacts import Artifacts
 from orchestrator.state import Job
 from orchestrator.store import JobResult, Store
-
-
-@dataclass(frozen=True, eq=False)
-class ValidationTruth:
-    """What is known of the validation images, in the order of the members' probabilities."""
-
-    labels: NDArray[np.int64]
-    """(N,) class numbers."""
-    groups: NDArray[np.int64]
-    """(N,) content numbers: images of equal content share one."""
-
-
-Truth = Callable[[DataPlan], ValidationTruth]
-
-
-def validation_truth(images: Callable[[DataPlan], LabelledImages]) -> Truth:
-    """A function from a data plan to the truth about its images."""
-
-    def truth(plan: DataPlan) -> ValidationTruth:
-        known = images(plan)
-        chosen = split_images(known.labels, known.groups, plan).validation
-        return ValidationTruth(known.labels[chosen], known.groups[chosen])
-
-    return truth
+from orchestrator.truth import ValidationTruth
 
 
 def job_result(

@@ -8,7 +8,7 @@ beforehand. Next on the path: `slots`, and `finish` for the truth about validati
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
-from jobs.teacher import Teaching
+from jobs.values import Teaching
 from orchestrator.cohort import Cohort
 from orchestrator.errors import Damaged
 from orchestrator.settings import Settings

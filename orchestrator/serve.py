@@ -5,6 +5,8 @@ The parts know each other only by their interfaces; this module and `run` name t
 
 Seconds before the first training step are seconds of a whole class. So what takes long to import is
 imported while Ray starts, and slots are asked for before the first of them has anything to do.
+Torch, which takes the longest, is imported in the slots, and here by the thread that keeps MLflow
+up to date, once members train.
 """
 
 import contextlib
@@ -41,7 +43,8 @@ def projection(name: str, store: Store, settings: Settings) -> "Projection":
     from orchestrator.tracking.projection import Projection
 
     experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
-    return Projection(experiment, store, Artifacts(settings.artifacts), name)
+    artifacts = Artifacts(settings.artifacts)
+    return Projection(experiment, store, artifacts, name, settings.model_templates)
 
 
 def run_on_ray(
@@ -76,7 +79,7 @@ def run_on_ray(
 
 
 def _preload() -> None:
-    """Imports what `_serve` needs, torch above all; nothing of Ray, which reads settings then."""
+    """Imports what `_serve` needs; nothing of Ray, which reads settings then."""
     with contextlib.suppress(Exception):  # it is said where it is needed
         importlib.import_module("orchestrator.controller")
 
@@ -106,10 +109,10 @@ def _serve(
 ) -> None:
     # Imported once Ray's settings stand.
     from orchestrator.controller import Controller
-    from orchestrator.finish import validation_truth
     from orchestrator.inputs import Inputs
     from orchestrator.live import LiveView, progress
     from orchestrator.slots import RaySlots
+    from orchestrator.truth import validation_truth
 
     cohort = _rules(store, name)
     resources = cohort.spec.resources

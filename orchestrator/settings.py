@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         return self.root / "cache" / "teachers"
 
     @property
+    def model_templates(self) -> Path:
+        """Folder of what models in MLflow have in common; safe to delete."""
+        return self.root / "cache" / "models"
+
+    @property
     def teachers(self) -> Path:
         """Folder of the teachers that were trained here."""
         return self.root / "teachers"

@@ -9,6 +9,9 @@ mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s
 `trainer: workers` the slot drives a real worker group of one, which then holds the resources.
 Slots hold no credentials of the store or of MLflow; where artifacts are kept in an object store,
 they need that one's.
+
+What needs torch is imported in the functions that train: the controller imports this module, too,
+and torch would cost it seconds that a class waits for its first step.
 """
 
 import importlib
@@ -25,13 +28,11 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from jobs.custom.parent import train_custom
 from jobs.errors import Stopped
 from jobs.memory import keep_freed_memory
 from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
-from jobs.teacher_training import train_teacher
-from jobs.train import MemberResult, train_member
+from jobs.values import MemberResult
 from orchestrator.faults import Seen, seen
 from orchestrator.member_log import member_log
 from orchestrator.news import Place, TimedReport
@@ -56,7 +57,8 @@ class Slot:
 
     def ready(self) -> str:
         """Loads what training needs; returns the node's id."""
-        importlib.import_module("ray.train.torch")
+        for module in ("ray.train.torch", "jobs.train", "jobs.teacher_training"):
+            importlib.import_module(module)
         return _node_id()
 
     def train(
@@ -176,6 +178,10 @@ def _train(
     should_stop: Callable[[], bool],
 ) -> MemberResult:
     import ray.train
+
+    from jobs.custom.parent import train_custom
+    from jobs.teacher_training import train_teacher
+    from jobs.train import train_member
 
     model = MemberPlan if config["trainee"] == "member" else TeacherPlan
     plan = model.model_validate_json(config["plan"])

@@ -16,8 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
-from jobs.teacher import Teaching
-from jobs.train import MemberResult
+from jobs.values import MemberResult, Teaching
 from orchestrator.cluster import LivenessProbe, node_is_gone
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jobs.images import LabelledImages
 from jobs.plan import EpochReport, TeacherPlan
-from jobs.train import MemberResult
+from jobs.values import MemberResult
 from orchestrator.errors import ClusterError, GameError
 from orchestrator.faults import Seen
 from orchestrator.slot import Slot

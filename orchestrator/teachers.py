@@ -31,14 +31,13 @@ from jobs.metrics import accuracy
 from jobs.plan import DataPlan, Normalize, TeacherPlan, TeacherSpec
 from jobs.split import split_images
 from jobs.teacher import (
-    Teaching,
     build_classifier,
     check_takes,
     fit_state,
     read_state,
     teacher_logits,
 )
-from jobs.train import MemberResult
+from jobs.values import MemberResult, Teaching
 from orchestrator.cohort import TeacherFile
 from orchestrator.errors import Damaged, NoTeacher
 

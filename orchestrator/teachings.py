@@ -9,18 +9,18 @@ all and cached. Next on the path: `slots` hands them out.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from jobs.atomic import atomic_file
 from jobs.decoding import DECODE_VERSION
 from jobs.images import LabelledImages
 from jobs.places import Where, join, whole_file
 from jobs.plan import MemberPlan, TeacherSpec
-from jobs.teacher import Teaching, teacher_logits
+from jobs.values import Teaching
 from orchestrator.artifacts import read_kept
 from orchestrator.errors import Damaged
 from orchestrator.sources import ProgressBar, silent
@@ -96,7 +96,7 @@ def _logits(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     images = data[size_px].images
-    versions = f"{DECODE_VERSION}-torch{torch.__version__}"
+    versions = f"{DECODE_VERSION}-torch{version('torch')}"
     name = (
         f"{teaching.spec.model_dump_json()}{plan.data.fingerprint}{size_px}{plan.threads}{versions}"
     )
@@ -107,6 +107,8 @@ def _logits(
             return cached
     except (OSError, ValueError, EOFError):
         pass  # absent or damaged: asked again
+    from jobs.teacher import teacher_logits  # and torch, where answers are not cached yet
+
     logits = teacher_logits(teaching, images, num_classes, plan.threads, show)
     with atomic_file(path) as file:
         np.save(file, logits)

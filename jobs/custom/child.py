@@ -40,9 +40,9 @@ from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, TeacherSpec
 from jobs.rates import Plateau
 from jobs.reproducible import reproducible, seeds
-from jobs.teacher import Teaching
 from jobs.train import predict, train_on
 from jobs.training_state import TrainingState
+from jobs.values import Teaching
 
 # Of what comes in, from the side that is trusted: a teacher, or weights of the team's own.
 LARGEST_BLOB_BYTES = 4 << 30

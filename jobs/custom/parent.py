@@ -34,8 +34,7 @@ from jobs.places import Where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from jobs.rates import Plateau
 from jobs.split import split_images
-from jobs.teacher import Teaching
-from jobs.train import MemberResult
+from jobs.values import MemberResult, Teaching
 
 ASKED_S = 300.0  # a trained network answers in seconds, and the organizer waits for it
 LEAST_PROBABILITY = 1e-12  # so that the loss of a network that is sure and wrong is a number

@@ -218,7 +218,8 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
 
     from jobs.duplicates import leaked_test_images
     from jobs.metrics import score as score_of
-    from jobs.teacher import Teaching, teacher_logits
+    from jobs.teacher import teacher_logits
+    from jobs.values import Teaching
     from orchestrator.live import progress
     from orchestrator.scoring import need_test_images, scored_images
     from orchestrator.sources import source_of

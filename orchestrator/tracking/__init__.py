@@ -1,7 +1,9 @@
 """MLflow, for people to review: a projection of the store, made again where it is missing.
 
     client       connecting; the cohort's experiment
+    runs         how far a run has come, by its tags and its status
     projection   the store's news -> runs, params, metrics, tags, artifacts
+    templates    models exported once for each architecture
     model        a job's combined network as a `pt2` model
     background   the projection kept up to date while a controller runs
     publish      scores and confusion matrices, once the organizer says so

@@ -95,10 +95,6 @@ class Tracker:
         """One round; a failure is remembered in `error` and not raised."""
         try:
             self._check()
-        except GameError as error:
-            self.error = error
-            return
-        try:
             if self._projection is None:
                 self._projection = self._connect()
             self._projection.sync()
@@ -121,13 +117,15 @@ class Tracker:
                 break
             self._hurry.clear()
             wanted = self._wanted
-            self.sync()
+            try:
+                self.sync()
+            finally:  # whatever becomes of this thread, nobody waits for it forever
+                self._given = wanted
+                self._round_ended.set()
             if self._quiet and wanted == self._wanted:
                 wait_s = None
             else:
                 wait_s = EVERY_S if self.error is None else min(2 * (wait_s or 1), SLOWEST_RETRY_S)
-            self._given = wanted
-            self._round_ended.set()
         silent = self._quiet and self._given == self._wanted > 0
         if not silent and not self._overtaken:
             self.sync()

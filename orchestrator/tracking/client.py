@@ -42,6 +42,12 @@ class Experiment:
     id: str
     tracking_uri: str
 
+    def files(self, artifact_uri: str) -> Any:
+        """Where a run's artifacts go; the client would ask for the whole run to learn it."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(artifact_uri, tracking_uri=self.tracking_uri)
+
     def runs_by_key(self) -> dict[str, Any]:
         """All runs that this project wrote, by the job or member they show."""
         runs: dict[str, Any] = {}
@@ -88,8 +94,6 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
         warnings.simplefilter("ignore")
         if tracking_uri.startswith("sqlite:///"):
             _make_database(Path(unquote(tracking_uri.removeprefix("sqlite:///"))))
-        # Logging models has no other way to be told where; one process has one tracking URI.
-        mlflow.set_tracking_uri(tracking_uri)
         client = mlflow.MlflowClient(tracking_uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
@@ -121,6 +125,9 @@ def _make_database(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
         made = Path(folder) / path.name
         store = SqlAlchemyStore(sqlite_url(made), folder)
+        with store.engine.connect() as connection:
+            # Kept in the file: a write costs one sync of the disk, and readers wait for nobody.
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         store.engine.dispose()
         with contextlib.suppress(FileExistsError):  # another process was faster
             path.hardlink_to(made)

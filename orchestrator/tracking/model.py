@@ -4,48 +4,54 @@ In: the network that a succeeded job ended with. Out: a model that
 `mlflow.pytorch.load_model("runs:/RUN/model")` gives back without this project installed: images
 (B, 3, S, S) float32 in [0, 1] in, probabilities (B, C) out. Next on the path: whoever reviews.
 
-The requirements are named because MLflow otherwise finds them by loading the model in a process of
-its own, which takes seconds; the batch of the example is 2 because torch.export takes a size of 1
-for a constant.
+MLflow's `log_model` is not used: it exports every network anew, asks for the history of each of the
+run's metrics, and takes its experiment from a setting of the whole process.
 """
 
+import tempfile
 import warnings
-from importlib.metadata import version
+from collections.abc import Mapping
+from pathlib import Path
 
-import mlflow
-import mlflow.pytorch
-import numpy as np
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
 
 from jobs.ensemble import Ensemble
 from jobs.plan import DataPlan
-from orchestrator.tracking.client import Experiment, mlflow_errors
+from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.templates import Templates
 
 MODEL_NAME = "model"
 
 
-def log_model(experiment: Experiment, run_id: str, model: Ensemble, data: DataPlan) -> None:
-    """Logs a network that was trained on such data; raises `TrackingError` where MLflow fails."""
-    side = data.image_size_px
-    example = np.zeros((2, 3, side, side), np.float32)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, side, side))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(data.classes)))]),
-    )
-    with mlflow_errors(), warnings.catch_warnings():
+def log_model(
+    experiment: Experiment,
+    run_id: str,
+    model: Ensemble,
+    data: DataPlan,
+    params: Mapping[str, str],
+    templates: Templates,
+) -> str:
+    """Logs a network that was trained on such data; returns the model's id."""
+    client = experiment.client
+    with tempfile.TemporaryDirectory(prefix="gamectl-") as made, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # The model goes to the active experiment, whatever the run's is.
-        mlflow.set_experiment(experiment_id=experiment.id)
-        mlflow.pytorch.log_model(
-            model,
-            name=MODEL_NAME,
-            serialization_format="pt2",
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
-            metadata={"classes": list(data.classes), "combine": model.how},
-            run_id=run_id,
-            # Loads the model to try it: half of the time that logging takes, and tests do it once.
-            validate_serving_input=False,
+        folder = Path(made) / MODEL_NAME
+        templates.write(model, data, folder)
+        logged = client.create_logged_model(
+            experiment.id, name=MODEL_NAME, source_run_id=run_id, params=dict(params)
         )
+        model_id = str(logged.model_id)
+        # What tells this model from its template.
+        record = Model.load(folder)
+        record.artifact_path, record.run_id = logged.artifact_location, run_id
+        record.model_uuid = record.model_id = model_id
+        record.utc_time_created = Model().utc_time_created
+        record.metadata = {"classes": list(data.classes), "combine": model.how}
+        record.save(folder / MLMODEL_FILE_NAME)
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, "READY")
+        # Last, so that a run never leads to half a model.
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    return model_id

@@ -2,13 +2,17 @@
 
 In: the store. Out: runs with params, metrics, tags and artifacts. `sync` may be called as often as
 one likes, by a new process as well, and after a failure in the middle: runs are found again by the
-tag `game.key`, and tags say how far each has come. A run that was closed is opened again when its
-job is retried. Next on the path: `model`.
+tag `game.key`, and tags and status say how far each has come. A run that was closed is opened again
+when its job is retried. Next on the path: `model`.
+
+Figures are written as they come. Models wait until no member waits for a slot: they cost a hundred
+times as much, which would be taken from whoever trains, and scoring does not need them.
 """
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow.entities import Metric, Param, RunTag
 
@@ -30,22 +34,19 @@ from orchestrator.tracking.params import (
     note,
     plan_params,
 )
+from orchestrator.tracking.runs import (
+    DESCRIBED_TAG,
+    MODEL_TAG,
+    NOTE_TAG,
+    STATUS,
+    Run,
+    end_of,
+    job_tags,
+    member_tags,
+    waits,
+)
+from orchestrator.tracking.templates import Templates
 
-# How far a run has come; each is set once what it names is there as a whole.
-DESCRIBED_TAG = "game.described"
-MODEL_TAG = "game.model"
-DONE_TAG = "game.done"
-"""Its value says with which end the run was closed: a retry leads to another one."""
-NOTE_TAG = "mlflow.note.content"
-
-STATUS = {
-    Phase.PENDING: "SCHEDULED",
-    Phase.RUNNING: "RUNNING",
-    Phase.SUCCEEDED: "FINISHED",
-    Phase.FAILED: "FAILED",
-    Phase.CANCELLED: "KILLED",
-    Phase.SUPERSEDED: "KILLED",
-}
 LONGEST_PARAM = 500
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
@@ -56,52 +57,54 @@ FAILURES_A_ROUND = 3
 job whose own files are damaged must not hide the others."""
 
 
-@dataclass
-class _Run:
-    """What this process knows of a run in MLflow."""
-
-    id: str
-    status: str
-    said: dict[str, str]
-    """The tags that it has, the marks above among them."""
-    epoch: int | None
-    """The last epoch that MLflow has; None where it has to be asked."""
-
-    @property
-    def done(self) -> str | None:
-        """The end that the run was closed with, if it is closed."""
-        return self.said.get(DONE_TAG)
-
-
 class Projection:
     """Keeps one cohort's experiment up to date. Not shared between threads."""
 
     def __init__(
-        self, experiment: Experiment, store: Store, artifacts: Artifacts, cohort: str
+        self,
+        experiment: Experiment,
+        store: Store,
+        artifacts: Artifacts,
+        cohort: str,
+        templates: Path,
     ) -> None:
+        """`templates` is a folder for what models have in common; safe to delete."""
         self._experiment = experiment
         self._client = experiment.client
         self._store = store
         self._artifacts = artifacts
         self._cohort = cohort
+        self._templates = Templates(templates)
         self._shown: dict[int, Job] = {}
-        """Jobs as MLflow shows them."""
+        """Jobs as MLflow shows them, but for their models."""
         with mlflow_errors():
             self._runs = {
-                key: _Run(run.info.run_id, run.info.status, dict(run.data.tags), epoch=None)
+                key: Run(
+                    run.info.run_id,
+                    run.info.artifact_uri,
+                    run.info.status,
+                    run.info.end_time,
+                    dict(run.data.tags),
+                    epoch=None,
+                )
                 for key, run in experiment.runs_by_key().items()
             }
+        self._found = frozenset(run.id for run in self._runs.values())
+        """Runs of another process, which may have left half a model."""
 
     def sync(self) -> None:
         """Writes what MLflow does not show yet; raises the first error once the rest is written."""
         errors: list[GameError] = []
-        for job in self._store.jobs(self._cohort):
-            if self._shown.get(job.id) == job or self._is_done(job):
-                continue
+        jobs = self._store.jobs(self._cohort)
+        may_export = not any(waits(job) for job in jobs)
+        for job in jobs:
             try:
                 with mlflow_errors():
-                    self._sync_job(job)
-                self._shown[job.id] = job
+                    if self._shown.get(job.id) != job and not self._shows_end_of(job):
+                        self._sync_job(job)
+                    self._shown[job.id] = job
+                    if may_export and self._lacks_model(job):
+                        self._log_model(job)
             except GameError as error:
                 errors.append(error)
             if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
@@ -109,9 +112,9 @@ class Projection:
         if errors:
             raise errors[0]
 
-    def _is_done(self, job: Job) -> bool:
+    def _shows_end_of(self, job: Job) -> bool:
         run = self._runs.get(job.uid)
-        return run is not None and job.phase.terminal and run.done == _end_of(job)
+        return run is not None and run.shows_end_of(job, end_of(job))
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)
@@ -119,75 +122,86 @@ class Projection:
         for member in job.members:
             if member.attempt > 0:
                 self._sync_member(job, member, plans[member.index], run.id)
-        self._say(
-            run,
-            phase=job.phase,
-            reason=job.reason,
-            message=job.message,
-            blame=job.blame or "",
-        )
-        if not job.phase.terminal or any(m.phase is Phase.RUNNING for m in job.members):
-            return
-        ended_at = job.ended_at or job.submitted_at
-        self._client.log_batch(run.id, metrics=job_metrics(job, ended_at))
-        if job.phase is Phase.SUCCEEDED and MODEL_TAG not in run.said:
-            custom = plans[0].custom
-            if job.members_trained < len(job.members):
-                self._tag(run, NOTE_TAG, note(job, self._store.document(job.id)[1], custom))
-            if custom is None:
-                model = trained_ensemble(job, self._store, self._artifacts)
-                log_model(self._experiment, run.id, model, plans[0].data)
-            self._tag(run, MODEL_TAG, "1")
-        self._end(run, job.phase, ended_at, _end_of(job))
+        tags, metrics = job_tags(job), list[Metric]()
+        is_over = job.phase.terminal and all(m.phase is not Phase.RUNNING for m in job.members)
+        if is_over:
+            metrics = job_metrics(job, end_of(job))
+            if job.phase is Phase.SUCCEEDED and job.members_trained < len(job.members):
+                tags[NOTE_TAG] = note(job, self._store.document(job.id)[1], plans[0].custom)
+        self._say(run, job.phase, tags, metrics)
+        if is_over:
+            self._end(run, job.phase, end_of(job))
 
-    def _job_run(self, job: Job, plans: Sequence[MemberPlan]) -> _Run:
-        name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
-        tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
-        run = self._runs.get(job.uid) or self._create(job.uid, name, job.submitted_at, tags)
+    def _lacks_model(self, job: Job) -> bool:
+        return job.phase is Phase.SUCCEEDED and MODEL_TAG not in self._runs[job.uid].said
+
+    def _log_model(self, job: Job) -> None:
+        run, plans = self._runs[job.uid], self._store.plans(job.id)
+        model_id = "none"  # of a team's own code
+        if plans[0].custom is None:
+            if run.id in self._found:
+                self._drop_models(run)
+            model = trained_ensemble(job, self._store, self._artifacts)
+            params = job_params(job, plans, self._store.document(job.id)[1])
+            model_id = log_model(
+                self._experiment, run.id, model, plans[0].data, params, self._templates
+            )
+            metrics = [
+                Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id)
+                for m in job_metrics(job, end_of(job))
+            ]
+            self._client.log_batch(run.id, metrics=metrics, tags=[RunTag(MODEL_TAG, model_id)])
+        else:
+            self._client.set_tag(run.id, MODEL_TAG, model_id)
+        run.said[MODEL_TAG] = model_id
+
+    def _drop_models(self, run: Run) -> None:
+        """Models that were logged without being told of, as by a process that was killed."""
+        for left in self._client.search_logged_models(
+            [self._experiment.id], filter_string=f"source_run_id = '{run.id}'"
+        ):
+            self._client.delete_logged_model(left.model_id)
+
+    def _job_run(self, job: Job, plans: Sequence[MemberPlan]) -> Run:
+        run = self._runs.get(job.uid)
+        if run is None:
+            name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
+            tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
+            run = self._create(job.uid, name, job.submitted_at, tags | job_tags(job))
         if DESCRIBED_TAG not in run.said:
             loadout, receipt = self._store.document(job.id)
-            self._client.log_text(run.id, loadout, "loadout.yaml")
-            self._client.log_text(run.id, json.dumps(receipt, indent=2), "receipt.json")
+            files = {"loadout.yaml": loadout, "receipt.json": json.dumps(receipt, indent=2)}
             if (custom := plans[0].custom) is not None:
-                self._client.log_text(run.id, custom.source, custom.file)
-            said = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: "1"}
-            self._client.log_batch(
-                run.id,
-                params=_params(job_params(job, plans, receipt)),
-                tags=[RunTag(key, value) for key, value in said.items()],
-            )
-            run.said |= said
+                files[custom.file] = custom.source
+            with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
+                for name, content in files.items():
+                    (Path(made) / name).write_text(content)
+                self._experiment.files(run.files).log_artifacts(made)
+            tags = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: "1"}
+            self._say(run, job.phase, tags, params=job_params(job, plans, receipt))
         return run
 
     def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
         key = f"{job.uid}/m{member.index}"
-        name, at = f"{job.team}/{member.index}", member.started_at or job.submitted_at
-        tags = {"team": job.team, "member": str(member.index), "mlflow.parentRunId": parent_id}
-        run = self._runs.get(key) or self._create(key, name, at, tags)
-        if member.phase.terminal and run.done == _end_of(member):
+        ended_at = member.ended_at or job.submitted_at
+        tags = member_tags(member)
+        run = self._runs.get(key)
+        if run is None:
+            name, at = f"{job.team}/{member.index}", member.started_at or job.submitted_at
+            identity = {"team": job.team, "member": str(member.index)}
+            parent = {"mlflow.parentRunId": parent_id}
+            run = self._create(key, name, at, {**identity, **parent, **tags})
+        elif run.shows_end_of(member, ended_at):
             return
-        self._log_member(
-            run,
-            self._new_epochs(run, job, member),
-            plan,
-            phase=member.phase,
-            reason=member.reason,
-            message=member.message,
-            blame=member.blame or "",
-            attempt=str(member.attempt),
-            slot=member.slot or "",
-            node=member.node or "",
-            started_at=f"{member.started_at or 0:.3f}",
-            ended_at=f"{member.ended_at:.3f}" if member.ended_at else "",
-        )
+        self._log_member(run, self._new_epochs(run, job, member), plan, member.phase, tags)
         if member.phase.terminal:
             trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
                 with self._artifacts.as_file(trained) as path:
-                    self._client.log_artifact(run.id, str(path), "weights")
-            self._end(run, member.phase, member.ended_at or job.submitted_at, _end_of(member))
+                    self._experiment.files(run.files).log_artifact(str(path), "weights")
+            self._end(run, member.phase, ended_at)
 
-    def _new_epochs(self, run: _Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:
+    def _new_epochs(self, run: Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:
         if run.epoch is None:
             history = self._client.get_metric_history(run.id, "val_loss")
             run.epoch = max((metric.step for metric in history), default=0)
@@ -197,11 +211,11 @@ class Projection:
 
     def _log_member(
         self,
-        run: _Run,
+        run: Run,
         epochs: list[tuple[float, EpochReport]],
         plan: MemberPlan,
         phase: Phase,
-        **tags: str,
+        tags: dict[str, str],
     ) -> None:
         """Writes what is new in one call, because a call costs more than what it writes.
 
@@ -215,40 +229,36 @@ class Projection:
         params: dict[str, str] = {}
         if DESCRIBED_TAG not in run.said:
             params, tags = plan_params(plan), {**tags, DESCRIBED_TAG: "1"}
-        self._say(run, phase, params, _metrics(epochs, plan), **tags)
+        self._say(run, phase, tags, _metrics(epochs, plan), params)
         if epochs:
             run.epoch = epochs[-1][1].epoch
 
-    def _create(self, key: str, name: str, at: float, tags: dict[str, str]) -> _Run:
-        tags = {KEY_TAG: key, "mlflow.source.name": "gamectl", **tags}
+    def _create(self, key: str, name: str, at: float, tags: Mapping[str, str]) -> Run:
+        said = {name: value for name, value in tags.items() if value}
         created = self._client.create_run(
-            self._experiment.id, start_time=ms(at), tags=tags, run_name=name
-        )
-        self._runs[key] = _Run(created.info.run_id, created.info.status, said={}, epoch=0)
-        return self._runs[key]
-
-    def _tag(self, run: _Run, tag: str, value: str) -> None:
-        self._client.set_tag(run.id, tag, value)
-        run.said[tag] = value
+            self._experiment.id,
+            start_time=ms(at),
+            tags={KEY_TAG: key, "mlflow.source.name": "gamectl", **said},
+            run_name=name,
+        ).info
+        run = Run(created.run_id, created.artifact_uri, created.status, None, said, epoch=0)
+        self._runs[key] = run
+        return run
 
     def _say(
         self,
-        run: _Run,
+        run: Run,
         phase: Phase,
-        params: Mapping[str, str] = NO_PARAMS,
+        tags: Mapping[str, str],
         metrics: Sequence[Metric] = (),
-        **tags: str,
+        params: Mapping[str, str] = NO_PARAMS,
     ) -> None:
-        news = {k: v for k, v in {"phase": str(phase), **tags}.items() if run.said.get(k, "") != v}
+        if not phase.terminal and run.status != STATUS[phase]:
+            self._client.update_run(run.id, status=STATUS[phase])
+            run.status = STATUS[phase]
+        news = {key: value for key, value in tags.items() if run.said.get(key, "") != value}
         if not news and not metrics:
             return
-        if "phase" in news and not phase.terminal:
-            if run.done:  # opened again, and whoever finds it half opened knows it by this
-                self._tag(run, DONE_TAG, "")
-            if run.status != STATUS[phase]:
-                # Before the tag that says so, which keeps it from being done again.
-                self._client.update_run(run.id, status=STATUS[phase])
-                run.status = STATUS[phase]
         self._client.log_batch(
             run.id,
             params=_params(params),
@@ -257,10 +267,9 @@ class Projection:
         )
         run.said |= news
 
-    def _end(self, run: _Run, phase: Phase, at: float, end: str) -> None:
+    def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))
-        run.status = STATUS[phase]
-        self._tag(run, DONE_TAG, end)
+        run.status, run.ended_ms = STATUS[phase], ms(at)
 
 
 def _params(params: Mapping[str, str]) -> list[Param]:
@@ -269,8 +278,3 @@ def _params(params: Mapping[str, str]) -> list[Param]:
 
 def _metrics(epochs: Sequence[tuple[float, EpochReport]], plan: MemberPlan) -> list[Metric]:
     return [metric for at, report in epochs for metric in epoch_metrics(report, at, plan)]
-
-
-def _end_of(ended: Job | Member) -> str:
-    """Tells one end of a job or a member from another, which a retry may bring."""
-    return f"{ended.phase} {ended.ended_at or 0:.3f}"

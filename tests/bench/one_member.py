@@ -34,7 +34,6 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
 from orchestrator.controller import Controller
-from orchestrator.finish import validation_truth
 from orchestrator.phases import Phase
 from orchestrator.slots import RaySlots
 from orchestrator.state import Job
@@ -42,6 +41,7 @@ from orchestrator.store import Ledger, NewJob, Store
 from orchestrator.tracking.background import Tracker
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
+from orchestrator.truth import validation_truth
 from tests.bench.books import NAME, Books, NothingKept
 from tests.bench.rows import Row, at_most, print_rows
 from tests.orchestrator.cohorts import DATA, cohort
@@ -132,7 +132,7 @@ def recorded_ms(num_members: int, folder: Path) -> float:
         ledger = store.acquire(NAME, "bench", time.time(), 1e9)
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         experiment = connect(uri, folder / "mlartifacts", NAME, create=True)
-        with Tracker(lambda: Projection(experiment, store, artifacts, NAME)) as tracker:
+        with Tracker(lambda: Projection(experiment, store, artifacts, NAME, folder)) as tracker:
             run(store, ledger, artifacts, watch)
             tracker.begin_last_sync()
             while not tracker.wait(PATIENCE_S):

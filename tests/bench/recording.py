@@ -79,7 +79,7 @@ class Recorder:
         network = build_model(PLAN.model, CLASSES, SIDE_PX)
         self.weights = safetensors.torch.save(network.state_dict())
         folder.mkdir()
-        self._artifacts = Artifacts(folder / "artifacts")
+        self._artifacts, self._templates = Artifacts(folder / "artifacts"), folder / "templates"
         self._store = Store(f"sqlite:///{folder / 'store.db'}")
         self._experiment = connect(
             f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts", NAME, create=True
@@ -95,8 +95,7 @@ class Recorder:
         )
         rules = cohort().model_dump(mode="json", by_alias=True)
         self._store.submit(NAME, rules, DATA, [job], 100.0)
-        mlflow.set_tracking_uri(self._experiment.tracking_uri)
-        tracking = Projection(self._experiment, self._store, self._artifacts, NAME)
+        tracking = Projection(self._experiment, self._store, self._artifacts, NAME, self._templates)
         tracking.sync()  # the job's own run, as it waits
 
         ledger = self._store.acquire(NAME, "bench", 100.0, 0.0)

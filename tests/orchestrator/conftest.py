@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -10,11 +11,12 @@ from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
 from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
-from orchestrator.finish import job_result, validation_truth
+from orchestrator.finish import job_result
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
 from orchestrator.store.tables import metadata
 from orchestrator.tracking.client import Experiment, connect
+from orchestrator.truth import validation_truth
 from tests.orchestrator.cohorts import submit
 from tests.orchestrator.postgres import Server, postgres_server, reason_why_not
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob
@@ -70,6 +72,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
 def experiment(tmp_path: Path) -> Experiment:
     """An experiment `small` in a SQLite tracking store."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)  # for tests that load models; nothing else looks at it
     return connect(uri, tmp_path / "mlartifacts", "small", create=True)
 
 

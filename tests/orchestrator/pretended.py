@@ -12,12 +12,12 @@ from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.controller import Controller
 from orchestrator.errors import LeaseLost
-from orchestrator.finish import ValidationTruth
 from orchestrator.news import Halted, News, Place, Progress, Trained
 from orchestrator.phases import Phase
 from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import Ledger, NewJob, Store
+from orchestrator.truth import ValidationTruth
 from tests.orchestrator.cohorts import DATA, cohort, epoch
 
 LABELS = np.array([0, 1, 2, 0])

@@ -13,7 +13,7 @@ from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
 from tests.orchestrator.cohorts import epoch, new_job, submit
 from tests.orchestrator.mlflow_server import mlflow_server
-from tests.orchestrator.tracked import named_runs
+from tests.orchestrator.tracked import named_runs, projection_of
 
 EPOCHS = 6
 
@@ -39,7 +39,7 @@ def test_what_happens_while_the_server_is_away_is_written_once_it_is_back(
 
         def projection() -> Projection:
             experiment = connect(server.url, None, "small", create=True)
-            return Projection(experiment, store, artifacts, "small")
+            return projection_of(experiment, store, artifacts)
 
         with Tracker(projection) as tracker:
             train(1, 2)

@@ -19,12 +19,13 @@ from jobs.stacking import out_of_fold
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
 from orchestrator.errors import Damaged
-from orchestrator.finish import ValidationTruth, trained_ensemble, validation_truth
+from orchestrator.finish import trained_ensemble
 from orchestrator.news import News, Trained
 from orchestrator.phases import Phase
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import FittedStacker, Store
 from orchestrator.tracking.client import Experiment
+from orchestrator.truth import ValidationTruth, validation_truth
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.pretended import PretendedSlots, run_controller
 from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project

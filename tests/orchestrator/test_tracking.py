@@ -19,10 +19,10 @@ from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Store
 from orchestrator.tracking.client import Experiment
-from orchestrator.tracking.projection import EPOCHS_A_CALL, Projection
+from orchestrator.tracking.projection import EPOCHS_A_CALL
 from orchestrator.tracking.publish import publish
 from tests.orchestrator.cohorts import CLASSES, epoch, new_job, submit
-from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project
+from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
 DIVERGED = Fault(Reason.DIVERGED, "loss is nan", Blame.TEAM)
 GONE = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
@@ -95,14 +95,14 @@ def test_a_member_is_followed_while_it_runs(
 ) -> None:
     submit(store, new_job("apes", epochs=3))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
-    projection = Projection(experiment, store, artifacts, "small")
+    projection = projection_of(experiment, store, artifacts)
     projection.sync()
     assert named_runs(experiment)["apes"].info.status == "SCHEDULED"
     ledger.start(key, "slot-0", "node", 101.0)
     for number in (1, 2):
         ledger.record_epochs([(key, 1, epoch(number), 101.0 + number)])
         # The second round is by a process that knows nothing of the first.
-        Projection(experiment, store, artifacts, "small").sync()
+        projection_of(experiment, store, artifacts).sync()
     member = named_runs(experiment)["apes/0"]
     assert member.info.status == "RUNNING"
     history = experiment.client.get_metric_history(member.info.run_id, "train_loss")
@@ -114,7 +114,7 @@ def test_a_further_attempt_adds_to_the_curve_and_does_not_repeat_it(
 ) -> None:
     submit(store, new_job("apes", epochs=3))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
-    projection = Projection(experiment, store, artifacts, "small")
+    projection = projection_of(experiment, store, artifacts)
     ledger.start(key, "slot-0", "node", 101.0)
     ledger.record_epochs([(key, 1, epoch(n), 101.0 + n) for n in (1, 2)])
     projection.sync()

@@ -1,6 +1,6 @@
 """What becomes of MLflow when something goes wrong: it is made good by the next round."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,30 @@ from orchestrator.tracking.background import Tracker
 from orchestrator.tracking.client import Experiment, connect
 from orchestrator.tracking.projection import Projection
 from tests.orchestrator.cohorts import epoch, new_job, submit
-from tests.orchestrator.tracked import TrainJob, named_runs, project
+from tests.orchestrator.tracked import TrainJob, named_runs, project, projection_of
 
 
 class FailsOnce:
-    """MLflow's real client, whose `method` fails at its first call."""
+    """Something real, whose `method` fails at its first call."""
 
-    def __init__(self, client: Any, method: str) -> None:
-        self._client, self._method, self.failed = client, method, False
+    def __init__(self, real: Any, method: str) -> None:
+        self._real, self._method, self.failed = real, method, False
 
     def __getattr__(self, name: str) -> Any:
         if name == self._method and not self.failed:
             self.failed = True
             raise OSError("connection reset")
-        return getattr(self._client, name)
+        return getattr(self._real, name)
+
+
+@dataclass(frozen=True)
+class FilesFail(Experiment):
+    """A real experiment whose runs take none of the files that `method` brings."""
+
+    method: str
+
+    def files(self, artifact_uri: str) -> Any:
+        return FailsOnce(super().files(artifact_uri), self.method)
 
 
 def test_a_restart_does_not_repeat_the_curve(
@@ -47,15 +57,21 @@ def test_a_restart_does_not_repeat_the_curve(
     assert [m.step for m in history] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("method", ["create_run", "log_batch", "log_text", "set_tag",
-                                    "set_terminated", "log_artifact"])  # fmt: skip
+CALLS = ("create_run", "log_batch", "set_terminated", "create_logged_model",
+         "log_model_artifacts", "finalize_logged_model", "log_outputs")  # fmt: skip
+FILES = ("log_artifact", "log_artifacts")
+
+
+@pytest.mark.parametrize("method", [*CALLS, *FILES])
 def test_whatever_fails_is_made_good_by_the_next_round(
     store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob, method: str
 ) -> None:
     train_job("apes", 1, "mean")
-    flaky = FailsOnce(experiment.client, method)
+    flaky = replace(experiment, client=FailsOnce(experiment.client, method))
+    if method in FILES:
+        flaky = FilesFail(experiment.client, experiment.id, experiment.tracking_uri, method)
     with pytest.raises(TrackingError, match="connection reset"):
-        project(replace(experiment, client=flaky), store, artifacts)
+        project(flaky, store, artifacts)
     project(experiment, store, artifacts)
     runs = named_runs(experiment)
     assert set(runs) == {"apes", "apes/0"}
@@ -64,8 +80,8 @@ def test_whatever_fails_is_made_good_by_the_next_round(
         assert run.data.params["batch_size"] == "8"
     files = {f.path for f in experiment.client.list_artifacts(runs["apes"].info.run_id)}
     assert {"loadout.yaml", "receipt.json"} <= files
-    models = experiment.client.search_logged_models([experiment.id])
-    assert len(models) == 1
+    (model,) = experiment.client.search_logged_models([experiment.id])
+    assert (model.status, model.source_run_id) == ("READY", runs["apes"].info.run_id)
 
 
 def test_a_job_that_cannot_be_shown_does_not_hide_the_others(
@@ -98,7 +114,7 @@ def test_the_last_round_is_waited_for_and_nothing_is_written_after_it(
     store: Store, artifacts: Artifacts, experiment: Experiment
 ) -> None:
     submit(store, new_job("apes"))
-    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+    with Tracker(lambda: projection_of(experiment, store, artifacts)) as tracker:
         tracker.begin_last_sync()
         while not tracker.wait(0.1):
             pass
@@ -111,7 +127,7 @@ def test_after_a_last_round_it_may_go_on(
     store: Store, artifacts: Artifacts, experiment: Experiment
 ) -> None:
     submit(store, new_job("apes"))
-    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+    with Tracker(lambda: projection_of(experiment, store, artifacts)) as tracker:
         for _ in range(2):
             tracker.begin_last_sync()
             while not tracker.wait(0.1):
@@ -153,7 +169,7 @@ def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
     def projection() -> Projection:
-        return Projection(connect(down, None, "small", create=True), store, artifacts, "small")
+        return projection_of(connect(down, None, "small", create=True), store, artifacts)
 
     with Tracker(projection) as tracker:
         pass
@@ -163,7 +179,7 @@ def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     experiment = connect(uri, tmp_path / "mlartifacts", "small", create=True)
-    with Tracker(lambda: Projection(experiment, store, artifacts, "small")) as tracker:
+    with Tracker(lambda: projection_of(experiment, store, artifacts)) as tracker:
         pass
     assert tracker.error is None
     assert set(named_runs(experiment)) == {"apes"}

@@ -6,9 +6,8 @@ from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
-from orchestrator.tracking.projection import Projection
 from tests.orchestrator.cohorts import epoch, new_job, submit
-from tests.orchestrator.tracked import named_runs, project
+from tests.orchestrator.tracked import named_runs, project, projection_of
 
 DIVERGED = Fault(Reason.DIVERGED, "loss is nan", Blame.TEAM)
 GONE = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
@@ -19,7 +18,7 @@ def test_a_retry_opens_the_runs_again_and_closes_them_anew(
 ) -> None:
     submit(store, new_job("apes", epochs=3))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
-    projection = Projection(experiment, store, artifacts, "small")
+    projection = projection_of(experiment, store, artifacts)
 
     def statuses() -> list[str]:
         projection.sync()
@@ -71,7 +70,7 @@ def test_a_member_that_is_cancelled_twice_at_the_same_epoch_ends_closed(
 ) -> None:
     submit(store, new_job("apes", epochs=3))
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(1, 0)
-    projection = Projection(experiment, store, artifacts, "small")
+    projection = projection_of(experiment, store, artifacts)
     ledger.start(key, "slot-0", "node", 101.0)
     store.cancel("small", "apes", 102.0)
     ledger.halt(key, 1, 103.0)

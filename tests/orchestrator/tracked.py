@@ -22,6 +22,11 @@ def named_runs(experiment: Experiment) -> dict[str, Any]:
     return {run.info.run_name: run for run in experiment.runs_by_key().values()}
 
 
+def projection_of(experiment: Experiment, store: Store, artifacts: Artifacts) -> Projection:
+    """The projection of the cohort `small`."""
+    return Projection(experiment, store, artifacts, "small", artifacts.path("templates"))
+
+
 def project(experiment: Experiment, store: Store, artifacts: Artifacts) -> None:
     """What a new process does."""
-    Projection(experiment, store, artifacts, "small").sync()
+    projection_of(experiment, store, artifacts).sync()

@@ -1,0 +1,87 @@
+"""A run in MLflow, and how far it has come.
+
+In: a job or a member. Out: a `Run` with the tags and the status that say what of it MLflow shows,
+and what they have to be. Pure. Next on the path: `projection`, which makes them so.
+"""
+
+from dataclasses import dataclass
+
+from orchestrator.phases import Phase
+from orchestrator.state import Job, Member
+from orchestrator.tracking.params import ms
+
+# How far a run has come; each is set once what it names is there as a whole.
+DESCRIBED_TAG = "game.described"
+MODEL_TAG = "game.model"
+NOTE_TAG = "mlflow.note.content"
+
+STATUS = {
+    Phase.PENDING: "SCHEDULED",
+    Phase.RUNNING: "RUNNING",
+    Phase.SUCCEEDED: "FINISHED",
+    Phase.FAILED: "FAILED",
+    Phase.CANCELLED: "KILLED",
+    Phase.SUPERSEDED: "KILLED",
+}
+
+
+@dataclass
+class Run:
+    """What this process knows of a run in MLflow."""
+
+    id: str
+    files: str
+    """Where its artifacts go."""
+    status: str
+    ended_ms: int | None
+    said: dict[str, str]
+    """The tags that it has, the marks above among them."""
+    epoch: int | None
+    """The last epoch that MLflow has; None where it has to be asked."""
+
+    def shows_end_of(self, ended: Job | Member, at: float) -> bool:
+        """Whether it was closed with this end, which comes last; a retry leads to another one."""
+        return (
+            ended.phase.terminal
+            and (self.status, self.ended_ms) == (STATUS[ended.phase], ms(at))
+            and self.said.get("phase") == ended.phase
+        )
+
+
+def waits(job: Job) -> bool:
+    """Whether one of its members waits for a slot."""
+    return (
+        not job.phase.terminal
+        and not job.suspended
+        and any(member.phase is Phase.PENDING for member in job.members)
+    )
+
+
+def job_tags(job: Job) -> dict[str, str]:
+    """What tags say of it."""
+    return {
+        "phase": str(job.phase),
+        "reason": str(job.reason),
+        "message": job.message,
+        "blame": job.blame or "",
+    }
+
+
+def member_tags(member: Member) -> dict[str, str]:
+    """What tags say of it."""
+    return {
+        "phase": str(member.phase),
+        "reason": str(member.reason),
+        "message": member.message,
+        "blame": member.blame or "",
+        "attempt": str(member.attempt),
+        "slot": member.slot or "",
+        "node": member.node or "",
+        "started_at": f"{member.started_at or 0:.3f}",
+        "ended_at": f"{member.ended_at:.3f}" if member.ended_at else "",
+    }
+
+
+def end_of(job: Job) -> float:
+    """When it ended; one that never started ended when it was submitted."""
+    return job.ended_at or job.submitted_at
