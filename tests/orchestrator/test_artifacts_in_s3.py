@@ -23,12 +23,13 @@ from orchestrator.state import Job
 from orchestrator.store import Store
 from orchestrator.teachings import TeacherWeights
 from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.projection import Projection
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.states import SLOT_LOST, Game
 from tests.orchestrator.test_detached import until
 from tests.orchestrator.test_member_log import REPORT, run
-from tests.orchestrator.tracked import TrainJob, named_runs, project
+from tests.orchestrator.tracked import TrainJob, named_runs
 from tests.s3 import S3
 
 PROBS = np.full((4, 3), 1 / 3, np.float32)
@@ -115,9 +116,13 @@ def test_mlflow_gets_the_weights(
     tmp_path: Path,
 ) -> None:
     train_job("apes", 2, "stacking")
+
+    def sync() -> None:
+        Projection(experiment, store, artifacts, "small", tmp_path / "templates").sync()
+
     with s3.away(), pytest.raises(ArtifactsAway):
-        project(experiment, store, artifacts)
-    project(experiment, store, artifacts)
+        sync()
+    sync()
     runs = named_runs(experiment)
     for index in range(2):
         run_id = runs[f"apes/{index}"].info.run_id
