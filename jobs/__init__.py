@@ -35,6 +35,8 @@ The path, a line a file:
     metrics         accuracy, recalls, confusion matrix, confidence interval
     memory          freed memory kept for the next batch
     atomic          files written whole or not at all
+    places          the same for what a URI names, such as an object of S3
+    fetching        data behind a URI -> a folder on this node
     errors          everything that this package raises on purpose
 
 This package knows nothing of prices, teams, queues, the store, MLflow or Ray, and never imports

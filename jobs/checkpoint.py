@@ -1,9 +1,10 @@
 """Checkpoints: a member's state after its last whole epoch, in a file.
 
-In: a path, a `MemberPlan` and its `TrainingState`. Out: the file, or the state as the file has it.
-`jobs.train` resumes before its first epoch and saves after every one; whoever has the member's
-result removes the file. Where a team's own code trains, its state comes as bytes out of a sandbox:
-they are kept in a file of the same kind, and only ever read in a sandbox again.
+In: a path (or the URI of an object), a `MemberPlan` and its `TrainingState`. Out: the file, or the
+state as the file has it. `jobs.train` resumes before its first epoch and saves after every one;
+whoever has the member's result removes the file. Where a team's own code trains, its state comes as
+bytes out of a sandbox: they are kept in a file of the same kind, and only ever read in a sandbox
+again.
 
 The file is a line with the format and the SHA-256 of all that follows, a line of JSON (the plan,
 who computed, plain values), and the tensors as safetensors: reading it executes nothing. It is
@@ -17,7 +18,6 @@ import json
 import platform
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from jobs.atomic import atomic_file, remove_leftovers
 from jobs.errors import CheckpointError
+from jobs.places import Where, read_bytes, remove_leftovers, whole_file
 from jobs.plan import MemberPlan
 from jobs.training_state import TrainingState
 
@@ -47,7 +47,7 @@ class CheckpointContent:
     payload: bytes
 
 
-def save_checkpoint(path: Path, plan: MemberPlan, state: TrainingState) -> None:
+def save_checkpoint(path: Where, plan: MemberPlan, state: TrainingState) -> None:
     """Write the state of a member between two epochs; missing folders are made.
 
     Raises:
@@ -56,7 +56,7 @@ def save_checkpoint(path: Path, plan: MemberPlan, state: TrainingState) -> None:
     write_checkpoint(path, plan, state.values(), safetensors.torch.save(state.tensors()))
 
 
-def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
+def resume(path: Where, plan: MemberPlan, state: TrainingState) -> str | None:
     """Bring a state at its start to where the file's is; leave it where the file cannot be used.
 
     Usable is an undamaged file of this very plan, made by the same versions on the same kind of
@@ -64,6 +64,9 @@ def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
 
     Returns:
         What happened, in words; None where there is no file.
+
+    Raises:
+        CheckpointError: the store that a URI names cannot be used.
     """
     content = read_checkpoint(path, plan)
     if not isinstance(content, CheckpointContent):
@@ -75,7 +78,7 @@ def resume(path: Path, plan: MemberPlan, state: TrainingState) -> str | None:
     return f"resumed after epoch {len(state.history)} from the checkpoint"
 
 
-def write_checkpoint(path: Path, plan: MemberPlan, values: dict[str, Any], payload: bytes) -> None:
+def write_checkpoint(path: Where, plan: MemberPlan, values: dict[str, Any], payload: bytes) -> None:
     """Write a plan's checkpoint whole or not at all: plain values, and bytes of any kind.
 
     Raises:
@@ -85,25 +88,30 @@ def write_checkpoint(path: Path, plan: MemberPlan, values: dict[str, Any], paylo
     content = json.dumps(about).encode() + b"\n" + payload
     digest = hashlib.sha256(content).hexdigest()
     try:
-        with atomic_file(path) as file:
+        with whole_file(path) as file:
             file.write(f"member checkpoint {FORMAT} sha256 {digest}\n".encode())
             file.write(content)
     except OSError as error:
         raise CheckpointError(str(path), error.strerror or type(error).__name__) from error
 
 
-def read_checkpoint(path: Path, plan: MemberPlan) -> CheckpointContent | str | None:
+def read_checkpoint(path: Where, plan: MemberPlan) -> CheckpointContent | str | None:
     """Read a file that `write_checkpoint` made for this plan; remove what is left beside it.
 
     Returns:
         Its content; in words, why it cannot be used; or None where there is no file.
+
+    Raises:
+        CheckpointError: the store that a URI names cannot be used.
     """
     remove_leftovers(path)
     try:
-        first, _, content = path.read_bytes().partition(b"\n")
+        first, _, content = read_bytes(path).partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError as error:
+        if isinstance(path, str):  # a store that is away for a moment is no reason to start anew
+            raise CheckpointError(path, error.strerror or type(error).__name__, "read") from error
         return f"the checkpoint cannot be read ({error.strerror}): starting anew"
     head = FIRST_LINE.fullmatch(first)
     if head is None:

@@ -84,6 +84,7 @@ class DataCheck:
     def to_dict(self) -> dict[str, Any]:
         """The form of `-o json`."""
         return {
+            "hidden_part": bool(self.folder.test),
             "classes": [
                 {"name": count.name, "training": count.training, "test": count.test}
                 for count in self.classes

@@ -4,7 +4,7 @@
     ├── DataError        the data folder cannot be used; lists every problem at once
     ├── Stopped          somebody asked a running member to stop; not a failure of the member
     ├── Diverged         the training loss is no longer a finite number
-    ├── CheckpointError  a checkpoint could not be written; not a failure of the member either
+    ├── CheckpointError  a checkpoint could not be kept; not a failure of the member either
     ├── TeamCodeError    a team's own code failed, or what came out of it is not what was asked for
     │   ├── TeamCodeTooLarge   it used more memory than it may
     │   └── TeamCodeOverLimit  it used more of something else: time, processes, output
@@ -15,6 +15,7 @@ is what pickle hands to the constructor on the other side.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 MAX_LISTED = 20
 
@@ -62,14 +63,20 @@ class Diverged(JobsError):
 
 
 class CheckpointError(JobsError):
-    """A checkpoint could not be written: the file's path, and the system's reason."""
+    """A checkpoint could not be written, or read: its path or URI, and the system's reason."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(self, path: str, reason: str, wanted: Literal["written", "read"] = "written"):
+        super().__init__(path, reason, wanted)
         self.path = path
         self.reason = reason
+        self.wanted = wanted
 
     def __str__(self) -> str:
+        if self.wanted == "read":
+            return (
+                f"the checkpoint {self.path} cannot be read: {self.reason}; training goes on from "
+                "it once its store answers"
+            )
         return (
             f"the checkpoint {self.path} cannot be written: {self.reason}; make room for it, or "
             "allow writing there: training then goes on from the last good checkpoint"

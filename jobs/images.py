@@ -1,9 +1,9 @@
 """A folder of photos becomes labelled uint8 arrays, decoded once per size and cached by content.
 
 In: a folder with `training/<class>/*` and `validation/<class>/*` (the latter is the hidden test
-set) in any format that Pillow reads. Out: an `ImageFolder` (what is there, told by content) and
-memory-mapped images of each size, by way of `jobs.decoding`. `jobs.split` divides the training
-part.
+set, which may be kept elsewhere) in any format that Pillow reads. Out: an `ImageFolder` (what is
+there, told by content) and memory-mapped images of each size, by way of `jobs.decoding`.
+`jobs.split` divides the training part.
 
 Images are ordered by label and SHA-256, never by name: what a fingerprint names is exactly the
 rows of an array, so neither a renamed file nor another file system changes a result. Training and
@@ -46,7 +46,10 @@ class BrokenImage:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """What a data folder holds. Both parts are sorted by label, then SHA-256."""
+    """What a data folder holds. Both parts are sorted by label, then SHA-256.
+
+    Where the hidden part is kept elsewhere, there are no test images.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -60,8 +63,8 @@ class ImageFolder:
 
     @cached_property
     def test_fingerprint(self) -> str:
-        """SHA-256 over the class names and the test images, in their order."""
-        return _fingerprint(self.classes, self.test)
+        """SHA-256 over the class names and the test images, in their order; empty without any."""
+        return _fingerprint(self.classes, self.test) if self.test else ""
 
 
 @dataclass(frozen=True)
@@ -104,25 +107,30 @@ class DecodedFolder:
 def scan(root: Path) -> ImageFolder:
     """List and hash a data folder's files. Names that begin with a dot are ignored.
 
-    Class numbers follow the natural order of the class names (n2 before n10).
+    Class numbers follow the natural order of the class names (n2 before n10). Whoever trains need
+    not have the hidden part: without `validation/`, or with nothing in it, no test images are
+    listed.
 
     Raises:
-        DataError: no such folder, a part missing, fewer than two classes, a class empty or
+        DataError: no such folder, no training part, fewer than two classes, a class empty or
             missing on one side, files that cannot be read; all problems at once.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; data is a folder with {TRAINING}/ and {TEST}/")
-    problems = [f"no folder {part}/" for part in (TRAINING, TEST) if not (root / part).is_dir()]
-    if problems:
+    there = [part for part in (TRAINING, TEST) if (root / part).is_dir()]
+    if TRAINING not in there:
+        problems = [f"no folder {part}/" for part in (TRAINING, TEST) if part not in there]
         raise DataError(f"{root} cannot be used as data", problems)
 
-    parts = (root / TRAINING, root / TEST)
+    problems = []
+    # An empty folder may be where another machine has the hidden part mounted.
+    parts = [root / part for part in there if part == TRAINING or _visible(root / part)]
     names = {entry.name for part in parts for entry in _visible(part) if entry.is_dir()}
     classes = tuple(sorted(names, key=_natural_key))
     if len(classes) < 2:
         problems.append(f"classes found: {', '.join(classes) or 'none'}; at least 2 are needed")
     training = _scan_part(root / TRAINING, classes, problems)
-    test = _scan_part(root / TEST, classes, problems)
+    test = _scan_part(root / TEST, classes, problems) if root / TEST in parts else ()
     if problems:
         raise DataError(f"{root} cannot be used as data", problems)
     return ImageFolder(root, classes, training, test)
@@ -175,6 +183,7 @@ def decode(
     problems = [
         f"class {name} has no readable image in {part}/"
         for part, files in ((TRAINING, folder.training), (TEST, folder.test))
+        if part == TRAINING or scanned.test
         for label, name in enumerate(folder.classes)
         if all(file.label != label for file in files)
     ]
@@ -258,7 +267,8 @@ def _fill_cache(
             (folder.training, folder.fingerprint),
             (folder.test, folder.test_fingerprint),
         )
-        if (
+        if files
+        and (
             missing := [
                 size
                 for size in sorted(set(sizes_px))

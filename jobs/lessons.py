@@ -9,7 +9,6 @@ for which validation labels and files are on the other side of a sandbox's wall.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from jobs.checkpoint import resume, save_checkpoint
 from jobs.errors import DataError, Diverged
+from jobs.places import Where
 from jobs.plan import EpochReport, LossPlan, MemberPlan
 from jobs.training_state import TrainingState
 from jobs.values import Teaching
@@ -100,7 +100,7 @@ class OwnDiary:
     plan: MemberPlan
     val_labels: Tensor  # (N_val,) int64
     report: Callable[[EpochReport], None]
-    checkpoint: Path | None
+    checkpoint: Where | None
     say: Callable[[str], None] | None
 
     def open(self, state: TrainingState) -> None:

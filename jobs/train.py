@@ -41,6 +41,7 @@ from jobs.losses import distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
 from jobs.mixup import apply_mixes, draw_mixes
 from jobs.pixels import Pixels, moved
+from jobs.places import Where
 from jobs.plan import EpochReport, MemberPlan
 from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
@@ -60,7 +61,7 @@ def train_member(
     report: Callable[[EpochReport], None],
     should_stop: Callable[[], bool] | None = None,
     teaching: Teaching | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Where | None = None,
     say: Callable[[str], None] | None = None,
 ) -> MemberResult:
     """Train one member. One call at a time in a process: it fixes process-wide settings.
@@ -76,12 +77,12 @@ def train_member(
             resumed training first reports the epochs that it does not train again.
         should_stop: looked at before every batch.
         teaching: the teacher that the plan distils from.
-        checkpoint: a file to resume from and to write after every epoch, before that epoch is
-            reported; left in place, and ignored where it is damaged or not of this plan.
+        checkpoint: a path or URI to resume from and to write after every epoch, before that epoch
+            is reported; left in place, and ignored where it is damaged or not of this plan.
         say: given a line on what was done with the file found there.
 
     Raises:
-        CheckpointError: the checkpoint cannot be written; the one before is intact.
+        CheckpointError: the checkpoint cannot be kept; the one before is intact.
         DataError: the images cannot be divided as the plan says, they have no class of the name
             that the loss is focused on, or the teacher's weights do not fit.
         Diverged: a training or validation loss is not finite; a GPU is asked once an epoch.

@@ -39,6 +39,7 @@ The path, a line a file:
     planning      the same before anything is submitted
     cluster       Ray, started or joined, and whether it is still there
     member_log    what a member says while it trains, as a file
+    log_copy      that file copied to an object store while it grows
     slot          a warm actor that trains one member after another through Ray Train
     room          how many slots to have, on nodes that come and go
     shared_inputs images and teachings in Ray's object store

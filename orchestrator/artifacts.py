@@ -1,8 +1,8 @@
 """What training leaves behind as files, written whole or not at all.
 
 In: the bytes that a slot returned, or that `finish` made of them. Out: names relative to the
-artifact folder, which the store keeps: a file is whole before the store knows of it. Next on the
-path: `finish`, which reads them back.
+artifact folder, which the store keeps: a file is whole before the store knows of it. The folder may
+be a URI, of one in an object store. Next on the path: `finish`, which reads them back.
 
     COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
@@ -14,32 +14,41 @@ path: `finish`, which reads them back.
 import contextlib
 import hashlib
 import io
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.atomic import atomic_file, remove
-from orchestrator.errors import Damaged
+from jobs.places import Where, join, read_bytes, remove, whole_file
+from orchestrator.errors import ArtifactsAway, Damaged
 from orchestrator.phases import Phase
 from orchestrator.state import Job
 from orchestrator.store import FittedStacker, TrainedWeights
+
+LEAVE_STORE_S = 60.0
+"""So long nothing is removed from a store that is away; the next controller removes the rest."""
 
 
 class Artifacts:
     """The artifact folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Where) -> None:
         self._root = root
+        self._remover = ThreadPoolExecutor(1, "artifacts")
+        self._leave_until_s = 0.0
 
     def save(
         self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
     ) -> TrainedWeights:
         """Writes a member's results; writing the same member again replaces them."""
         stem = f"{_folder(job)}/m{index}"
-        with atomic_file(self.path(f"{stem}.safetensors")) as file:
+        with whole_file(self.path(f"{stem}.safetensors")) as file:
             file.write(weights)
-        with atomic_file(self.path(f"{stem}-val.npy")) as file:
+        with whole_file(self.path(f"{stem}-val.npy")) as file:
             np.save(file, val_probs)
         return TrainedWeights(
             weights=f"{stem}.safetensors",
@@ -50,13 +59,28 @@ class Artifacts:
     def save_stacker(self, job: Job, content: bytes) -> FittedStacker:
         """Writes a job's stacker, safetensors; writing it again replaces it."""
         name = f"{_folder(job)}/stack.safetensors"
-        with atomic_file(self.path(name)) as file:
+        with whole_file(self.path(name)) as file:
             file.write(content)
         return FittedStacker(name, hashlib.sha256(content).hexdigest())
 
     def weights(self, trained: TrainedWeights) -> bytes:
         """A member's weights, safetensors; raises `Damaged` where they are gone or changed."""
         return self._unchanged(trained.weights, trained.weights_sha256)
+
+    @contextlib.contextmanager
+    def as_file(self, trained: TrainedWeights) -> Iterator[Path]:
+        """A member's weights as a file of that name, for the length of the block.
+
+        Raises `Damaged` where they are gone or changed.
+        """
+        content, place = self.weights(trained), self.path(trained.weights)
+        if isinstance(place, Path):
+            yield place
+            return
+        with tempfile.TemporaryDirectory(prefix="gamectl-weights-") as folder:
+            file = Path(folder) / place.rpartition("/")[2]
+            file.write_bytes(content)
+            yield file
 
     def stacker(self, fitted: FittedStacker) -> bytes:
         """A job's stacker, safetensors; raises `Damaged` where it is gone or changed."""
@@ -71,11 +95,11 @@ class Artifacts:
             raise Damaged(f"{self.path(trained.val_probs)} is no array: {error}") from error
         return array
 
-    def checkpoint_path(self, job: Job, index: int) -> Path:
+    def checkpoint_path(self, job: Job, index: int) -> Where:
         """Where a member's training keeps its state, for all of its attempts."""
         return self.path(f"{_folder(job)}/m{index}.checkpoint")
 
-    def log_path(self, job: Job, index: int, attempt: int) -> Path:
+    def log_path(self, job: Job, index: int, attempt: int) -> Where:
         """Where an attempt's own output goes."""
         return self.path(f"{_folder(job)}/m{index}-a{attempt}.log")
 
@@ -86,26 +110,49 @@ class Artifacts:
         members that takes longer than everything else the controller does.
         """
         for index, _ in _without_need(job) - (_without_need(before) if before else set()):
-            with contextlib.suppress(OSError):
-                remove(self.checkpoint_path(job, index))
+            place = self.checkpoint_path(job, index)
+            if isinstance(place, Path):
+                self._remove(place)
+            else:  # a request each, which nobody need wait for
+                self._remover.submit(self._remove, place)
 
-    def path(self, name: str) -> Path:
+    def _remove(self, place: Where) -> None:
+        if time.monotonic() < self._leave_until_s:
+            return
+        try:
+            remove(place)
+        except OSError:
+            if isinstance(place, str):  # each of the others would take as long to fail
+                self._leave_until_s = time.monotonic() + LEAVE_STORE_S
+
+    def path(self, name: str) -> Where:
         """Where the file of that name lies."""
-        return self._root / name
+        return join(self._root, name)
 
     def _unchanged(self, name: str, sha256: str) -> bytes:
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise Damaged(
-                f"{self._root / name} is not the file that training wrote: its SHA-256 differs"
+                f"{self.path(name)} is not the file that training wrote: its SHA-256 differs"
             )
         return content
 
     def _read(self, name: str) -> bytes:
-        try:
-            return (self._root / name).read_bytes()
-        except OSError as error:
-            raise Damaged(f"cannot read {self._root / name}: {error.strerror}") from error
+        return read_kept(self.path(name))
+
+
+def read_kept(place: Where, what: str = "", advice: str = "") -> bytes:
+    """The bytes that are kept there; `what` and `advice` are put into the errors' words.
+
+    Raises `Damaged` where there are none, and `ArtifactsAway` where an object store cannot be used:
+    what is in it may well be whole.
+    """
+    try:
+        return read_bytes(place)
+    except OSError as error:
+        if isinstance(place, str) and not isinstance(error, FileNotFoundError):
+            raise ArtifactsAway(f"cannot read {what}{place}: {error.strerror}") from error
+        raise Damaged(f"cannot read {what}{place}: {error.strerror}{advice}") from error
 
 
 def _without_need(job: Job) -> set[tuple[int, int]]:

@@ -54,7 +54,8 @@ class Data(Model):
 
     source: str = Field(
         default="drawn",
-        description="`drawn` (the embedded set), or a folder, relative to the cohort's file",
+        description="`drawn` (the embedded set), a folder, relative to the cohort's file, or the "
+        "URI of one (s3://BUCKET/PREFIX) or of its archive (.zip, .tar.gz)",
     )
     skip_broken_images: bool = Field(
         default=False, description="leave out images that cannot be read, instead of stopping"

@@ -17,7 +17,7 @@ from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
-from orchestrator.errors import Damaged
+from orchestrator.errors import ArtifactsAway, Damaged
 from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
@@ -74,7 +74,7 @@ class Combiner:
                         return again
                     raise
             result = job_result(job, probs, self.truth(plan.data), self.artifacts)
-        except (OSError, JobsError, Damaged) as error:
+        except (OSError, JobsError, Damaged, ArtifactsAway) as error:
             if failures > retry.cluster_retries:
                 self.forget(job.id)
                 text = f"its results cannot be combined: {error}"

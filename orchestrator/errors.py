@@ -5,6 +5,7 @@
     │   └── NoTeacher         students are wanted, and there is no teacher for them
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
+    ├── ArtifactsAway         the object store that keeps the artifacts cannot be used
     ├── StoreError            the store cannot be used
     │   ├── CohortBusy        another controller holds the cohort's lease
     │   └── LeaseLost         this controller's lease was taken over; it must stop writing
@@ -37,6 +38,10 @@ class NotFound(GameError):
 
 class Damaged(GameError):
     """A file that this project wrote cannot be read, or is not what was written."""
+
+
+class ArtifactsAway(GameError):
+    """The object store that keeps the artifacts does not answer, or refuses."""
 
 
 class StoreError(GameError):

@@ -8,20 +8,18 @@ shown, not obeyed. Used by `gamectl logs`.
 import codecs
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
+from jobs.places import Where, read_bytes
 from orchestrator.artifacts import Artifacts
 from orchestrator.console import printable
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 
-BYTES_A_READ = 1 << 20
-
 
 class Tail:
     """A file from its beginning to wherever it has grown."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Where) -> None:
         self._path = path
         self._offset = 0
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
@@ -33,11 +31,9 @@ class Tail:
         A carriage return ends a line as well: what it would have overwritten stays readable. Raises
         `FileNotFoundError` where there is no file, or `OSError`.
         """
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            while block := file.read(BYTES_A_READ):
-                self._offset += len(block)
-                yield from self._split(self._decode.decode(block))
+        new = read_bytes(self._path, self._offset)  # logs are limited to a few megabytes
+        self._offset += len(new)
+        yield from self._split(self._decode.decode(new))
         if ended and (rest := self._rest + self._decode.decode(b"", final=True)):
             self._rest = ""
             yield _safe(rest.removesuffix("\r"))

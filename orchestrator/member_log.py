@@ -1,17 +1,18 @@
 """A member's log: what one attempt has to say, in a file that can be followed while it grows.
 
-In: a path, and a training that runs within the block. Out: the file: a line at the beginning and
-at the end, one an epoch, and all that is printed meanwhile by whatever code, with the traceback of
-what it raised. Opened by `slot` in the process that trains; `gamectl logs` shows it.
+In: a path or URI, and a training that runs within the block. Out: the file: a line at the beginning
+and at the end, one an epoch, and all that is printed meanwhile by whatever code, with the traceback
+of what it raised. Opened by `slot` in the process that trains; `gamectl logs` shows it.
 
 The process's own outputs (file descriptors 1 and 2) lead into the file during the block, so that C
-code is heard too. A thread looks after the size. A log that can't be written harms nothing: it is
-the shorter for it.
+code is heard too. A thread looks after the size, and copies the file to where a URI wants it. A
+log that can't be written harms nothing: it is the shorter for it.
 """
 
 import io
 import os
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -21,7 +22,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 
 from jobs.errors import Stopped
+from jobs.places import where
 from jobs.plan import EpochReport
+from orchestrator.log_copy import LogCopy
 
 LIMIT_BYTES = 4 << 20
 LOOK_EVERY_S = 0.25
@@ -83,12 +86,12 @@ def member_log(
 
     What the block raises is written down and goes on. One block at a time in a process.
     """
-    with _redirected(path) as descriptor, _shown_again():
+    with _file_of(path) as (file, copy), _redirected(file) as descriptor, _shown_again():
         log = MemberLog(descriptor, limit_bytes)
         started_s = time.monotonic()
         log.say(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}  {heading}")
         ended = threading.Event()
-        watching = threading.Thread(target=_watch, args=(log, ended), daemon=True)
+        watching = threading.Thread(target=_watch, args=(log, copy, ended), daemon=True)
         watching.start()
         end, why = "completed", ""
         try:
@@ -106,11 +109,28 @@ def member_log(
             ended.set()
             watching.join()
             log.say(f"{end} after {time.monotonic() - started_s:.1f} s{why}")
+            if copy is not None:
+                copy.finish()
 
 
-def _watch(log: MemberLog, ended: threading.Event) -> None:
+def _watch(log: MemberLog, copy: LogCopy | None, ended: threading.Event) -> None:
+    if copy is not None:
+        copy.refresh()
     while not ended.wait(LOOK_EVERY_S):
         log.keep_limit()
+        if copy is not None:
+            copy.refresh()
+
+
+@contextmanager
+def _file_of(path: str | None) -> Iterator[tuple[str | None, LogCopy | None]]:
+    """The local file to write to, and who copies it to where it is kept, if that is elsewhere."""
+    if path is None or isinstance(place := where(path), Path):
+        yield path, None
+        return
+    with tempfile.TemporaryDirectory(prefix="gamectl-log-") as folder:
+        file = Path(folder) / place.rpartition("/")[2]
+        yield str(file), LogCopy(file, place)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ TimedReport = tuple[EpochReport, float]
 class Place:
     """Where an attempt keeps what outlives it: absolute paths of files, in folders yet to be made.
 
-    Every node that members train on has to see them, on a shared disk where there are several.
+    Every node that members train on has to see them, on a shared disk where there are several, or
+    in an object store: then these are URIs.
     """
 
     checkpoint: str

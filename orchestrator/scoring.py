@@ -8,7 +8,7 @@ In: succeeded jobs, their members' weights, the test images and which of them ar
 from collections.abc import Callable, Collection
 
 from jobs.errors import TeamCodeError
-from jobs.images import DecodedFolder, LabelledImages
+from jobs.images import TEST, DecodedFolder, LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.metrics import score
 from jobs.plan import SandboxRules
@@ -70,6 +70,15 @@ def score_cohort(
         published=known is not None and known.published and set(scores) == set(known.scores),
         scores=tuple(scores),
     )
+
+
+def need_test_images(decoded: DecodedFolder, source: str, command: str) -> None:
+    """Raises `NotFound` where data has its training part alone; `command` is what helps then."""
+    if not decoded.folder.test:
+        raise NotFound(
+            f"no test images: {source} has no {TEST}/; mount or put them there, or name a folder "
+            f"that holds both parts: {command}"
+        )
 
 
 def scored_images(

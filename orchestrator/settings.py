@@ -1,14 +1,16 @@
 """Where things are kept, read once from the environment and handed on as an argument.
 
-In: the variables GAME_HOME, GAME_STORE, MLFLOW_TRACKING_URI and RAY_ADDRESS. Out: a `Settings`
-value with the paths and URLs that follow from them. Read by the commands in `cli`; no other module
-looks at the environment.
+In: the variables GAME_HOME, GAME_STORE, GAME_ARTIFACTS, MLFLOW_TRACKING_URI and RAY_ADDRESS. Out: a
+`Settings` value with the paths and URLs that follow from them. Read by the commands in `cli`; no
+other module looks at the environment.
 """
 
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jobs.places import Where, where
 
 
 class Settings(BaseSettings):
@@ -25,6 +27,12 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="GAME_STORE",
         description="SQLAlchemy URL of the store; a SQLite file in the home folder by default",
+    )
+    kept: str | None = Field(
+        default=None,
+        validation_alias="GAME_ARTIFACTS",
+        description="folder or fsspec URI (s3://BUCKET/PREFIX) for what training leaves behind: "
+        "weights, checkpoints, logs; in the home folder by default",
     )
     mlflow_tracking_uri: str | None = Field(
         default=None,
@@ -64,9 +72,9 @@ class Settings(BaseSettings):
         return None if served else self.root / "mlartifacts"
 
     @property
-    def artifacts(self) -> Path:
-        """Folder of the members' weights."""
-        return self.root / "artifacts"
+    def artifacts(self) -> Where:
+        """Folder or URI of the members' weights."""
+        return where(self.kept) if self.kept else self.root / "artifacts"
 
     @property
     def image_cache(self) -> Path:
@@ -77,6 +85,11 @@ class Settings(BaseSettings):
     def data(self) -> Path:
         """Folder of the drawn data set; safe to delete."""
         return self.root / "cache" / "data"
+
+    @property
+    def fetched(self) -> Path:
+        """Folder of data that was fetched from a URI; safe to delete."""
+        return self.root / "cache" / "fetched"
 
     @property
     def teacher_logits(self) -> Path:

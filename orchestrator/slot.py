@@ -7,7 +7,8 @@ which keeps a pool of these; a teacher is trained in a slot of its own by `teach
 A slot keeps its process, and with it torch and Ray Train, between members: `TorchTrainer` in local
 mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s. With
 `trainer: workers` the slot drives a real worker group of one, which then holds the resources.
-Slots hold no credentials of the store or of MLflow.
+Slots hold no credentials of the store or of MLflow; where artifacts are kept in an object store,
+they need that one's.
 
 What needs torch is imported in the functions that train: the controller imports this module, too,
 and torch would cost it seconds that a class waits for its first step.
@@ -22,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Literal
 
 import ray
@@ -30,6 +30,7 @@ from ray.exceptions import RayError
 
 from jobs.errors import Stopped
 from jobs.memory import keep_freed_memory
+from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.values import MemberResult
 from orchestrator.faults import Seen, seen
@@ -202,7 +203,7 @@ def _train(
 
         if isinstance(plan, TeacherPlan):
             return train_teacher(plan, images, other, report, should_stop)
-        checkpoint = Path(config["checkpoint"]) if config["checkpoint"] else None
+        checkpoint = where(config["checkpoint"]) if config["checkpoint"] else None
         if self_reported:
             rules = SandboxRules.model_validate_json(config["sandbox"] or "{}")
             return train_custom(

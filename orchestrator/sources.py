@@ -1,8 +1,8 @@
 """Where a cohort's images come from: the embedded drawn set, or a folder of photos.
 
 In: a cohort's data section, and perhaps another folder named on the command line. Out: a source
-(`drawn`, or an absolute path) and its images, decoded once and cached. Used by `submission`,
-`inputs` and `cli.score`.
+(`drawn`, an absolute path, or a URI) and its images, fetched and decoded once and cached. Used by
+`submission`, `inputs` and `cli.score`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from jobs.drawn_monkeys import ensure_drawn
+from jobs.fetching import fetch
 from jobs.images import DecodedFolder, decode
+from jobs.places import Where, is_uri, where
 from orchestrator.files import Reading
 from orchestrator.settings import Settings
 
@@ -27,20 +29,28 @@ def silent(_label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -> Path:
-    """The folder of a data source; the embedded set is drawn where it is not there yet."""
+    """The folder of a data source; what is not there yet is drawn, or fetched from its URI.
+
+    Raises `jobs.errors.DataError` where it can't be fetched.
+    """
     if source == DRAWN:
         with progress("drawing the monkeys") as show:
             return ensure_drawn(settings.data, progress=show)
-    return Path(source).expanduser()
+    if isinstance(place := where(source), str):
+        with progress("fetching the images") as show:
+            return fetch(place, settings.fetched, show)
+    return place if is_uri(source) else Path(source).expanduser()
 
 
-def source_of(reading: Reading, override: Path | None) -> str:
-    """Where a cohort's data lies: `drawn` or an absolute path."""
+def source_of(reading: Reading, override: Where | None) -> str:
+    """Where a cohort's data lies: `drawn`, an absolute path, or a URI."""
     if override is not None:
-        return str(override.expanduser().absolute())
+        return str(where(str(override)))
     source = reading.cohort.spec.data.source
     if source == DRAWN:
         return source
+    if is_uri(source):
+        return str(where(source))
     return str((reading.folder / Path(source).expanduser()).absolute())
 
 

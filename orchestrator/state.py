@@ -184,9 +184,10 @@ class DataRecord:
     """The data that a cohort trains on, fixed at submission."""
 
     source: str
-    """`drawn`, or an absolute path."""
+    """`drawn`, an absolute path, or a URI."""
     fingerprint: str
     test_fingerprint: str
+    """Empty where the hidden part was not there."""
     classes: tuple[str, ...]
 
 

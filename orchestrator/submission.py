@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.images import DecodedFolder, ImageFolder
+from jobs.places import check_writable
 from jobs.plan import MemberPlan, SandboxRules
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, fits
@@ -45,8 +46,10 @@ def prepare(
     """Decodes the data at every size that is asked for, and resolves the members' plans.
 
     Raises `jobs.errors.DataError` where the data can't be used, and `Refused` where a loadout does
-    not fit it, or a teacher is wanted and there is none that fits.
+    not fit it, or a teacher is wanted and there is none that fits. Where artifacts can't be kept in
+    the store that GAME_ARTIFACTS names, it raises `OSError`, which says so.
     """
+    check_writable(settings.artifacts)  # before hours of training, not after
     cohort = reading.cohort
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
     sizes_px = sorted({_size_px(file, cohort) for file in admitted})

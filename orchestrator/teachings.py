@@ -18,8 +18,10 @@ import numpy as np
 from jobs.atomic import atomic_file
 from jobs.decoding import DECODE_VERSION
 from jobs.images import LabelledImages
+from jobs.places import Where, join, whole_file
 from jobs.plan import MemberPlan, TeacherSpec
 from jobs.values import Teaching
+from orchestrator.artifacts import read_kept
 from orchestrator.errors import Damaged
 from orchestrator.sources import ProgressBar, silent
 
@@ -40,7 +42,7 @@ def teaching_key(plan: MemberPlan) -> TeachingKey | None:
 class TeacherWeights:
     """Teachers' weights by the SHA-256 of the file that they came in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Where) -> None:
         self._folder = folder
 
     def keep(self, spec: TeacherSpec, weights: bytes) -> None:
@@ -48,23 +50,20 @@ class TeacherWeights:
         try:
             self.read(spec)
         except Damaged:
-            with atomic_file(self._path(spec)) as file:
+            with whole_file(self._path(spec)) as file:
                 file.write(hashlib.sha256(weights).hexdigest().encode() + weights)
 
     def read(self, spec: TeacherSpec) -> bytes:
         """The weights; raises `Damaged` where they are gone or changed."""
         path = self._path(spec)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise Damaged(f"cannot read the teacher {path}: {error.strerror}; {AGAIN}") from error
+        content = read_kept(path, "the teacher ", f"; {AGAIN}")
         digest, weights = content[:64], content[64:]
         if hashlib.sha256(weights).hexdigest().encode() != digest:
             raise Damaged(f"{path} is not the teacher that was kept: its SHA-256 differs; {AGAIN}")
         return weights
 
-    def _path(self, spec: TeacherSpec) -> Path:
-        return self._folder / f"{spec.sha256}.teacher"
+    def _path(self, spec: TeacherSpec) -> Where:
+        return join(self._folder, f"{spec.sha256}.teacher")
 
 
 def teachings(

@@ -1,4 +1,4 @@
-"""What all tests share: one Ray cluster for the session, small photos, a home folder of its own."""
+"""What all tests share: one Ray cluster and one S3 server for the session, small photos, a home."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.s3 import S3, reason_why_not, s3_server
 
 # Read by libraries when they are imported; the command line sets the same.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -30,6 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("GAME_HOME", str(folder))
     monkeypatch.delenv("GAME_STORE", raising=False)
+    monkeypatch.delenv("GAME_ARTIFACTS", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
 
@@ -72,3 +75,21 @@ def write_cohort(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def s3_session() -> Iterator[S3]:
+    """A server that speaks S3, for the session."""
+    reason = reason_why_not()
+    if reason is not None:
+        pytest.skip(f"no S3 server: {reason}")
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_session: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """That server, as the environment names it."""
+    for name, value in s3_session.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_session

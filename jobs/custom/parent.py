@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from jobs.custom.session import Session
 from jobs.errors import Diverged
 from jobs.images import LabelledImages
 from jobs.lessons import check_teaching, class_weights
+from jobs.places import Where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from jobs.rates import Plateau
 from jobs.split import split_images
@@ -46,7 +46,7 @@ def train_custom(
     report: Callable[[EpochReport], None],
     should_stop: Callable[[], bool] | None,
     teaching: Teaching | None,
-    checkpoint: Path | None,
+    checkpoint: Where | None,
     say: Callable[[str], None] | None,
     rules: SandboxRules,
     output: Callable[[bytes], None],
@@ -59,7 +59,8 @@ def train_custom(
         report: called after every epoch, those first that are not trained again.
         should_stop: looked at several times a second.
         teaching: the teacher that the plan distils from.
-        checkpoint: a file to resume from and to write after every epoch, before its report.
+        checkpoint: a path or URI to resume from and to write after every epoch, before its
+            report.
         say: given lines on the training; they come from the sandbox.
         rules: the cohort's.
         output: given what the team's code prints, as it comes, from another thread.

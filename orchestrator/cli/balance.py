@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.atomic import atomic_file
+from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import make_home, open_store
+from orchestrator.cli.common import DataPlace, make_home, open_store
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.settings import Settings
@@ -45,8 +46,8 @@ BASELINE = "none"
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 @click.option(
     "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
@@ -68,7 +69,7 @@ def command(
     paths: tuple[Path, ...],
     seeds: int,
     baseline: str | None,
-    data: Path | None,
+    data: Where | None,
     cpus: int | None,
     file: Path | None,
     output: str,
@@ -113,7 +114,7 @@ def measure(
     reading: Reading,
     num_seeds: int,
     baseline: str | None,
-    data: Path | None,
+    data: Where | None,
     cpus: int | None,
     settings: Settings,
 ) -> "Balance":
@@ -134,7 +135,10 @@ def measure(
     baseline = known_baseline(baseline, BASELINE, teams)
     make_home(settings)
     source = source_of(reading, data)
-    label = data_label(source, scan(data_root(source, settings, progress)).fingerprint)
+    images = scan(data_root(source, settings, progress))
+    if not images.test:  # before hours of training, not after
+        raise Refused(f"{images.root} has no test images (validation/), and nothing else decides")
+    label = data_label(source, images.fingerprint)
     cohort, _ = run_cohort(side_cohort(reading, num_seeds, label), data, False, cpus, settings)
     score_cohort(cohort, False, None, settings)
     book = read_scores(settings.scores, cohort)
@@ -159,7 +163,7 @@ def _check(reading: Reading) -> None:
 
 
 def _words(
-    paths: Sequence[Path], seeds: int, baseline: str | None, data: Path | None, file: Path
+    paths: Sequence[Path], seeds: int, baseline: str | None, data: Where | None, file: Path
 ) -> str:
     """The command that makes the table, without what only this machine has."""
     words = ["gamectl", "balance", *map(_portable, paths), "--seeds", str(seeds)]
@@ -170,5 +174,5 @@ def _words(
     return shlex.join([*words, "-o", _portable(file)])
 
 
-def _portable(path: Path) -> str:
-    return path.name if path.is_absolute() else str(path)
+def _portable(path: Where) -> str:
+    return path.name if isinstance(path, Path) and path.is_absolute() else str(path)

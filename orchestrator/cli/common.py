@@ -6,15 +6,33 @@ that look at a cohort or change one.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
+from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.errors import NotFound, Refused, StoreError
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord, Job
 from orchestrator.store import Store
+
+
+class DataPlace(click.ParamType[Where]):
+    """A data folder, as a path, or its URI, as text: a path would lose one of its slashes."""
+
+    name = "folder"
+
+    def convert(
+        self,
+        value: Where,
+        param: click.Parameter | None,  # noqa: ARG002  # click's signature
+        ctx: click.Context | None,  # noqa: ARG002  # click's signature
+    ) -> Where:
+        """Tell a URI from a path."""
+        return value if isinstance(value, Path) or is_uri(value) else Path(value)
+
 
 cohort_option = click.option(
     "--cohort", "cohort", metavar="NAME", help="Which cohort; the one submitted last by default."

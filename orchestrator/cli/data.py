@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import output_option
+from orchestrator.cli.common import DataPlace, output_option
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.data_check import DataCheck
 
 MAX_LISTED = 20
+NO_TEST = (
+    "no validation/: the hidden part, the test images, is not here. That will do for training; "
+    "leaks can't be told, and `gamectl score` needs it"
+)
 
 
 @click.group("data")
@@ -44,7 +49,7 @@ def _png(
       gamectl data check photos --sheet pairs.png
       gamectl data check drawn --strict""",
 )
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=DataPlace())
 @output_option
 @click.option(
     "--sheet",
@@ -58,13 +63,13 @@ def _png(
     is_flag=True,
     help="Exit with 1 where test images leak, files are broken or copies differ in class.",
 )
-def check(path: Path, output: str, sheet: Path | None, strict: bool) -> None:
+def check(path: Where, output: str, sheet: Path | None, strict: bool) -> None:
     """Count images and find broken files and duplicates.
 
-    PATH is a folder with training/ and validation/ (the test images), or `drawn`, the embedded
-    set. Two files are exact duplicates if their bytes are equal, and near ones if they show the
-    same photo: saved again, resized, watermarked, recoloured, cropped or mirrored. What is found is
-    a report: the exit code is 0 unless --strict is given.
+    PATH is a folder with training/ and validation/ (the test images), its URI, or `drawn`, the
+    embedded set. Two files are exact duplicates if their bytes are equal, and near ones if they
+    show the same photo: saved again, resized, watermarked, recoloured, cropped or mirrored. What is
+    found is a report: the exit code is 0 unless --strict is given.
     """
     from jobs.atomic import atomic_file
     from jobs.data_check import check_folder, duplicates_sheet
@@ -155,7 +160,7 @@ def _print_more(number: int) -> None:
 
 def _advice(result: "DataCheck") -> list[str]:
     """What was found that needs somebody's attention, and what to do about it."""
-    lines = []
+    lines = [] if result.folder.test else [NO_TEST]
     if broken := len(result.duplicates.broken):
         lines.append(
             f"{broken} broken: repair or remove them, or leave them out with "
@@ -170,4 +175,6 @@ def _advice(result: "DataCheck") -> list[str]:
             f"{leaked} of {len(result.folder.test)} test images leak into training; next: "
             "`scoring: {excludeLeaked: true}` in the cohort's spec leaves them out"
         )
-    return lines or ["nothing wrong was found; next: `gamectl submit` with this folder as data"]
+    if lines in ([], [NO_TEST]):
+        lines.append("nothing wrong was found; next: `gamectl submit` with this folder as data")
+    return lines

@@ -1,8 +1,8 @@
 """`gamectl plan`: what a cohort would take, predicted before anything is submitted.
 
 In: the paths that `gamectl submit` would be given. Out: a table of slot-minutes, finish times and
-memory by team, with totals, or JSON; nothing is written, decoded or sent anywhere. Next: `gamectl
-submit`.
+memory by team, with totals, or JSON; nothing is stored, decoded or sent anywhere (data behind a URI
+is fetched into the cache). Next: `gamectl submit`.
 """
 
 import time
@@ -15,17 +15,19 @@ import click
 
 from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
 from jobs.images import scan
+from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, human_bytes, this_machine
-from orchestrator.cli.common import open_store, output_option
+from orchestrator.cli.common import DataPlace, open_store, output_option
 from orchestrator.cohort import Cohort, Resources
 from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.planning import CohortPlan, Misfit, plan_cohort
+from orchestrator.progress_bars import progress
 from orchestrator.settings import Settings
-from orchestrator.sources import DRAWN, source_of
+from orchestrator.sources import DRAWN, data_root, source_of
 from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
 from orchestrator.submission import no_sandbox
@@ -48,8 +50,8 @@ Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 @click.option(
     "--cpus", type=click.IntRange(min=1), help="CPUs to plan for; those of this machine by default."
@@ -57,7 +59,7 @@ Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
 @output_option
 @click.pass_context
 def command(
-    ctx: click.Context, paths: tuple[Path, ...], data: Path | None, cpus: int | None, output: str
+    ctx: click.Context, paths: tuple[Path, ...], data: Where | None, cpus: int | None, output: str
 ) -> None:
     """Predict a cohort's slot-minutes, finish and memory; nothing is submitted.
 
@@ -71,7 +73,7 @@ def command(
     if any(Path(file.path) == reading.cohort_path and not file.ok for file in reading.files):
         _print_refused([(file, file.problems) for file in reading.files], console.print_note)
         raise Refused("the cohort's file is refused, so nothing can be planned; correct it")
-    classes, num_images = _size_of_data(source_of(reading, data))
+    classes, num_images = _size_of_data(source_of(reading, data), settings)
     admitted, refused = _admitted(reading, classes)
     if settings.ray_address is None:  # of another cluster only its controller knows
         admitted, unsafe = _kept_apart(admitted, cohort)
@@ -95,11 +97,11 @@ def command(
     ctx.exit(1 if refused else 0)
 
 
-def _size_of_data(source: str) -> tuple[tuple[str, ...], int]:
+def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int]:
     """The classes of a source, and how many training images it holds."""
     if source == DRAWN:
         return tuple(CLASS_NAMES), sum(TRAINING_COUNTS)
-    folder = scan(Path(source))
+    folder = scan(data_root(source, settings, progress))
     return folder.classes, len(folder.training)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import make_home
+from orchestrator.cli.common import DataPlace, make_home
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, read_paths
 from orchestrator.receipt import Receipt
@@ -42,8 +43,8 @@ DRAWS, DRAWS_OF_EACH = 6, 3
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 @click.option(
     "--seed",
@@ -52,7 +53,7 @@ DRAWS, DRAWS_OF_EACH = 6, 3
     help="Another one shows other images, changed in other ways.",
 )
 def command(
-    loadout: Path, file: Path | None, cohort_file: Path | None, data: Path | None, seed: int
+    loadout: Path, file: Path | None, cohort_file: Path | None, data: Where | None, seed: int
 ) -> None:
     """Draw training images as the members of a loadout will see them.
 

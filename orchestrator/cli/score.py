@@ -4,12 +4,11 @@ In: a cohort's succeeded jobs and the test images. Out: scores in the home folde
 in MLflow too. Next: `gamectl leaderboard`.
 """
 
-from pathlib import Path
-
 import click
 
+from jobs.places import Where, where
 from orchestrator import console
-from orchestrator.cli.common import cohort_option, open_store, pick_cohort
+from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
 from orchestrator.scorebook import ScoreBook, read_scores, write_scores
@@ -27,8 +26,8 @@ from orchestrator.settings import Settings
 @click.option("--publish", is_flag=True, help="Write the scores to MLflow, for all to see.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with the test images, where it is not the one that was submitted.",
+    type=DataPlace(),
+    help="Folder with the test images, or its URI, where it is not the one that was submitted.",
 )
 @click.option(
     "--exclude-leaked/--no-exclude-leaked",
@@ -37,7 +36,7 @@ from orchestrator.settings import Settings
     "cohort's `scoring.excludeLeaked` says.",
 )
 def command(
-    cohort: str | None, publish: bool, data: Path | None, exclude_leaked: bool | None
+    cohort: str | None, publish: bool, data: Where | None, exclude_leaked: bool | None
 ) -> None:
     """Evaluate each job's network on the test set.
 
@@ -53,7 +52,7 @@ def command(
 def score_cohort(
     name: str,
     publish: bool,
-    data: Path | None,
+    data: Where | None,
     settings: Settings,
     exclude_leaked: bool | None = None,
 ) -> None:
@@ -68,7 +67,7 @@ def score_cohort(
 
     with open_store(settings) as store:
         record = store.cohort(name)
-        source = str(data.expanduser().absolute()) if data else record.data.source
+        source = str(where(str(data))) if data else record.data.source
         sizes_px = sorted(
             {p.data.image_size_px for j in store.jobs(name) for p in store.plans(j.id)}
         )
@@ -76,7 +75,9 @@ def score_cohort(
         decoded = sources.decode_source(source, sizes_px, skip_broken, settings, progress)
         if decoded.folder.classes != record.data.classes:
             raise Refused(f"{source} has other classes than the data of cohort {name!r}")
-        if data is None and decoded.folder.test_fingerprint != record.data.test_fingerprint:
+        scoring.need_test_images(decoded, source, f"gamectl score --cohort {name} --data FOLDER")
+        expected = record.data.test_fingerprint or decoded.folder.test_fingerprint
+        if data is None and decoded.folder.test_fingerprint != expected:
             raise Refused(
                 f"the test images in {source} are not those of the submission any more; put them "
                 f"back, or say that these are meant: gamectl score --cohort {name} --data {source}"

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import click
 
+from jobs.places import Where
 from orchestrator import attend, console
 from orchestrator.cli.common import (
+    DataPlace,
     check_cpus,
     cpus_option,
     detach_option,
@@ -42,8 +44,8 @@ from orchestrator.store import Store, Submitted
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 @click.option(
     "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."
@@ -51,7 +53,7 @@ from orchestrator.store import Store, Submitted
 @cpus_option
 @detach_option
 def command(
-    paths: tuple[Path, ...], data: Path | None, skip_refused: bool, cpus: int | None, detach: bool
+    paths: tuple[Path, ...], data: Where | None, skip_refused: bool, cpus: int | None, detach: bool
 ) -> None:
     """Submit a cohort of loadouts, and watch it run until every job has ended.
 
@@ -73,7 +75,7 @@ def command(
 
 
 def run_cohort(
-    reading: Reading, data: Path | None, skip_refused: bool, cpus: int | None, settings: Settings
+    reading: Reading, data: Where | None, skip_refused: bool, cpus: int | None, settings: Settings
 ) -> tuple[str, int]:
     """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
 
@@ -86,7 +88,7 @@ def run_cohort(
 
 @contextmanager
 def _submitted(
-    reading: Reading, data: Path | None, skip_refused: bool, cpus: int | None, settings: Settings
+    reading: Reading, data: Where | None, skip_refused: bool, cpus: int | None, settings: Settings
 ) -> Iterator[tuple[str, Store]]:
     """Writes what is wanted into the store; gives the cohort's name and the open store."""
     reading = _admitted(reading, skip_refused)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.places import Where
 from jobs.plan import Normalize
 from orchestrator import console
-from orchestrator.cli.common import make_home, output_option
+from orchestrator.cli.common import DataPlace, make_home, output_option
 from orchestrator.files import Reading, read_cohort
 from orchestrator.settings import Settings
 
@@ -33,8 +34,8 @@ cohort_file_option = click.option(
 )
 data_option = click.option(
     "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with training/CLASS/* and validation/CLASS/*, instead of the cohort's own.",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 
 
@@ -98,7 +99,7 @@ def command() -> None:
 )
 def train(
     cohort_file: Path | None,
-    data: Path | None,
+    data: Where | None,
     architecture: str,
     weights: str,
     size: int,
@@ -210,7 +211,7 @@ def list_teachers(output: str) -> None:
 @data_option
 @click.option("--exclude-leaked", is_flag=True, help="Leave out test images that leak.")
 @output_option
-def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, output: str) -> None:
+def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, output: str) -> None:
     """Evaluate the teacher of a cohort's data on the test set; for the organizer's eyes."""
     settings = Settings()
     make_home(settings)
@@ -220,7 +221,8 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
     from jobs.teacher import teacher_logits
     from jobs.values import Teaching
     from orchestrator.live import progress
-    from orchestrator.scoring import scored_images
+    from orchestrator.scoring import need_test_images, scored_images
+    from orchestrator.sources import source_of
     from orchestrator.teachers import find_teacher
 
     reading = read_cohort(cohort_file)
@@ -232,6 +234,8 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
     if exclude_leaked:
         with progress("looking for leaked images") as show:
             leaked = leaked_test_images(decoded.folder, settings.image_cache, show)
+    source = source_of(reading, data)
+    need_test_images(decoded, source, "gamectl teacher score --data FOLDER")
     test = scored_images(decoded, teacher.spec.image_size_px, leaked)
     with progress("asking the teacher") as show:
         logits = teacher_logits(
@@ -263,7 +267,7 @@ def score(cohort_file: Path | None, data: Path | None, exclude_leaked: bool, out
 
 
 def _data(
-    reading: Reading, data: Path | None, size_px: int, settings: Settings
+    reading: Reading, data: Where | None, size_px: int, settings: Settings
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import sources

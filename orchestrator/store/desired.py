@@ -103,8 +103,13 @@ def _put_cohort(
         connection.execute(
             select(leases.c.token).where(leases.c.cohort == name).with_for_update()
         ).all()
-    if json.loads(before)["fingerprint"] != data.fingerprint:
+    known = json.loads(before)
+    if known["fingerprint"] != data.fingerprint:
         _check_same_data(connection, name, data, teams)
+    elif not data.test_fingerprint and known["test_fingerprint"]:
+        # Submitted again where the hidden part is not to be seen: it is the same as before.
+        hidden = {"test_fingerprint": known["test_fingerprint"]}
+        values["data"] = json.dumps(asdict(data) | hidden)
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 
 

@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import GameError, TrackingError
+from orchestrator.errors import ArtifactsAway, GameError, TrackingError
 from orchestrator.finish import trained_ensemble
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
@@ -51,8 +51,9 @@ LONGEST_PARAM = 500
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
+AWAY = (TrackingError, ArtifactsAway)
 FAILURES_A_ROUND = 3
-"""Of MLflow's, after which it is left alone for a while: a server that is away fails all jobs. One
+"""Of a server's, after which it is left alone for a while: one that is away fails all jobs. One
 job whose own files are damaged must not hide the others."""
 
 
@@ -106,7 +107,7 @@ class Projection:
                         self._log_model(job)
             except GameError as error:
                 errors.append(error)
-            if sum(isinstance(error, TrackingError) for error in errors) == FAILURES_A_ROUND:
+            if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
                 break
         if errors:
             raise errors[0]
@@ -196,9 +197,8 @@ class Projection:
         if member.phase.terminal:
             trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
-                self._artifacts.weights(trained)  # raises where they are not what was written
-                path = self._artifacts.path(trained.weights)
-                self._experiment.files(run.files).log_artifact(str(path), "weights")
+                with self._artifacts.as_file(trained) as path:
+                    self._experiment.files(run.files).log_artifact(str(path), "weights")
             self._end(run, member.phase, ended_at)
 
     def _new_epochs(self, run: Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:

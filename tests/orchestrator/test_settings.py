@@ -7,7 +7,9 @@ from sqlalchemy import make_url
 
 from orchestrator.settings import Settings
 
-VARIABLES = ("GAME_HOME", "GAME_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+VARIABLES = (
+    "GAME_HOME", "GAME_STORE", "GAME_ARTIFACTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,23 @@ def test_each_variable_moves_its_own_thing(monkeypatch: pytest.MonkeyPatch, tmp_
     assert Settings().mlflow_artifacts is None
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     assert Settings().ray_address == "ray://head:10001"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("", ".game/artifacts"),
+        ("kept", "kept"),
+        ("file:///big/disk", Path("/big/disk")),
+        ("s3://bucket/games/", "s3://bucket/games"),
+    ],
+)
+def test_artifacts_are_in_a_folder_or_behind_a_uri(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, meant: Path | str
+) -> None:
+    monkeypatch.setenv("GAME_ARTIFACTS", said)
+    is_uri = isinstance(meant, str) and meant.startswith("s3:")
+    assert Settings().artifacts == (meant if is_uri else tmp_path / meant)
 
 
 def test_a_database_of_mlflows_own_keeps_its_files_with_the_game(
