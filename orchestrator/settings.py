@@ -1,11 +1,13 @@
 """Where things are kept, read once from the environment and handed on as an argument.
 
-In: the variables GAME_HOME, GAME_STORE, MLFLOW_TRACKING_URI and RAY_ADDRESS. Out: a `Settings`
-value with the paths and URLs that follow from them. Read by the commands in `cli`; no other module
-looks at the environment.
+In: the variables GAME_HOME, GAME_STORE, GAME_ARTIFACTS, MLFLOW_TRACKING_URI and RAY_ADDRESS. Out: a
+`Settings` value with the paths and URLs that follow from them. Read by the commands in `cli`; no
+other module looks at the environment.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +28,11 @@ class Settings(BaseSettings):
         validation_alias="GAME_STORE",
         description="SQLAlchemy URL of the store; a SQLite file in the home folder by default",
     )
+    artifacts_uri: str | None = Field(
+        default=None,
+        validation_alias="GAME_ARTIFACTS",
+        description="where weights, checkpoints and logs are kept; in the home folder by default",
+    )
     mlflow_tracking_uri: str | None = Field(
         default=None,
         validation_alias="MLFLOW_TRACKING_URI",
@@ -36,6 +43,22 @@ class Settings(BaseSettings):
         validation_alias="RAY_ADDRESS",
         description="a Ray cluster to join; one is started on this machine by default",
     )
+
+    @classmethod
+    def with_defaults(cls, defaults: Mapping[str, str]) -> Self:
+        """The settings of the environment; `defaults`, by variable, fill in what it leaves out."""
+        said = cls().model_fields_set
+        unsaid: dict[str, Any] = {
+            variable: value
+            for variable, value in defaults.items()
+            if cls.variables()[variable] not in said
+        }
+        return cls(**unsaid)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The variables that are read, and the fields they fill."""
+        return {str(field.validation_alias): name for name, field in cls.model_fields.items()}
 
     @property
     def root(self) -> Path:
@@ -65,8 +88,10 @@ class Settings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the members' weights."""
-        return self.root / "artifacts"
+        """Folder of the members' weights, checkpoints and logs."""
+        if self.artifacts_uri is None:
+            return self.root / "artifacts"
+        return Path(self.artifacts_uri).expanduser().absolute()
 
     @property
     def image_cache(self) -> Path:

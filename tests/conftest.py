@@ -30,6 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("GAME_HOME", str(folder))
     monkeypatch.delenv("GAME_STORE", raising=False)
+    monkeypatch.delenv("GAME_ARTIFACTS", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
 
