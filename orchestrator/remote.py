@@ -56,11 +56,11 @@ class RemoteLauncher:
         # Its oldest job tells a cohort from one of the same name in another store.
         mine = {"game-cohort": name, "game-first-job": store.jobs(name)[0].uid}
         job = self._jobs.running(mine)
-        if job is None:
-            job = f"game-{name}-{secrets.token_hex(3)}"
-            words = controller_command(name, store.jobs(name)[-1].uid, self._settings)
-            code = _packages() if self._code == "carried" else []
-            self._jobs.submit(job, words, mine, code)
+        if job is not None:
+            return RemoteController(self._jobs, job, joined=True)
+        job = f"game-{name}-{secrets.token_hex(3)}"
+        words = controller_command(name, store.jobs(name)[-1].uid, self._settings)
+        self._jobs.submit(job, words, mine, _packages() if self._code == "carried" else [])
         return RemoteController(self._jobs, job)
 
 
@@ -69,15 +69,18 @@ class RemoteController:
 
     look_every_s = 0.5
 
-    def __init__(self, jobs: RayJobs, job: str) -> None:
+    def __init__(self, jobs: RayJobs, job: str, joined: bool = False) -> None:
         self._jobs = jobs
         self._job = job
+        self._joined = joined
         self._state: JobState | None = None
 
     def exit_code(self) -> int | None:
         """How the job ended; None while it runs or waits to."""
         self._state = self._jobs.state(self._job)
-        return self._state.exit_code
+        ended = self._state.exit_code
+        # One that was there before us may have been at its end already: no failure of ours.
+        return 0 if self._joined and ended is not None else ended
 
     def said(self) -> str:
         """The error that ended it, or else the last lines of its log."""

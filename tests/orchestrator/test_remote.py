@@ -1,6 +1,8 @@
 """A cohort on a cluster elsewhere: what is asked before anything is sent, and what never is."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -235,3 +237,11 @@ def test_a_controller_refuses_defaults_that_are_none(home: Path) -> None:
 
 def test_a_cohort_without_a_cluster_runs_here() -> None:
     assert launcher_of(None, Cohort().spec.cluster, Settings(), "carried") is None
+
+
+@pytest.mark.slow
+def test_slots_of_a_ray_that_is_started_here_see_no_password_either() -> None:
+    command = [sys.executable, "-W", "error", "-m", "tests.orchestrator.hidden_secrets"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
