@@ -59,7 +59,10 @@ The path, a line a file:
     gauges        figures for Prometheus
     serve         the parts of a run on Ray put together
     run           being a cohort's controller, from lease to MLflow
-    attend        making sure that there is one: here, in the background, or watched
+    launch        starting one that outlives its client, in the background
+    ray_jobs      Ray's Jobs API, asked over HTTP
+    remote        starting one as a job of a Ray cluster elsewhere
+    attend        making sure that there is one: here, in the background, elsewhere, or watched
     tracking/     MLflow, a projection of the store
     scoring       the hidden test set
     scorebook     the organizer's scores

@@ -1,51 +1,53 @@
-"""A cohort that is to be run, by whomever: here, by a controller at work, or by one in background.
+"""A cohort that is to be run, by whomever: here, by a controller at work, in background, elsewhere.
 
 In: the name of a cohort whose jobs are in the store. Out: jobs that are over, and people who were
 told; or another process that sees to it. Clients write to the store first and look for a controller
 afterwards: one that holds the lease then sees what they wrote, because it gives the lease up only
-where nothing is left to do. Next on the path: `run`, or `live.watch` where another process works.
+where nothing is left to do. Next on the path: `run`, `launch` for another process, or `live.watch`
+where one is at work.
 """
 
 import contextlib
-import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from orchestrator import console
 from orchestrator.errors import CohortBusy, GameError
-from orchestrator.lookup import controller_of, lease_of
+from orchestrator.launch import Launcher, LocalLauncher, launched
+from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
-from orchestrator.store.values import Lease
 
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""
 
-LOOK_EVERY_S = 0.1
-LOG_LINES_SHOWN = 10
 
-
-def attend(name: str, store: Store, settings: Settings, cpus: int | None) -> list[Job]:
+def attend(
+    name: str,
+    store: Store,
+    settings: Settings,
+    cpus: int | None,
+    elsewhere: Launcher | None = None,
+) -> list[Job]:
     """Stays with the cohort until nothing is left to do, and shows it; returns the newest jobs.
 
     Where a controller is at work it is watched, and replaced should it end too soon; where none is,
-    this process is the controller. Ctrl-C ends the process with exit code 130. Raises
-    `ClusterError` where Ray does not start, and `NotFound` for an unknown cohort.
+    this process is the controller, or one is started `elsewhere`, and not replaced. Ctrl-C ends the
+    process with exit code 130. Raises `ClusterError` where Ray does not start, `GameError` where a
+    controller elsewhere ends too soon, and `NotFound` for an unknown cohort.
     """
     tracking_error = None
     holder: str | None = None
 
     def farewell() -> str:
         if holder is None:
-            return _queued_again(name)
+            return _queued_again(name) if elsewhere is None else _still_starting(name)
         return (
             f"stopped watching; controller {holder} goes on. "
             f"Watch again with: gamectl get jobs --watch --cohort {name}"
@@ -54,6 +56,14 @@ def attend(name: str, store: Store, settings: Settings, cpus: int | None) -> lis
     with interruptible(farewell):
         while True:
             holder = controller_of(store, name, time.time())
+            if holder is None and elsewhere is not None:
+                holder = _at_work(name, store, elsewhere, cpus)
+                if holder is None or _watch(name, store, holder, cpus):
+                    break
+                raise GameError(
+                    f"controller {holder} has ended, and something is left to do; "
+                    f"`gamectl resume --cohort {name}` starts another one"
+                )
             if holder is None:
                 with contextlib.suppress(CohortBusy):  # somebody was faster, and is watched
                     tracking_error = _control(name, store, settings, cpus)
@@ -61,9 +71,8 @@ def attend(name: str, store: Store, settings: Settings, cpus: int | None) -> lis
             elif _watch(name, store, holder, cpus):
                 break
             else:
-                console.print_note(
-                    f"controller {holder} has ended; this process goes on in its place"
-                )
+                next_one = "this process goes on" if elsewhere is None else "another one goes on"
+                console.print_note(f"controller {holder} has ended; {next_one} in its place")
     jobs = newest_revisions(store.jobs(name))
     say_how_it_ended(name, jobs, tracking_error)
     return jobs
@@ -79,32 +88,45 @@ def control_here(name: str, store: Store, settings: Settings, cpus: int | None) 
         return _control(name, store, settings, cpus)
 
 
-def detach(name: str, store: Store, settings: Settings, cpus: int | None) -> None:
+def detach(
+    name: str,
+    store: Store,
+    settings: Settings,
+    cpus: int | None,
+    elsewhere: Launcher | None = None,
+) -> None:
     """Makes sure that a controller is at work which outlives this process, and says which.
 
     Where nothing is left to do none is started. Raises `GameError` with the last lines of its log
     where one does not come up.
     """
-    if not any(job.is_left for job in store.jobs(name)):
+    launcher = LocalLauncher(settings, cpus) if elsewhere is None else elsewhere
+    with interruptible(lambda: _still_starting(name)):
+        if _at_work(name, store, launcher, cpus) is not None:
+            console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
+
+
+def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> str | None:
+    """Who is at work on the cohort, started where nobody was; None where nothing is left to do."""
+    if not _is_left(name, store):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
-        return
-    log = controller_log(settings, name)
+        return None
     holder = controller_of(store, name, time.time())
     if holder is not None:
         console.print_note(at_work_note(name, holder, cpus))
-    else:
-        holder = _started(name, store, log, cpus)
-        if holder is None:
-            console.print_note(f"cohort {name}: a controller has done what was left; log: {log}")
-            return
-        pid = holder.rpartition(":")[2]
-        console.print_note(f"cohort {name}: controller {holder} runs it (pid {pid}), log: {log}")
-    console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
+        return holder
+    while _is_left(name, store):  # again after one that was about to end when we came
+        controller, holder = launched(name, store, launcher)
+        if holder is not None:
+            place = controller.place(holder)
+            console.print_note(f"cohort {name}: controller {holder} runs it {place}")
+            return holder
+    console.print_note(f"cohort {name}: a controller has done what was left")
+    return None
 
 
-def controller_log(settings: Settings, name: str) -> Path:
-    """Where a controller in the background writes what it has to say."""
-    return settings.root / "controllers" / f"{name}.log"
+def _is_left(name: str, store: Store) -> bool:
+    return any(job.is_left for job in store.jobs(name))
 
 
 def say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError | None) -> None:
@@ -157,6 +179,13 @@ def _queued_again(name: str) -> str:
     )
 
 
+def _still_starting(name: str) -> str:
+    return (
+        "stopped waiting; a controller that was started goes on. "
+        f"Look for it with: gamectl get jobs --watch --cohort {name}"
+    )
+
+
 def _control(name: str, store: Store, settings: Settings, cpus: int | None) -> GameError | None:
     # Imported here: whoever only watches waits for no Ray.
     from orchestrator.run import control
@@ -176,71 +205,3 @@ def at_work_note(name: str, holder: str, cpus: int | None) -> str:
     """Says who runs the cohort; CPUs that are asked for now come too late."""
     unused = "" if cpus is None else ", with the CPUs it was started with"
     return f"cohort {name}: controller {holder} is at work{unused}"
-
-
-def _started(name: str, store: Store, log: Path, cpus: int | None) -> str | None:
-    """Starts a controller in a session of its own; returns who holds the lease then.
-
-    That may be another one that was started at the same time. None: it has ended already, with
-    nothing left to do.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # -P: nothing in the current folder must stand in for a module. The folder itself stays the
-    # same, so that relative paths in the environment mean what they mean here.
-    words = [sys.executable, "-P", "-m", "orchestrator", "controller", "--cohort", name]
-    words += [] if cpus is None else ["--cpus", str(cpus)]
-    with log.open("ab") as out:
-        begin = out.tell()
-        # Not `subprocess`, which takes a process that is left behind for an oversight.
-        pid = os.posix_spawn(
-            sys.executable,
-            words,
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, out.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, out.fileno(), 2),
-            ],
-            setsid=True,
-        )
-    return first_holder(
-        lambda: lease_of(store, name, time.time()),
-        lambda: _exit_code(pid),
-        lambda: _log_end(log, begin),
-    )
-
-
-def _exit_code(pid: int) -> int | None:
-    """The exit code of a child process, which can be asked for once; None while it runs."""
-    ended, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if ended else None
-
-
-def first_holder(
-    lease: Callable[[], Lease | None],
-    exit_code: Callable[[], int | None],
-    said: Callable[[], str],
-    pause: Callable[[float], None] = time.sleep,
-) -> str | None:
-    """Waits until somebody is at work on a cluster or a controller that was started has ended.
-
-    Returns who is at work, or None where it ended with exit code 0. Raises `GameError` with what it
-    `said` where it ended otherwise and nobody holds the lease.
-    """
-    while True:
-        ended = exit_code()  # before the lease is looked at: it may have been taken meanwhile
-        held = lease()
-        if held is not None and (held.slots is not None or ended is not None):
-            return held.holder
-        if ended == 0:
-            return None
-        if ended is not None:
-            raise GameError(f"the controller ended before it was at work: {said()}")
-        pause(LOOK_EVERY_S)
-
-
-def _log_end(log: Path, begin: int) -> str:
-    """The last lines that were written to the log since it was `begin` bytes long."""
-    text = log.read_bytes()[begin:].decode(errors="replace")
-    lines = [console.printable(line) for line in text.splitlines() if line.strip()]
-    return "\n".join([*lines[-LOG_LINES_SHOWN:], f"(log: {log})"]).removeprefix("error: ")

@@ -34,6 +34,11 @@ SETTINGS = {
 LOCAL_SETTINGS = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
 """Nobody sees the metrics and events of a Ray without a dashboard, and where Ray was lost,
 disconnecting waits up to 20 s for the last of them to be delivered."""
+SECRETS = (
+    "GAME_STORE", "PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+)  # fmt: skip
+"""Variables that lead to the store and to MLflow, which slots have no business with."""
 PROBE_EVERY_S = 1.0
 CONNECT_S = 5.0
 
@@ -67,7 +72,7 @@ def ray_cluster(
     where = f"at {address}" if address else "on this machine"
     local = {} if address else {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
     door = _door(address)
-    if door is not None and not _is_open(door):
+    if door is not None and not is_open(door):
         # Ray would try for a minute.
         raise ClusterError(f"cannot reach Ray {where}: nothing answers there")
     if meanwhile is not None:  # not earlier: importing Ray would wait for it
@@ -79,6 +84,7 @@ def ray_cluster(
             include_dashboard=None if address else False,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            runtime_env=_environment(joined=bool(address)),
             **local,
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -130,7 +136,7 @@ class LivenessProbe:
         if not now and self._clock() < self._next_at:
             return
         for host, port in self._doors:
-            if not _is_open((host, port)):
+            if not is_open((host, port)):
                 raise ClusterLost(f"Ray was lost: nothing answers at {host}:{port} any more")
         self._next_at = self._clock() + PROBE_EVERY_S
 
@@ -182,7 +188,17 @@ def node_is_gone(node_id: str) -> bool:
     import ray
 
     nodes = [node for node in ray.nodes() if node["NodeID"].startswith(node_id)]
-    return not any(node["Alive"] and _is_open(_raylet(node)) for node in nodes)
+    return not any(node["Alive"] and is_open(_raylet(node)) for node in nodes)
+
+
+def _environment(joined: bool) -> dict[str, Any] | None:
+    """What the processes of slots find other than their node does: no secrets.
+
+    A node elsewhere may hold some that we do not see. Where there are none nothing is asked for:
+    Ray keeps processes ready for those who take them as they are.
+    """
+    hidden = [name for name in SECRETS if joined or os.environ.get(name)]
+    return {"env_vars": dict.fromkeys(hidden, "")} if hidden else None
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -210,7 +226,8 @@ def _door(address: str | None) -> Door | None:
     return (host.strip("[]"), int(port)) if host and port.isdigit() else None
 
 
-def _is_open(door: Door) -> bool:
+def is_open(door: Door) -> bool:
+    """Whether something listens there."""
     try:
         with socket.create_connection(door, timeout=CONNECT_S):
             return True

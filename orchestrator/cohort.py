@@ -4,6 +4,7 @@ In: the values of a YAML file with `kind: Cohort`; out: a `Cohort`, of which eve
 left out. `admission` holds loadouts against it; the controller takes queue and retries from it.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -26,6 +27,21 @@ def _whole_or_share(gpus: float) -> float:
             {"gpus": f"{gpus:g}"},
         )
     return gpus
+
+
+HERE = "local"
+"""As the cluster of a cohort: none."""
+
+
+def cluster_address(cluster: str) -> str:
+    """Allow the address of a Ray dashboard, behind which the Jobs API is, or `local`."""
+    if cluster != HERE and not re.fullmatch(r"https?://[^\s/@]+/?", cluster):
+        raise PydanticCustomError(
+            "not-allowed",
+            "cluster is {cluster}; allowed is http://HOST:8265, or local",
+            {"cluster": repr(cluster)},
+        )
+    return cluster.rstrip("/")
 
 
 class Limits(Model):
@@ -205,6 +221,11 @@ class CohortSpec(Model):
     retry: Retry = Retry()
     scoring: Scoring = Scoring()
     teacher: TeacherFile = TeacherFile()
+    cluster: Annotated[str, AfterValidator(cluster_address)] = Field(
+        default=HERE,
+        description="http://HOST:8265 of a Ray cluster whose job runs the cohort; `local` runs it "
+        "on the machine that submits it",
+    )
     allow_custom_code: bool = Field(
         default=False, description="whether teams may bring Python code of their own (item custom)"
     )

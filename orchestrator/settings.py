@@ -5,7 +5,9 @@ In: the variables GAME_HOME, GAME_STORE, GAME_ARTIFACTS, MLFLOW_TRACKING_URI and
 other module looks at the environment.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,7 +30,7 @@ class Settings(BaseSettings):
         validation_alias="GAME_STORE",
         description="SQLAlchemy URL of the store; a SQLite file in the home folder by default",
     )
-    kept: str | None = Field(
+    artifacts_uri: str | None = Field(
         default=None,
         validation_alias="GAME_ARTIFACTS",
         description="folder or fsspec URI (s3://BUCKET/PREFIX) for what training leaves behind: "
@@ -44,6 +46,22 @@ class Settings(BaseSettings):
         validation_alias="RAY_ADDRESS",
         description="a Ray cluster to join; one is started on this machine by default",
     )
+
+    @classmethod
+    def with_defaults(cls, defaults: Mapping[str, str]) -> Self:
+        """The settings of the environment; `defaults`, by variable, fill in what it leaves out."""
+        said = cls().model_fields_set
+        unsaid: dict[str, Any] = {
+            variable: value
+            for variable, value in defaults.items()
+            if cls.variables()[variable] not in said
+        }
+        return cls(**unsaid)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The variables that are read, and the fields they fill."""
+        return {str(field.validation_alias): name for name, field in cls.model_fields.items()}
 
     @property
     def root(self) -> Path:
@@ -74,7 +92,7 @@ class Settings(BaseSettings):
     @property
     def artifacts(self) -> Where:
         """Folder or URI of the members' weights."""
-        return where(self.kept) if self.kept else self.root / "artifacts"
+        return where(self.artifacts_uri) if self.artifacts_uri else self.root / "artifacts"
 
     @property
     def image_cache(self) -> Path:

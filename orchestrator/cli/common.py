@@ -4,19 +4,25 @@ In: option values and the environment. Out: settings, an open store, a cohort. U
 that look at a cohort or change one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import click
 
 from jobs.places import Where, is_uri
 from orchestrator import console
+from orchestrator.cohort import CohortSpec
 from orchestrator.errors import NotFound, Refused, StoreError
 from orchestrator.phases import Phase
+from orchestrator.remote import Code, RemoteLauncher, launcher_of
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord, Job
 from orchestrator.store import Store
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class DataPlace(click.ParamType[Where]):
@@ -50,12 +56,46 @@ cpus_option = click.option(
 detach_option = click.option(
     "--detach", is_flag=True, help="Leave it to a controller that outlives this shell, and return."
 )
+cluster_option = click.option(
+    "--cluster",
+    metavar="URL",
+    help="Run it as a job of the Ray cluster with this dashboard, http://HOST:8265; `local` for "
+    "here. By default as the cohort says.",
+)
+code_option = click.option(
+    "--code",
+    type=click.Choice(["carried", "image"]),
+    default="carried",
+    help="Where a cluster has gamectl from: carried along, or what is installed there.",
+)
+
+
+def run_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The options of a command that starts a controller: --cpus, --detach, --cluster, --code."""
+    for option in (code_option, cluster_option, detach_option, cpus_option):
+        command = option(command)
+    return command
 
 
 def check_cpus(cpus: int | None, settings: Settings) -> None:
     """Raises `Refused` where --cpus is given for a Ray that runs already."""
     if cpus is not None and settings.ray_address is not None:
         raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+
+
+def elsewhere(
+    asked: str | None, cohort: CohortSpec, code: Code, cpus: int | None, settings: Settings
+) -> RemoteLauncher | None:
+    """Where --cluster, or else the cohort, wants to be run; None is here.
+
+    Raises `Refused` for an address that is none, and for --cpus on a cluster.
+    """
+    launcher = launcher_of(asked, cohort.cluster, settings, code)
+    if launcher is None:
+        check_cpus(cpus, settings)
+    elif cpus is not None:
+        raise Refused(f"--cpus is for a Ray that is started here, not for {launcher.address}")
+    return launcher
 
 
 def print_next(name: str, jobs: Sequence[Job]) -> None:

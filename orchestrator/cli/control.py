@@ -12,17 +12,18 @@ import click
 
 from orchestrator import attend, console
 from orchestrator.cli.common import (
-    check_cpus,
     cohort_option,
-    cpus_option,
-    detach_option,
+    elsewhere,
     open_store,
     pick_cohort,
     print_next,
+    run_options,
 )
+from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
 from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
+from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
@@ -93,10 +94,15 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
 @teams_argument
 @click.option("--all", "all_teams", is_flag=True, help="All jobs that are suspended.")
 @cohort_option
-@cpus_option
-@detach_option
+@run_options
 def resume(
-    teams: tuple[str, ...], all_teams: bool, cohort: str | None, cpus: int | None, detach: bool
+    teams: tuple[str, ...],
+    all_teams: bool,
+    cohort: str | None,
+    cpus: int | None,
+    detach: bool,
+    cluster: str | None,
+    code: Code,
 ) -> None:
     """Let suspended jobs go on; without a TEAM, go on with the cohort.
 
@@ -106,15 +112,16 @@ def resume(
     if teams and all_teams:
         raise click.UsageError("name teams, or pass --all")
     settings = Settings()
-    check_cpus(cpus, settings)
     with open_store(settings) as store:
-        name = pick_cohort(store, cohort).name
+        record = pick_cohort(store, cohort)
+        name, rules = record.name, Cohort.model_validate(record.spec).spec
+        launcher = elsewhere(cluster, rules, code, cpus, settings)
         if all_teams:
             teams = _teams(store, name, lambda job: job.suspended and not job.phase.terminal)
             if not teams:
                 console.print_note(f"cohort {name}: no job is suspended")
         ok = _fulfil(name, teams, store.resume, _resumed)
-        _go_on(name, store, settings, cpus, detach)
+        _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
 
 
@@ -128,10 +135,15 @@ def resume(
 @teams_argument
 @click.option("--failed", is_flag=True, help="All jobs that failed.")
 @cohort_option
-@cpus_option
-@detach_option
+@run_options
 def retry(
-    teams: tuple[str, ...], failed: bool, cohort: str | None, cpus: int | None, detach: bool
+    teams: tuple[str, ...],
+    failed: bool,
+    cohort: str | None,
+    cpus: int | None,
+    detach: bool,
+    cluster: str | None,
+    code: Code,
 ) -> None:
     """Queue jobs again that failed or were cancelled.
 
@@ -140,9 +152,10 @@ def retry(
     """
     _check_named(teams, failed, "--failed")
     settings = Settings()
-    check_cpus(cpus, settings)
     with open_store(settings) as store:
-        name = pick_cohort(store, cohort).name
+        record = pick_cohort(store, cohort)
+        name, rules = record.name, Cohort.model_validate(record.spec).spec
+        launcher = elsewhere(cluster, rules, code, cpus, settings)
         if failed:
             teams = _teams(store, name, lambda job: job.phase is Phase.FAILED)
             if not teams:
@@ -150,7 +163,7 @@ def retry(
                 return
         ok = _fulfil(name, teams, store.retry, _retried)
         if any(job.is_left for job in store.jobs(name)):
-            _go_on(name, store, settings, cpus, detach)
+            _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
 
 
@@ -198,10 +211,17 @@ def _fulfil(
     return num_refused == 0
 
 
-def _go_on(name: str, store: Store, settings: Settings, cpus: int | None, detach: bool) -> None:
+def _go_on(
+    name: str,
+    store: Store,
+    settings: Settings,
+    cpus: int | None,
+    detach: bool,
+    launcher: RemoteLauncher | None,
+) -> None:
     """Sees to it that what is left to do is run by somebody."""
     if detach:
-        attend.detach(name, store, settings, cpus)
+        attend.detach(name, store, settings, cpus, launcher)
         return
     holder = controller_of(store, name, time.time())
     if holder is not None:
@@ -211,7 +231,7 @@ def _go_on(name: str, store: Store, settings: Settings, cpus: int | None, detach
     if not any(job.is_left for job in store.jobs(name)):
         console.print_note(f"cohort {name}: nothing is left to run")
     # Also then: MLflow may lack what was written while it was away.
-    print_next(name, attend.attend(name, store, settings, cpus))
+    print_next(name, attend.attend(name, store, settings, cpus, launcher))
 
 
 def _teams(store: Store, cohort: str, wanted: Callable[[Job], bool]) -> tuple[str, ...]:

@@ -4,7 +4,10 @@ In: the name of a cohort whose jobs are in the store. Out: jobs that are over. T
 `--detach` starts, and what a Deployment or a service unit would. Next on the path: `attend`, `run`.
 """
 
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -18,9 +21,12 @@ from orchestrator.cli.common import (
     pick_cohort,
     print_next,
 )
+from orchestrator.errors import NotFound, StoreError
 from orchestrator.lease import holder_name
+from orchestrator.remote import check_same_store
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
+from orchestrator.store import Store
 
 
 @click.command(
@@ -32,17 +38,29 @@ from orchestrator.state import newest_revisions
 )
 @cohort_option
 @cpus_option
-def command(cohort: str | None, cpus: int | None) -> None:
+@click.option("--job", "uid", metavar="UID", help="A job that the cohort must have in the store.")
+@click.option(
+    "--default",
+    "defaults",
+    metavar="VARIABLE=VALUE",
+    multiple=True,
+    help="A setting, where the environment does not say it.",
+)
+def command(
+    cohort: str | None, cpus: int | None, uid: str | None, defaults: tuple[str, ...]
+) -> None:
     """Run a cohort's controller until nothing is left to do.
 
     It runs what was submitted and what is submitted meanwhile, and ends when every job is over or
     suspended. A cohort has one controller at a time: a second one is refused until the first has
     ended, or its lease has run out. SIGTERM and Ctrl-C queue again what is running; the exit code
-    is then 130.
+    is then 130. --job and --default are what `gamectl submit --cluster` tells a controller there.
     """
-    settings = Settings()
+    settings = Settings.with_defaults(dict(_pair(text) for text in defaults))
     check_cpus(cpus, settings)
-    with open_store(settings) as store:
+    with _opened(settings, elsewhere=uid is not None) as store:
+        if uid is not None and cohort is not None:
+            check_same_store(cohort, store.jobs(cohort), uid, settings)
         name = pick_cohort(store, cohort).name
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         console.print_note(f"{stamp} cohort {name}: controller {holder_name()}")
@@ -50,3 +68,26 @@ def command(cohort: str | None, cpus: int | None) -> None:
         jobs = newest_revisions(store.jobs(name))
     say_how_it_ended(name, jobs, tracking_error)
     print_next(name, jobs)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    variable, equals, value = text.partition("=")
+    if not equals or variable not in Settings.variables():
+        raise click.BadParameter(f"{text!r} is not VARIABLE=VALUE", param_hint="--default")
+    return variable, value
+
+
+@contextmanager
+def _opened(settings: Settings, elsewhere: bool) -> Iterator[Store]:
+    """The store; where a client of another machine sent us, an error says what this one lacks."""
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(open_store(settings))
+        except (StoreError, NotFound) as error:
+            if not elsewhere:
+                raise
+            raise StoreError(
+                f"{error} This is what {socket.gethostname()}, where the controller runs, sees: "
+                "passwords do not travel there, so it needs PGPASSWORD or GAME_STORE of its own."
+            ) from error
+        yield store

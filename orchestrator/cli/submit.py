@@ -17,16 +17,17 @@ from jobs.places import Where
 from orchestrator import attend, console
 from orchestrator.cli.common import (
     DataPlace,
-    check_cpus,
-    cpus_option,
-    detach_option,
+    elsewhere,
     make_home,
     open_store,
     print_next,
+    run_options,
 )
+from orchestrator.cohort import HERE
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
+from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
 from orchestrator.store import Store, Submitted
 
@@ -37,7 +38,8 @@ from orchestrator.store import Store, Submitted
     Example:
       gamectl submit loadouts/demo
       gamectl submit loadouts/demo --data photos/monkeys
-      gamectl submit loadouts/demo --detach""",
+      gamectl submit loadouts/demo --detach
+      gamectl submit loadouts/demo --cluster http://head:8265""",
 )
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
@@ -50,10 +52,15 @@ from orchestrator.store import Store, Submitted
 @click.option(
     "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."
 )
-@cpus_option
-@detach_option
+@run_options
 def command(
-    paths: tuple[Path, ...], data: Where | None, skip_refused: bool, cpus: int | None, detach: bool
+    paths: tuple[Path, ...],
+    data: Where | None,
+    skip_refused: bool,
+    cpus: int | None,
+    detach: bool,
+    cluster: str | None,
+    code: Code,
 ) -> None:
     """Submit a cohort of loadouts, and watch it run until every job has ended.
 
@@ -64,13 +71,13 @@ def command(
     not be run, and 130 after Ctrl-C.
     """
     settings = Settings()
-    check_cpus(cpus, settings)
     reading = read_paths(paths, other_data=data is not None)
-    with _submitted(reading, data, skip_refused, cpus, settings) as (name, store):
+    launcher = elsewhere(cluster, reading.cohort.spec, code, cpus, settings)
+    with _submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
         if detach:
-            attend.detach(name, store, settings, cpus)
+            attend.detach(name, store, settings, cpus, launcher)
             return
-        jobs = attend.attend(name, store, settings, cpus)
+        jobs = attend.attend(name, store, settings, cpus, launcher)
     print_next(name, jobs)
 
 
@@ -81,17 +88,26 @@ def run_cohort(
 
     Raises a `GameError` where it can't start; jobs that fail are no error.
     """
-    with _submitted(reading, data, skip_refused, cpus, settings) as (name, store):
-        jobs = attend.attend(name, store, settings, cpus)
+    launcher = elsewhere(None, reading.cohort.spec, "carried", cpus, settings)
+    with _submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
+        jobs = attend.attend(name, store, settings, cpus, launcher)
     return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
 
 
 @contextmanager
 def _submitted(
-    reading: Reading, data: Where | None, skip_refused: bool, cpus: int | None, settings: Settings
+    reading: Reading,
+    data: Where | None,
+    skip_refused: bool,
+    cpus: int | None,
+    settings: Settings,
+    launcher: RemoteLauncher | None,
 ) -> Iterator[tuple[str, Store]]:
     """Writes what is wanted into the store; gives the cohort's name and the open store."""
     reading = _admitted(reading, skip_refused)
+    if launcher is not None:
+        launcher.check()
+    reading = _to_run_at(reading, HERE if launcher is None else launcher.address)
     name = reading.cohort.name
 
     # Imported here: reading and refusing files needs none of it.
@@ -106,7 +122,8 @@ def _submitted(
         with attend.interruptible(lambda: farewell):
             source = source_of(reading, data)
             prepared = submission.prepare(reading, source, settings, progress)
-            if settings.ray_address is None:  # of another cluster only its controller knows
+            # Of another cluster only its controller knows.
+            if settings.ray_address is None and launcher is None:
                 machine = this_machine(cpus, prepared.cohort.spec.resources)
                 misfits = submission.misfits(prepared, machine)
                 for team, reason in misfits.items():
@@ -127,6 +144,12 @@ def _submitted(
             submitted = submission.submit(prepared, store, settings, time.time(), progress)
         _say_what_is_new(name, submitted, sum(not j.phase.terminal for j in store.jobs(name)))
         yield name, store
+
+
+def _to_run_at(reading: Reading, address: str) -> Reading:
+    """With the cluster in the cohort's rules, where `gamectl resume` finds it."""
+    spec = reading.cohort.spec.model_copy(update={"cluster": address})
+    return replace(reading, cohort=reading.cohort.model_copy(update={"spec": spec}))
 
 
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:

@@ -2,6 +2,7 @@
 
 tables       the schema
 migrations   how older schemas become this one (Alembic)
+urls         what a database's URL tells
 database     SQLite and PostgreSQL opened alike
 values       what goes into the transactions and comes back
 reads        rows -> values of `orchestrator.state`

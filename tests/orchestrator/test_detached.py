@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.attend import first_holder, interruptible
+from orchestrator.attend import interruptible
 from orchestrator.errors import GameError
+from orchestrator.launch import first_holder
 from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -90,7 +91,7 @@ def epoch_of(team: str) -> int:
 
 def wait_for(leases: list[Lease | None], exit_codes: list[int | None]) -> str | None:
     return first_holder(
-        iter(leases).__next__, iter(exit_codes).__next__, lambda: "no disk", lambda _: None
+        iter(leases).__next__, iter(exit_codes).__next__, lambda: "no disk", lambda: None
     )
 
 

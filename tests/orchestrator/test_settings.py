@@ -7,9 +7,7 @@ from sqlalchemy import make_url
 
 from orchestrator.settings import Settings
 
-VARIABLES = (
-    "GAME_HOME", "GAME_STORE", "GAME_ARTIFACTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"
-)  # fmt: skip
+VARIABLES = ("GAME_HOME", "GAME_STORE", "GAME_ARTIFACTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +47,8 @@ def test_each_variable_moves_its_own_thing(monkeypatch: pytest.MonkeyPatch, tmp_
     assert Settings().scores == tmp_path / "elsewhere" / "scores"
     monkeypatch.setenv("GAME_STORE", "postgresql://db/game")
     assert (Settings().store_url, Settings().store_file) == ("postgresql://db/game", None)
+    monkeypatch.setenv("GAME_ARTIFACTS", "shared")
+    assert Settings().artifacts == tmp_path / "shared"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert Settings().tracking_uri == "http://mlflow:5000"
     assert Settings().mlflow_artifacts is None
