@@ -174,7 +174,9 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
     gpus = f" and {resources.gpus:g} GPU" if resources.gpus else ""
     ends_at = time.strftime("%H:%M", time.localtime(now + plan.finish_s))
     scarce = "" if plan.memory_bytes <= machine.memory_bytes else "; too much: lower --cpus"
-    console.print_line(f"slots: {plan.num_slots}, each with {resources.cpus:g} CPU{gpus}")
+    several = resources.workers_per_member
+    workers = f"{several} workers, each with " if several > 1 else ""
+    console.print_line(f"slots: {plan.num_slots}, each with {workers}{resources.cpus:g} CPU{gpus}")
     console.print_line(
         f"cohort: {len(plan.jobs)} jobs, {plan.num_members} members, "
         f"{_minutes(plan.slot_seconds)} slot-minutes"
