@@ -124,7 +124,7 @@ class Slot:
             try:
                 outcome: Outcome = trainer.fit().return_value
             except WorkerGroupError as error:
-                outcome = _cause(error.worker_failures)
+                outcome = cause(error.worker_failures)
         return outcome, self.drain()
 
     def progress(self, report: EpochReport) -> bool:
@@ -191,7 +191,7 @@ def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:
     return model.model_validate_json(plan_json)
 
 
-def _cause(failures: Mapping[int, Exception]) -> Seen:
+def cause(failures: Mapping[int, Exception]) -> Seen:
     """What went wrong in a group, before others lost touch with the worker that it happened to."""
     told = [error.what for error in failures.values() if isinstance(error, MemberFailed)]
     of_workers = [error for error in failures.values() if not isinstance(error, MemberFailed)]
