@@ -99,8 +99,9 @@ def test_all_workers_of_a_member_have_to_fit() -> None:
     assert fits(plan, 90, three, node) is None  # the others may be on other nodes
     reason = fits(plan, 90, three, replace(node, alone=True))
     assert reason == (
-        "a member asks for 6 CPUs for its 3 workers and the largest node has 4: lower resources.cpus"
-        " or resources.workersPerMember in the cohort's file, or join a larger cluster"
+        "a member asks for 6 CPUs for its 3 workers and the largest node has 4: lower "
+        "resources.cpus or resources.workersPerMember in the cohort's file, or join a larger "
+        "cluster"
     )
     reason = fits(plan, 90, Resources(), node)
     assert reason is not None
