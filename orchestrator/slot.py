@@ -96,8 +96,9 @@ class Slot:
                 lambda report: bool(ray.get(me.progress.remote(report))),
                 at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
             )
+            plan = _plan(trainee, plan_json)
             scaling = ScalingConfig(
-                num_workers=_plan(trainee, plan_json).workers if trainee == "member" else 1,
+                num_workers=plan.workers if isinstance(plan, MemberPlan) else 1,
                 use_gpu=workers.get("GPU", 0) > 0,
                 resources_per_worker=workers,
             )
@@ -208,7 +209,8 @@ def _train(
 ) -> MemberResult:
     import ray.train
 
-    several = isinstance(plan, MemberPlan) and plan.workers > 1
+    num_workers = plan.workers if isinstance(plan, MemberPlan) else 1
+    several = num_workers > 1
     leads = not several or ray.train.get_context().get_world_rank() == 0
     self_reported = isinstance(plan, MemberPlan) and plan.custom is not None
     heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
@@ -217,7 +219,7 @@ def _train(
     if logger.level != logging.WARNING:  # setting it makes all loggers forget what they know
         logger.setLevel(logging.WARNING)
     if several:
-        heading += f", the first of {plan.workers} workers"
+        heading += f", the first of {num_workers} workers"
     with member_log(config["log"] if leads else None, heading) as log:
         images, *others = [ray.get(ref) for ref in config["inputs"]]
         other = others[0] if others else None

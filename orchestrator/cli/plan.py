@@ -7,7 +7,6 @@ submit`.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +201,11 @@ def _as_json(
         "finish_minutes": plan.finish_s / MINUTE_S,
         "finish_at": now + plan.finish_s,
         "memory_bytes": plan.memory_bytes,
-        "machine": asdict(machine),
+        "machine": {
+            "cpus": machine.cpus,
+            "gpus": machine.gpus,
+            "memory_bytes": machine.memory_bytes,
+        },
         "jobs": [
             {
                 "path": job.path,
