@@ -15,6 +15,8 @@ The path, a line a file:
     augment         a batch of images -> the same batch, changed with random parameters per image,
                     with the help of blur and erase
     mixup           images blended in pairs, and their labels
+    course          what an epoch goes through, and a worker's part of it
+    workers         several processes that train one member together
     preview         what members see: images untouched and augmented, side by side
     contact_sheet   pictures with captions on one sheet
     monkeynet       the network
@@ -27,6 +29,7 @@ The path, a line a file:
     training_state  everything that changes while a member trains
     checkpoint      that state in a file, to resume from
     lessons         what a training is given besides its plan, and whom it tells of its epochs
+    evaluation      a network asked for its outputs
     train           the training function: plan + images -> weights, reporting every epoch
     custom/         the same with a team's own code, in a sandbox
     teacher_training    the same for a teacher: a torchvision classifier

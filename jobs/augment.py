@@ -56,6 +56,10 @@ class Changes:
         """Return the changes of images `start` to `stop`, as views."""
         return self._each(lambda tensor: tensor[start:stop])
 
+    def at(self, rows: Tensor) -> "Changes":
+        """Return the changes of the images at these rows (n,) int64, as copies."""
+        return self._each(lambda tensor: tensor.index_select(0, rows))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Changes":
         pairs = (self.flips, self.grid, self.kernels, self.erased)
         flips, grid, kernels, erased = (

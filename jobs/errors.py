@@ -5,6 +5,7 @@
     ├── Stopped          somebody asked a running member to stop; not a failure of the member
     ├── Diverged         the training loss is no longer a finite number
     ├── CheckpointError  a checkpoint could not be kept; not a failure of the member either
+    ├── WorkerLost       one of the processes that train a member together lost the others; nor this
     ├── TeamCodeError    a team's own code failed, or what came out of it is not what was asked for
     │   ├── TeamCodeTooLarge   it used more memory than it may
     │   └── TeamCodeOverLimit  it used more of something else: time, processes, output
@@ -80,6 +81,22 @@ class CheckpointError(JobsError):
         return (
             f"the checkpoint {self.path} cannot be written: {self.reason}; make room for it, or "
             "allow writing there: training then goes on from the last good checkpoint"
+        )
+
+
+class WorkerLost(JobsError):
+    """One of a member's workers cannot reach the others: who, of how many, and the reason."""
+
+    def __init__(self, rank: int, num_workers: int, reason: str) -> None:
+        super().__init__(rank, num_workers, reason)
+        self.rank = rank
+        self.num_workers = num_workers
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.rank} of the {self.num_workers} that train the member together lost "
+            f"touch with the others: {self.reason}"
         )
 
 

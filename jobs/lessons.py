@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.checkpoint import resume, save_checkpoint
+from jobs.checkpoint import pack, resume, save_checkpoint, unpack
 from jobs.errors import DataError, Diverged
 from jobs.places import Where
 from jobs.plan import EpochReport, LossPlan, MemberPlan
+from jobs.rates import Plateau
 from jobs.training_state import TrainingState
 from jobs.values import Teaching
+from jobs.workers import Workers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, C) float32 and targets, (B,) int64 or soft (B, C), to a scalar."""
@@ -125,6 +127,40 @@ class OwnDiary:
         if self.checkpoint is not None:
             save_checkpoint(self.checkpoint, self.plan, state)
         self.report(done)
+
+
+def open_diary(diary: Diary, state: TrainingState, workers: Workers) -> None:
+    """Open a diary; several workers all go on from the state that the first one's brings."""
+
+    def opened() -> bytes:
+        diary.open(state)
+        return pack(state)
+
+    if workers.alone:
+        diary.open(state)
+    else:
+        unpack(workers.by_first(opened), state)
+
+
+def close_epoch(
+    diary: Diary,
+    state: TrainingState,
+    trained: EpochTrained,
+    num_steps: int,
+    val_logits: Tensor,
+    workers: Workers,
+) -> None:
+    """Close an epoch in the diary, of several workers in the first one's alone.
+
+    Raises:
+        Diverged: what is judged is not finite; all workers raise it.
+    """
+
+    def closed() -> Plateau:
+        diary.close_epoch(state, trained, num_steps, val_logits)
+        return state.plateau
+
+    state.plateau = workers.by_first(closed)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

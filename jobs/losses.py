@@ -1,12 +1,15 @@
 """What training minimizes: cross-entropy on labels, and distillation around it.
 
 In: logits, labels (hard or soft) and, for distillation, a teacher's logits. Out: a scalar. Called
-by `jobs.train` for every batch, in float32 whatever the precision of the network.
+by `jobs.train` for every batch, in float32 whatever the precision of the network. Of an epoch's
+losses, here is judged whether they are numbers.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from jobs.errors import Diverged
 
 
 def hard_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -49,3 +52,13 @@ def distillation_loss(
         log_target=True,
     )
     return alpha * hard + (1 - alpha) * temperature**2 * divergence
+
+
+def check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:
+    """Raise Diverged for an epoch's first infinite or undefined loss.
+
+    The validation loss tells of the last step: no later training loss does.
+    """
+    broken = torch.nonzero(~torch.isfinite(torch.cat([losses, val_loss[None]])))
+    if len(broken):
+        raise Diverged(epoch, min(int(broken[0]) + 1, len(losses)), learning_rate)

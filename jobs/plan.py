@@ -168,6 +168,9 @@ class MemberPlan(Plan):
     threads: int = Field(default=1, ge=1, description="torch's intra-op threads")
     precision: Precision = "fp32"
     device: Device = "cpu"
+    workers: int = Field(
+        default=1, ge=1, description="processes that share every batch; each sums in its own order"
+    )
 
     @property
     def augmented(self) -> bool:
@@ -176,8 +179,11 @@ class MemberPlan(Plan):
         return own or self.augment != AugmentPlan()
 
     def document(self) -> dict[str, Any]:
-        """Return the plan as JSON values; without code of the team's, as before there was any."""
-        return self.model_dump(mode="json", exclude={"custom"} if self.custom is None else None)
+        """Return the plan as JSON values; without what it does not use, as before there was any."""
+        unused = {"custom": self.custom is None, "workers": self.workers == 1}
+        return self.model_dump(
+            mode="json", exclude={name for name, is_so in unused.items() if is_so}
+        )
 
 
 class TeacherPlan(Plan):

@@ -20,13 +20,14 @@ from torch.nn import functional
 
 from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Stopped
+from jobs.evaluation import predict
 from jobs.images import LabelledImages
+from jobs.losses import check_finite
 from jobs.pixels import to_float
 from jobs.plan import EpochReport, TeacherPlan, TeacherSpec
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import TeacherNet
-from jobs.train import check_finite, predict
 from jobs.values import MemberResult
 
 MOMENTUM = 0.9

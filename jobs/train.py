@@ -16,15 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch import Tensor
 from torch.nn import functional
 
 from jobs.augment import apply_changes, draw_changes
-from jobs.errors import DataError, Diverged, JobsError, Stopped
+from jobs.course import Course
+from jobs.errors import DataError, JobsError, Stopped
+from jobs.evaluation import evaluate
 from jobs.fused import fuse
 from jobs.images import LabelledImages, decode
 from jobs.lessons import (
@@ -35,9 +35,11 @@ from jobs.lessons import (
     Techniques,
     check_teaching,
     class_weights,
+    close_epoch,
+    open_diary,
     step_generator,
 )
-from jobs.losses import distillation_loss, hard_loss
+from jobs.losses import check_finite, distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
 from jobs.mixup import apply_mixes, draw_mixes
 from jobs.pixels import Pixels, moved
@@ -49,10 +51,7 @@ from jobs.split import split_images
 from jobs.teacher import Tutor
 from jobs.training_state import TrainingState, own
 from jobs.values import MemberResult, Teaching
-
-# Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
-# larger blocks back to the system after every use, and fetching them anew costs more than the work.
-EVAL_BATCH = 16
+from jobs.workers import Workers
 
 
 def train_member(
@@ -65,6 +64,10 @@ def train_member(
     say: Callable[[str], None] | None = None,
 ) -> MemberResult:
     """Train one member. One call at a time in a process: it fixes process-wide settings.
+
+    Where the plan has several workers, this is called in as many processes, which torch's process
+    group connects. Only the first one validates, reports, and reads and writes the checkpoint; the
+    result comes out of all.
 
     The reported training loss is what was minimized, class weights and distillation included; with
     mixup, an image counts as correct when it is given its heavier label. The validation loss is
@@ -86,9 +89,10 @@ def train_member(
         DataError: the images cannot be divided as the plan says, they have no class of the name
             that the loss is focused on, or the teacher's weights do not fit.
         Diverged: a training or validation loss is not finite; a GPU is asked once an epoch.
-        Stopped: `should_stop` said so.
-        ValueError: images of another size than the plan's, not the plan's teacher, or a plan with
-            a team's own code, which `jobs.custom.parent` trains.
+        Stopped: `should_stop` said so, that of any worker; a GPU is asked once an epoch then.
+        ValueError: images of another size than the plan's, not the plan's teacher, other workers
+            than the plan's, or a plan with a team's own code, which `jobs.custom.parent` trains.
+        WorkerLost: another worker ended.
     """
     size_px = plan.data.image_size_px
     if plan.custom is not None:
@@ -117,9 +121,10 @@ def train_on(
     """Train on given images with given techniques; the loop behind `train_member`.
 
     Raises:
-        DataError, Diverged, Stopped, ValueError: as `train_member`; beside that, whatever diary
-            and techniques raise.
+        DataError, Diverged, Stopped, ValueError, WorkerLost: as `train_member`; beside that,
+            whatever diary and techniques raise.
     """
+    workers = Workers.of(plan)
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     check_teaching(plan, teaching, len(lessons.labels))
     weights = class_weights(plan.loss, plan.data.classes, plan.device)
@@ -137,120 +142,113 @@ def train_on(
         tutor = None
         if plan.distill is not None and teaching is not None:
             tutor = Tutor(teaching, num_classes, plan.device)
-        steps_per_epoch = math.ceil(len(lessons.rows) / plan.batch_size)
+        num_images = len(lessons.rows)
+        steps_per_epoch = math.ceil(num_images / plan.batch_size)
         learning_rate = plan.optimizer.learning_rate
         rates = Rates(plan.schedule, learning_rate, plan.epochs, steps_per_epoch)
         pixels = Pixels(lessons.images, plan.device)
         val_pixels = Pixels(lessons.val_images, plan.device)
-        diary.open(state)
+        open_diary(diary, state, workers)
         val_logits: Tensor | None = None
 
         reported_s = time.perf_counter()
         for epoch in range(state.step // steps_per_epoch + 1, plan.epochs + 1):
             # 2. What is random about the epoch. It is drawn at once, because a small batch costs
             # less than its own generators would, and a GPU should not wait for the next one's.
+            # Several workers draw the same, and each takes its part.
             started_s = time.perf_counter()
-            drawn = torch.randperm(len(lessons.rows), generator=state.shuffling)
+            drawn = torch.randperm(num_images, generator=state.shuffling)
             order = lessons.rows[drawn.numpy()]
-            places, labels_in_order = (
-                pixels.places(order),
-                moved(lessons.labels[order], plan.device),
-            )
-            changes = draw_changes(plan.augment, len(order), size_px, size_px, state.augmenting).to(
-                plan.device
-            )
+            changes = draw_changes(plan.augment, num_images, size_px, size_px, state.augmenting)
             mixes = None
             if (alpha := plan.augment.mixup_alpha) > 0:
-                mixes = draw_mixes(alpha, len(order), plan.batch_size, state.mixing).to(plan.device)
+                mixes = draw_mixes(alpha, num_images, plan.batch_size, state.mixing)
+            course = Course.whole(order, changes, mixes, plan.batch_size)
+            if not workers.alone:
+                weights_in_order = None if weights is None else weights.cpu()[lessons.labels[order]]
+                course = course.part_of(workers.rank, workers.num_workers, weights_in_order)
+            places = pixels.places(course.order)
+            labels_in_order = moved(lessons.labels[course.order], plan.device)
+            changes, mixes = course.changes_on(plan.device)
+            workers.seed_dropout(plan.seed, epoch, plan.device)
 
             # 3. One pass over the training images. Nothing in it waits for a GPU.
             model.train()
             losses: list[Tensor] = []  # per batch, summed over its images; on the device
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
-            for start in range(0, len(order), plan.batch_size):
-                if should_stop is not None and should_stop():
+            num_asking = torch.zeros((), device=plan.device)  # workers, to stop
+            for batch in course.batches:
+                stopping = should_stop is not None and should_stop()
+                if stopping and workers.alone:
                     raise Stopped(f"stopped in epoch {epoch}")
-                stop = min(start + plan.batch_size, len(order))
-                images = apply_changes(pixels.batch(places[start:stop]), changes.part(start, stop))
+                start, stop, end = batch.start, batch.stop, batch.end
+                images = apply_changes(pixels.batch(places[start:end]), changes.part(start, end))
                 if techniques.augment is not None:
                     images = techniques.augment(images, step_generator(augment_seed, state.step))
-                labels = targets = labels_in_order[start:stop]
+                labels = targets = labels_in_order[start:end]
                 if mixes is not None:
-                    mix = mixes.part(start, stop)
+                    mix = mixes.part(start, end)
                     images, targets = apply_mixes(images, labels, num_classes, mix)
+                    if end > stop:  # without those that were only blended with others
+                        images, targets = images[: stop - start], targets[: stop - start]
                     labels = targets.argmax(dim=1)
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
                     logits = model(images).float()
                 loss = loss_of(logits, targets)
+                if not workers.alone:
+                    loss = loss * batch.label_scale
                 if plan.distill is not None and tutor is not None:
                     taught = tutor.logits(images, places[start:stop])
                     share, temperature = plan.distill.alpha, plan.distill.temperature
                     loss = distillation_loss(logits, taught, loss, temperature, share)
+                if not workers.alone:
+                    loss = loss * batch.share
+                correct = (logits.detach().argmax(dim=1) == labels).sum()
                 optimizer.param_groups[0]["lr"] = rates.at(state.step, state.plateau)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                if not workers.alone:
+                    asks = loss.new_full((), float(stopping))
+                    mine = torch.stack([loss.detach(), correct * (batch.share > 0), asks])
+                    loss, correct, asks = workers.add_up(model.parameters(), mine)
+                    num_asking += asks
+                    if plan.device == "cpu" and num_asking > 0:
+                        raise Stopped(f"stopped in epoch {epoch}")
                 optimizer.step()
                 state.step += 1
-                losses.append(loss.detach() * (stop - start))
-                num_correct += (logits.detach().argmax(dim=1) == labels).sum()
+                losses.append(loss.detach() * batch.size)
+                num_correct += correct.long()
                 if plan.device == "cpu" and not math.isfinite(losses[-1].item()):
                     check_finite(torch.stack(losses), losses[-1], epoch, learning_rate)
 
             # 4. The epoch's losses: on a GPU, here is the wait for all that was queued.
             epoch_losses = torch.stack(losses).cpu()
+            if num_asking > 0:
+                raise Stopped(f"stopped in epoch {epoch}")
             check_finite(epoch_losses, epoch_losses[-1], epoch, learning_rate)
             elapsed_s = time.perf_counter() - started_s
 
             # 5. Validate in full precision, as the combined model is evaluated later.
-            val_logits = evaluate(model, val_pixels)
+            val_logits = workers.by_first(partial(evaluate, model, val_pixels))
 
             # 6. Have it judged, kept and reported: what was reported is never trained again.
             before_s, reported_s = reported_s, time.perf_counter()
             trained = EpochTrained(
                 epoch=epoch,
-                train_loss=epoch_losses.sum().item() / len(order),
-                train_accuracy=num_correct.item() / len(order),
+                train_loss=epoch_losses.sum().item() / num_images,
+                train_accuracy=num_correct.item() / num_images,
                 learning_rate=optimizer.param_groups[0]["lr"],
-                images_per_second=len(order) / elapsed_s,
+                images_per_second=num_images / elapsed_s,
                 seconds=reported_s - before_s,
             )
-            diary.close_epoch(state, trained, len(losses), val_logits)
+            close_epoch(diary, state, trained, len(losses), val_logits, workers)
 
         if val_logits is None:  # killed between its last epoch and its result
-            val_logits = evaluate(model, val_pixels)
+            val_logits = workers.by_first(partial(evaluate, model, val_pixels))
         return MemberResult(
             weights=safetensors.torch.save(own(model.state_dict())),
             val_probs=functional.softmax(val_logits, dim=1).numpy(),
         )
-
-
-def predict(model: nn.Module, images: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """Return a model's outputs (N, C) for images (N, 3, S, S) uint8, in evaluation mode."""
-    return evaluate(model, Pixels(images, device)).numpy()
-
-
-def evaluate(model: nn.Module, pixels: Pixels) -> Tensor:
-    """Return a model's outputs (N, C), on the CPU, in evaluation mode."""
-    # An exported program keeps the mode that it was exported in and refuses to be asked.
-    if not isinstance(model, GraphModule):
-        model.eval()
-    places = pixels.places(np.arange(len(pixels)))
-    with torch.no_grad():
-        outputs = [
-            model(pixels.batch(places[start : start + EVAL_BATCH]))
-            for start in range(0, len(pixels), EVAL_BATCH)
-        ]
-    return torch.cat(outputs).detach().cpu()
-
-
-def check_finite(losses: Tensor, val_loss: Tensor, epoch: int, learning_rate: float) -> None:
-    """Raise Diverged for an epoch's first infinite or undefined loss.
-
-    The validation loss tells of the last step: no later training loss does.
-    """
-    broken = torch.nonzero(~torch.isfinite(torch.cat([losses, val_loss[None]])))
-    if len(broken):
-        raise Diverged(epoch, min(int(broken[0]) + 1, len(losses)), learning_rate)
 
 
 def main(arguments: list[str]) -> int:

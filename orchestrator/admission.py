@@ -102,10 +102,20 @@ def _shelf_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
 def _code_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
     """Check that teams may bring code; which code it is does not matter here."""
     at = _first(loadout, Custom)
-    if at is not None and not cohort.spec.allow_custom_code:
+    if at is None:
+        return
+    several = cohort.spec.resources.workers_per_member
+    if not cohort.spec.allow_custom_code:
         message = (
             f"cohort {cohort.name} runs no code of teams; leave {Custom.key()} out, or ask the "
             "organizer to write allowCustomCode: true under spec in the cohort's file"
+        )
+        yield LocatedProblem((*at, "item"), "code-not-allowed", message)
+    elif several > 1:
+        message = (
+            f"cohort {cohort.name} trains every member with {several} workers, and a team's own "
+            f"code runs in one; leave {Custom.key()} out, or ask the organizer to write "
+            "workersPerMember: 1 under resources in the cohort's file"
         )
         yield LocatedProblem((*at, "item"), "code-not-allowed", message)
 
@@ -132,10 +142,17 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
         if isinstance(bought, EnsembleEnchanter):
             loc = (*PURCHASES, index, "members")
             asked.append((loc, "number of members", len(bought.members), limits.members))
+    workers = cohort.spec.resources.workers_per_member
     for loc, name, value, limit in asked:
         if value is not None and value > limit:
             message = f"{name} is {value}; cohort {cohort.name} allows at most {limit}"
             yield LocatedProblem(loc, "over-limit", message)
+        elif value is not None and name == "batchSize" and value < workers:
+            message = (
+                f"batchSize is {value}; cohort {cohort.name} divides every batch among {workers} "
+                f"workers (resources.workersPerMember): allowed is {workers} to {limit}"
+            )
+            yield LocatedProblem(loc, "out-of-range", message)
 
 
 def _enough_problems(loadout: Loadout) -> Iterator[LocatedProblem]:

@@ -30,6 +30,8 @@ class Machine:
     cpus: float
     gpus: float
     memory_bytes: int
+    alone: bool = False
+    """There is no other node for a member's other workers."""
 
 
 def fits(
@@ -46,17 +48,27 @@ def fits(
     `rules` let it use.
     """
     lacks: list[str] = []
-    for name, asked, has in (
+    workers = plan.workers if machine.alone else 1
+    if plan.workers > resources.workers_per_member:  # the cohort's file was changed since
+        lacks.append(
+            f"the member was submitted with {plan.workers} workers, for which the cohort has no "
+            f"room set aside any more (resources.workersPerMember is "
+            f"{resources.workers_per_member}): submit it again"
+        )
+    for name, each, has in (
         ("CPUs", resources.cpus, machine.cpus),
         ("GPUs", resources.gpus, machine.gpus),
     ):
-        if asked > has + TINY:
+        if (asked := each * workers) > has + TINY:
+            of_workers = f" for its {workers} workers" if workers > 1 else ""
+            fewer = " or resources.workersPerMember" if workers > 1 else ""
             lacks.append(
-                f"a member asks for {asked:g} {name} and the largest node has {has:g}: lower "
-                f"resources.{name.lower()} in the cohort's file, or join a larger cluster"
+                f"a member asks for {asked:g} {name}{of_workers} and the largest node has {has:g}: "
+                f"lower resources.{name.lower()}{fewer} in the cohort's file, or join a larger "
+                "cluster"
             )
     images = image_bytes(plan.data.image_size_px, num_training_images)
-    asked_bytes = memory_bytes(plan, num_training_images, rules) + images
+    asked_bytes = memory_bytes(plan, num_training_images, rules, workers) + images
     if asked_bytes > machine.memory_bytes:
         lacks.append(
             f"a member needs about {human_bytes(asked_bytes)} of memory, with the images, and the "
@@ -68,7 +80,8 @@ def fits(
 def num_slots(resources: Resources, machine: Machine) -> int:
     """How many members a machine trains at the same time, by its CPUs and GPUs."""
     asked = ((machine.cpus, resources.cpus), (machine.gpus, resources.gpus))
-    fit = min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
+    room = min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
+    fit = room // resources.workers_per_member
     return fit if resources.max_slots is None else min(fit, resources.max_slots)
 
 
@@ -82,7 +95,7 @@ def this_machine(cpus: int | None, resources: Resources) -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # not in a container, or one without a limit: "max"
         memory = min(memory, int(CGROUP_LIMIT.read_text()))
-    return Machine(float(cpus or _num_cpus()), float(gpus), memory)
+    return Machine(float(cpus or _num_cpus()), float(gpus), memory, alone=True)
 
 
 def _num_cpus() -> int:

@@ -144,17 +144,22 @@ class LivenessProbe:
 def num_slots_that_fit(resources: Resources) -> int:
     """How many members the cluster can train at the same time; raises `ClusterError` for none.
 
-    Counted node by node, because a member does not stretch over two.
+    Counted node by node, because a member does not stretch over two; its workers may be on several.
     """
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    fits = sum(_fits_on(node, wanted) for node in _nodes())
-    if fits == 0:
+    room = sum(_fits_on(node, wanted) for node in _nodes())
+    several = resources.workers_per_member
+    if room < several:
+        asks = f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs"
+        has, lower = _largest_in_words(), "resources.cpus or resources.gpus"
+        if several > 1:
+            asks += f" for each of its {several} workers"
+            has = f"the cluster has room for {room} of them, and {has}"
+            lower += " or resources.workersPerMember"
         raise ClusterError(
-            f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs; "
-            f"{_largest_in_words()}: lower resources.cpus or resources.gpus in the cohort file, or "
-            "join a larger cluster"
+            f"{asks}; {has}: lower {lower} in the cohort file, or join a larger cluster"
         )
-    return fits
+    return room // several
 
 
 def cpus_for_one(num_cpus: int | None, num_gpus: int) -> int:

@@ -86,11 +86,16 @@ class Data(Model):
 
 
 class Resources(Model):
-    """What one member gets of the cluster."""
+    """What one member gets of the cluster; of several workers, each gets CPUs, GPUs and threads."""
 
-    cpus: float = Field(default=1, gt=0, le=1024, description="CPUs reserved for a member")
+    cpus: float = Field(
+        default=1, gt=0, le=1024, description="CPUs reserved for a member, or each of its workers"
+    )
     gpus: Annotated[float, AfterValidator(_whole_or_share)] = Field(
-        default=0, ge=0, le=64, description="GPUs: a whole number, or one k-th of a GPU"
+        default=0,
+        ge=0,
+        le=64,
+        description="GPUs of a member, or of each of its workers: a whole number, or one k-th",
     )
     threads: int = Field(
         default=1, ge=1, le=1024, description="torch's threads; part of what decides the bits"
@@ -106,6 +111,18 @@ class Resources(Model):
         description="members that train at the same time at most; without it as many as the nodes "
         "have room for, and on a cluster that was joined as many as an autoscaler adds nodes for",
     )
+    workers_per_member: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="processes that train a member together, each on its part of every batch; with "
+        "several they are a worker group whatever `trainer` says. Part of what decides the bits",
+    )
+
+    @property
+    def in_worker_group(self) -> bool:
+        """Whether a member trains beside its slot, in a worker group that holds the resources."""
+        return self.trainer == "workers" or self.workers_per_member > 1
 
     @model_validator(mode="after")
     def _threads_fit(self) -> Self:
@@ -114,6 +131,17 @@ class Resources(Model):
                 "over-limit",
                 "{threads} threads on {cpus} CPUs; allowed is one thread a CPU",
                 {"threads": self.threads, "cpus": f"{self.cpus:g}"},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_gpus_of_their_own(self) -> Self:
+        if self.workers_per_member > 1 and 0 < self.gpus < 1:
+            raise PydanticCustomError(
+                "not-allowed",
+                "{workers} workers a member with {gpus} of a GPU each; a member's workers cannot "
+                "share a GPU: allowed is a whole number of gpus, or workersPerMember: 1",
+                {"workers": self.workers_per_member, "gpus": f"{self.gpus:g}"},
             )
         return self
 

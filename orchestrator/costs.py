@@ -115,6 +115,7 @@ def kind(plan: MemberPlan) -> str:
         f"{plan.threads}threads" if plan.threads > 1 else "",
         plan.precision if plan.precision != "fp32" else "",
         plan.device if plan.device != "cpu" else "",
+        f"{plan.workers}workers" if plan.workers > 1 else "",
     ]
     if plan.custom is not None:
         words.append(f"custom {plan.custom.sha256[:KIND_DIGITS]}")
@@ -173,8 +174,9 @@ def model_of(plan: MemberPlan) -> ModelPlan:
 def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     """What one epoch moves and computes, in the units of `PRICES_NS`."""
     num_train, num_validation = num_images(plan, num_training_images)
-    batch = min(plan.batch_size, num_train)
     steps = math.ceil(num_train / plan.batch_size)
+    num_train = math.ceil(num_train / plan.workers)  # each worker's; the first one validates
+    batch = min(math.ceil(plan.batch_size / plan.workers), num_train)
     net, augment = network(plan), plan.augment
     numbers = 3 * plan.data.image_size_px**2  # of an image
     model = model_of(plan)
@@ -222,7 +224,10 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
 
 
 def memory_bytes(
-    plan: MemberPlan, num_training_images: int, rules: SandboxRules | None = None
+    plan: MemberPlan,
+    num_training_images: int,
+    rules: SandboxRules | None = None,
+    num_workers: int = 1,
 ) -> int:
     """Expected resident memory of the slot process that trains the plan, at its peak.
 
@@ -232,12 +237,15 @@ def memory_bytes(
     lie in the node's object store once, whatever the number of slots (`image_bytes`), and are not
     counted here. A team's own code runs beside the slot, and is counted with the most that the
     cohort's `rules` let it use; without rules, with nothing.
+
+    A member of several workers has as many such processes, of which `num_workers` are counted, and
+    the slot beside them.
     """
     if plan.custom is not None:  # it is given copies of the images that it may see
         given = image_bytes(plan.data.image_size_px, num_training_images)
         return SLOT_BYTES + given + (rules.memory_mib * MIB if rules is not None else 0)
     num_train, num_validation = num_images(plan, num_training_images)
-    batch = min(plan.batch_size, num_train)
+    batch = min(math.ceil(plan.batch_size / plan.workers), num_train)
     net, side = network(plan), plan.data.image_size_px
     last = net.outputs[-1]
     for_backward = (
@@ -253,7 +261,8 @@ def memory_bytes(
         size = architecture(teacher.architecture)
         floats += TEACHER_WEIGHTS_KEPT * size.mega_parameters * 1e6
         floats += batch * TEACHER_FLOATS_PER_PIXEL * teacher.image_size_px**2
-    return SLOT_BYTES + round(FLOAT_BYTES * floats) + image_bytes(side, num_validation)
+    each = SLOT_BYTES + round(FLOAT_BYTES * floats) + image_bytes(side, num_validation)
+    return each * num_workers + (SLOT_BYTES if plan.workers > 1 else 0)
 
 
 def image_bytes(image_size_px: int, num_images: int) -> int:

@@ -146,6 +146,12 @@ RULES: tuple[Rule, ...] = (
         "{message}",
         kinds=("jobs.errors.CheckpointError",),
     ),
+    Rule(
+        Reason.TRAINER_FAILED,
+        Blame.CLUSTER,
+        "{message}",
+        kinds=("jobs.errors.WorkerLost",),
+    ),
     # A team's own code ran in a sandbox, and failed there; the message has its file and line.
     Rule(
         Reason.OUT_OF_MEMORY,

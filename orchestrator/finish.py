@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from jobs.custom.parent import predict_custom
 from jobs.ensemble import Ensemble, combine, load_ensemble
+from jobs.evaluation import predict
 from jobs.metrics import accuracy
 from jobs.plan import Combine, MemberPlan, SandboxRules
 from jobs.stacking import Stacker, fit, out_of_fold
-from jobs.train import predict
 from orchestrator.artifacts import Artifacts
 from orchestrator.state import Job
 from orchestrator.store import JobResult, Store

@@ -76,6 +76,7 @@ def plan_without_items(
         threads=resources.threads,
         precision=resources.precision,
         device="cuda" if resources.gpus > 0 else "cpu",
+        workers=resources.workers_per_member,
     )
 
 

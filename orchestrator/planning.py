@@ -37,7 +37,7 @@ class PlannedMember:
     seconds: float
     """On a slot of its own."""
     memory_bytes: int
-    """Of the slot that trains it."""
+    """Of the slot that trains it, and of its workers, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _planned(
             index=member.index,
             kind=member.kind,
             seconds=speeds.seconds(member),
-            memory_bytes=memory_bytes(plan, num_training_images, rules),
+            memory_bytes=memory_bytes(plan, num_training_images, rules, plan.workers),
         )
         for member, plan in zip(job.members, candidate.plans, strict=True)
     )

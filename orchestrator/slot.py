@@ -6,9 +6,9 @@ which keeps a pool of these; a teacher is trained in a slot of its own by `teach
 
 A slot keeps its process, and with it torch and Ray Train, between members: `TorchTrainer` in local
 mode inside a living actor starts in a millisecond, a worker group in 10 to 20 s. With
-`trainer: workers` the slot drives a real worker group of one, which then holds the resources.
-Slots hold no credentials of the store or of MLflow; where artifacts are kept in an object store,
-they need that one's.
+`trainer: workers` the slot drives a real worker group of one, with `workersPerMember` one of
+several, which then holds the resources. Slots hold no credentials of the store or of MLflow; where
+artifacts are kept in an object store, they need that one's.
 
 What needs torch is imported in the functions that train: the controller imports this module, too,
 and torch would cost it seconds that a class waits for its first step.
@@ -21,14 +21,14 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal
 
 import ray
 from ray.exceptions import RayError
 
-from jobs.errors import Stopped
+from jobs.errors import Stopped, WorkerLost
 from jobs.memory import keep_freed_memory
 from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
@@ -44,6 +44,14 @@ ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
+
+
+class MemberFailed(Exception):
+    """Ends a group of several workers, as it would wait for the one that failed; says why."""
+
+    def __init__(self, what: Seen) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class Slot:
@@ -74,10 +82,10 @@ class Slot:
 
         `run` names it. `inputs` holds a reference to `LabelledImages`, and where the plan asks for
         it a second one: to a member's `Teaching`, or to the state dict that a teacher starts from.
-        `workers` are the resources of a worker group, or None for local mode. Without a `place`
-        neither a checkpoint nor a log is kept.
+        `workers` are the resources of each worker of a group, as large as the plan says, or None
+        for local mode. Without a `place` neither a checkpoint nor a log is kept.
         """
-        from ray.train import RunConfig, ScalingConfig
+        from ray.train import RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchTrainer
 
         self._run, self._stopping = run, False
@@ -91,8 +99,11 @@ class Slot:
                 lambda report: bool(ray.get(me.progress.remote(report))),
                 at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
             )
+            plan = _plan(trainee, plan_json)
             scaling = ScalingConfig(
-                num_workers=1, use_gpu=workers.get("GPU", 0) > 0, resources_per_worker=workers
+                num_workers=plan.workers if isinstance(plan, MemberPlan) else 1,
+                use_gpu=workers.get("GPU", 0) > 0,
+                resources_per_worker=workers,
             )
         config = {
             "run": run,
@@ -108,16 +119,16 @@ class Slot:
             if workers is not None:
                 folder = tempfile.TemporaryDirectory(prefix="gamectl-train-")
                 storage = stack.enter_context(folder)
-            outcome = (
-                TorchTrainer(
-                    loop,
-                    train_loop_config=config,
-                    scaling_config=scaling,
-                    run_config=RunConfig(name=re.sub(r"\W+", "-", run), storage_path=storage),
-                )
-                .fit()
-                .return_value
+            trainer = TorchTrainer(
+                loop,
+                train_loop_config=config,
+                scaling_config=scaling,
+                run_config=RunConfig(name=re.sub(r"\W+", "-", run), storage_path=storage),
             )
+            try:
+                outcome: Outcome = trainer.fit().return_value
+            except WorkerGroupError as error:
+                outcome = cause(error.worker_failures)
         return outcome, self.drain()
 
     def progress(self, report: EpochReport) -> bool:
@@ -156,23 +167,45 @@ def at_most_every(
 def _train_loop(
     progress: Callable[[EpochReport], bool], should_stop: Callable[[], bool]
 ) -> Callable[[dict[str, Any]], Outcome]:
-    """The function that Ray Train runs; errors are returned, alike in both trainer modes."""
+    """The function that Ray Train runs; errors are returned, alike in both trainer modes.
+
+    They are raised where other workers would wait for the one that met them.
+    """
 
     def loop(config: dict[str, Any]) -> Outcome:
         keep_freed_memory()
+        plan = _plan(config["trainee"], config["plan"])
         try:
-            return _train(config, progress, should_stop)
+            return _train(plan, config, progress, should_stop)
         except Stopped:
             return None
         except RayError:
             raise  # the cluster's fault, not the member's
         except Exception as error:
-            return seen("training", error)
+            what = seen("training", error)
+            if isinstance(plan, MemberPlan) and plan.workers > 1:
+                raise MemberFailed(what) from error
+            return what
 
     return loop
 
 
+def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:
+    model = MemberPlan if trainee == "member" else TeacherPlan
+    return model.model_validate_json(plan_json)
+
+
+def cause(failures: Mapping[int, Exception]) -> Seen:
+    """What went wrong in a group, before others lost touch with the worker that it happened to."""
+    told = [error.what for error in failures.values() if isinstance(error, MemberFailed)]
+    of_workers = [error for error in failures.values() if not isinstance(error, MemberFailed)]
+    causes = [what for what in told if what.kind != WorkerLost.__name__]
+    causes += [seen("trainer", error) for error in of_workers]
+    return [*causes, *told][0]
+
+
 def _train(
+    plan: MemberPlan | TeacherPlan,
     config: dict[str, Any],
     progress: Callable[[EpochReport], bool],
     should_stop: Callable[[], bool],
@@ -183,20 +216,24 @@ def _train(
     from jobs.teacher_training import train_teacher
     from jobs.train import train_member
 
-    model = MemberPlan if config["trainee"] == "member" else TeacherPlan
-    plan = model.model_validate_json(config["plan"])
+    num_workers = plan.workers if isinstance(plan, MemberPlan) else 1
+    several = num_workers > 1
+    leads = not several or ray.train.get_context().get_world_rank() == 0
     self_reported = isinstance(plan, MemberPlan) and plan.custom is not None
     heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
     # Ray Train repeats every report at the level INFO; the log has them in a line each.
     logger = logging.getLogger("ray.train")
     if logger.level != logging.WARNING:  # setting it makes all loggers forget what they know
         logger.setLevel(logging.WARNING)
-    with member_log(config["log"], heading) as log:
+    if several:
+        heading += f", the first of {num_workers} workers"
+    with member_log(config["log"] if leads else None, heading) as log:
         images, *others = [ray.get(ref) for ref in config["inputs"]]
         other = others[0] if others else None
 
         def report(epoch: EpochReport) -> None:
-            ray.train.report(epoch.model_dump())
+            if not several:  # it would wait for the other workers, which report nothing
+                ray.train.report(epoch.model_dump())
             log.epoch(epoch, plan.epochs, self_reported)
             if progress(epoch):
                 raise Stopped

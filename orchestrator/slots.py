@@ -135,7 +135,7 @@ class RaySlots:
         handle = self._slots[slot]
         assert handle.key is None, f"{slot} is busy with {handle.key}"
         workers = None
-        if self.resources.trainer == "workers":
+        if self.resources.in_worker_group:
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
         inputs = self._inputs.of(plan)
         handle.key, handle.attempt = key, attempt
@@ -193,7 +193,7 @@ class RaySlots:
 
     def _add(self) -> None:
         # With a worker group the slot only waits for it: the group holds the resources.
-        trains_here = self.resources.trainer == "local"
+        trains_here = not self.resources.in_worker_group
         name = f"slot-{self._num_made}"
         self._num_made += 1
         actor = (

@@ -34,13 +34,14 @@ from jobs.custom.frames import CHANNEL_FD, Channel, Frame, open_shared
 from jobs.custom.team_code import TeamFailure, blamed, load
 from jobs.custom.watch import set_limits
 from jobs.errors import Diverged
+from jobs.evaluation import predict
 from jobs.lessons import EpochTrained, Lessons, Techniques
 from jobs.memory import keep_freed_memory
 from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, TeacherSpec
 from jobs.rates import Plateau
 from jobs.reproducible import reproducible, seeds
-from jobs.train import predict, train_on
+from jobs.train import train_on
 from jobs.training_state import TrainingState
 from jobs.values import Teaching
 

@@ -7,7 +7,6 @@ is fetched into the cache). Next: `gamectl submit`.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +175,9 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
     gpus = f" and {resources.gpus:g} GPU" if resources.gpus else ""
     ends_at = time.strftime("%H:%M", time.localtime(now + plan.finish_s))
     scarce = "" if plan.memory_bytes <= machine.memory_bytes else "; too much: lower --cpus"
-    console.print_line(f"slots: {plan.num_slots}, each with {resources.cpus:g} CPU{gpus}")
+    several = resources.workers_per_member
+    workers = f"{several} workers, each with " if several > 1 else ""
+    console.print_line(f"slots: {plan.num_slots}, each with {workers}{resources.cpus:g} CPU{gpus}")
     console.print_line(
         f"cohort: {len(plan.jobs)} jobs, {plan.num_members} members, "
         f"{_minutes(plan.slot_seconds)} slot-minutes"
@@ -202,7 +203,11 @@ def _as_json(
         "finish_minutes": plan.finish_s / MINUTE_S,
         "finish_at": now + plan.finish_s,
         "memory_bytes": plan.memory_bytes,
-        "machine": asdict(machine),
+        "machine": {
+            "cpus": machine.cpus,
+            "gpus": machine.gpus,
+            "memory_bytes": machine.memory_bytes,
+        },
         "jobs": [
             {
                 "path": job.path,

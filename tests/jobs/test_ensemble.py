@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from jobs.ensemble import Ensemble, combine, load_ensemble
+from jobs.evaluation import predict
 from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, ModelPlan
 from jobs.stacking import Stacker
-from jobs.train import predict, train_member
+from jobs.train import train_member
 
 
 def _members(num_members: int = 3) -> list[nn.Module]:

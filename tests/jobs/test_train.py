@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from jobs.errors import CheckpointError, Diverged, JobsError, Stopped
+from jobs.evaluation import predict
 from jobs.images import LabelledImages, scan
 from jobs.monkeynet import build_model
 from jobs.plan import (
@@ -23,7 +24,7 @@ from jobs.plan import (
     SchedulePlan,
 )
 from jobs.split import split_images
-from jobs.train import MemberResult, main, predict, train_member
+from jobs.train import MemberResult, main, train_member
 
 AUGMENTED = AugmentPlan(
     rotate_degrees=15, shift_fraction=0.1, flip_horizontal_p=0.2, flip_vertical_p=0.2

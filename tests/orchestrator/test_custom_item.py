@@ -186,6 +186,7 @@ def test_jobs_without_code_are_the_same_as_before_there_was_any() -> None:
     plans = [plan.model_dump(mode="json") for plan in job.plans]
     for plan in plans:
         assert plan.pop("custom") is None
+        assert plan.pop("workers") == 1
     document = json.dumps({"combine": "mean", "plans": plans}, sort_keys=True)
     assert job.digest == hashlib.sha256(document.encode()).hexdigest()
 

@@ -26,6 +26,7 @@ from jobs.errors import (
     TeamCodeError,
     TeamCodeOverLimit,
     TeamCodeTooLarge,
+    WorkerLost,
 )
 from orchestrator.faults import RULES, Scene, Seen, is_tainted, judge, seen
 from orchestrator.phases import Blame, Reason
@@ -73,6 +74,12 @@ TRAINING = [
         Reason.STORAGE,
         CLUSTER,
         "^the checkpoint /m/0.ckpt cannot be written: No space left on device; make room",
+    ),
+    (
+        WorkerLost(0, 2, "Connection closed by peer"),
+        Reason.TRAINER_FAILED,
+        CLUSTER,
+        "^worker 0 of the 2 .* lost touch with the others: Connection closed by peer$",
     ),
     (system(errno.ENOSPC), Reason.STORAGE, CLUSTER, "No space left on device: '/somewhere/file'"),
     (system(errno.EIO), Reason.STORAGE, CLUSTER, "Input/output error"),

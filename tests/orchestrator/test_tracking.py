@@ -6,11 +6,12 @@ import mlflow.pytorch
 import pytest
 import torch
 
+from jobs.evaluation import EVAL_BATCH
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
 from jobs.plan import MemberPlan
 from jobs.split import split_images
-from jobs.train import EVAL_BATCH, train_member
+from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
 from orchestrator.errors import NotFound
