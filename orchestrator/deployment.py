@@ -5,6 +5,7 @@ sizes, a cohort. Out: kustomizations, one in front of the other, that make the o
 the path: `kustomize`, which writes them next to each other and has them built.
 """
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
     inner: Kustomization = {"patches": [*_size_patches(wishes, cluster)]}
     outer: Kustomization = {"patches": []}
     if wishes.cohort is not None:
-        _add_cohort(wishes.cohort, stands, inner, outer)
+        _add_cohort(wishes.cohort, stands, outer)
     if wishes.image is not None:
         outer["images"] = [_image_transformer(wishes.image)]
     layers = [inner, outer]
@@ -142,9 +143,7 @@ def _size_patches(wishes: Wishes, cluster: Manifest | None) -> Iterator[dict[str
         yield _patch({"kind": cluster["kind"]}, changes)
 
 
-def _add_cohort(
-    cohort: CohortFiles, stands: Sequence[Manifest], inner: Kustomization, outer: Kustomization
-) -> None:
+def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomization) -> None:
     """Put a cohort into a RayJob, a standing cluster's place, or the Job that scores."""
     kinds = {each["kind"] for each in stands}
     if "Job" in kinds:
@@ -169,7 +168,9 @@ def _add_cohort(
         "files": list(cohort.files),
     }
     # A ConfigMap is replaced where it has the namespace of the one before it.
-    namespaces = {each["metadata"].get("namespace") for each in stands if each["kind"] != "Namespace"}
+    namespaces = {
+        each["metadata"].get("namespace") for each in stands if each["kind"] != "Namespace"
+    }
     generated["namespace"] = sorted(filter(None, namespaces))[0]
     outer["configMapGenerator"] = [generated]
     entrypoint = ["gamectl", "submit", f"/{LOADOUTS}", *cohort.data_words]
@@ -186,9 +187,7 @@ def _image_transformer(image: Image) -> dict[str, str]:
 
 
 def _patch(target: Mapping[str, str], changes: Patch, renames: bool = False) -> dict[str, Any]:
-    """A JSON patch as a kustomization holds it; YAML takes JSON for YAML."""
-    import json
-
+    """A JSON patch as a kustomization holds it."""
     patch: dict[str, Any] = {"target": dict(target), "patch": json.dumps(changes)}
     if renames:
         patch["options"] = {"allowNameChange": True}

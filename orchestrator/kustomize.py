@@ -1,9 +1,9 @@
 """Manifests built by kustomize, from the deploy folder of this checkout.
 
 In: the name of an overlay and what shall differ from it. Out: the manifests, as text and as values.
-Kustomizations are written to a temporary folder, each in front of the other, with the overlay behind
-the first, and `kubectl kustomize` (or `kustomize build`) builds the last. Next on the path: whoever
-pipes them into `kubectl apply -f -`.
+Kustomizations are written to a temporary folder, each in front of the other, with the overlay
+behind the first, and `kubectl kustomize` (or `kustomize build`) builds the last. Next on the path:
+whoever pipes them into `kubectl apply -f -`.
 """
 
 import os
@@ -76,7 +76,7 @@ def build(folder: Path) -> Built:
     )
     if done.returncode != 0:
         raise DeployError(f"{done.stderr.strip()} (needed is {NEEDED})")
-    manifests = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)  # noqa: S506  # a safe loader
+    manifests = yaml.load_all(done.stdout, Loader=yaml.CSafeLoader)
     return Built(done.stdout, tuple(manifests))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 import click
 
 from orchestrator import console
-from orchestrator.cli.common import output_option
 from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
@@ -80,7 +79,7 @@ def _namespace(
 @click.option("--namespace", metavar="NAME", callback=_namespace, help="Where all of it lives.")
 @click.option("--workers", type=click.IntRange(0, 10_000), help="CPU workers, at most.")
 @click.option("--gpu-workers", type=click.IntRange(0, 10_000), help="GPU workers, at most.")
-@output_option
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 def render_command(
     overlay: str,
     cohort: Path | None,
@@ -100,9 +99,7 @@ def render_command(
     files: dict[str, bytes] = {}
     played: CohortFiles | None = None
     if cohort is not None:
-        reading = _admitted(read_paths([cohort]))
-        files = _files(reading)
-        played = CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))
+        files, played = cohort_files(read_paths([cohort]))
     wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played)
     built = render(wishes, files)
     if output == "json":
@@ -111,8 +108,24 @@ def render_command(
         console.print_text(built.text.rstrip("\n"))
 
 
-def _admitted(reading: Reading) -> Reading:
-    """The reading, if nothing in it is refused; every problem goes to stderr."""
+def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
+    """A cohort's files by name, and what the manifests must know of it.
+
+    Raises `Refused` where a file has problems, which go to stderr, or doesn't fit a ConfigMap.
+    """
+    _check(reading)
+    spec = reading.cohort.spec
+    if spec.allow_custom_code and spec.custom_isolation == "bubblewrap":
+        console.print_note(
+            "teams' code needs a sandbox, which pods as restricted as these cannot make: "
+            "deploy/README.md says what to change"
+        )
+    files = _files(reading)
+    return files, CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))
+
+
+def _check(reading: Reading) -> None:
+    """Raises `Refused` if anything in the reading is refused; every problem goes to stderr."""
     for file in reading.files:
         for problem in file.problems:
             console.print_note(str(problem))
@@ -127,7 +140,6 @@ def _admitted(reading: Reading) -> Reading:
     if reading.skipped:
         names = console.printable(", ".join(reading.skipped))
         console.print_note(f"not read: {names}; end a file's name in .yaml")
-    return reading
 
 
 def _files(reading: Reading) -> dict[str, bytes]:
