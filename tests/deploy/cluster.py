@@ -124,7 +124,11 @@ def cluster(loadouts: Path) -> Iterator[Cluster]:
     )
     with ExitStack() as stack:
         # Ray's sockets allow no long paths.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="k8s-")))
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="k8s-", ignore_cleanup_errors=True)
+            )
+        )
         names = ("postgres", "http", "gcs", "dashboard", "agent", "worker-agent", "metrics")
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
         database = stack.enter_context(postgres_server(False, "postgres", ports["postgres"]))

@@ -6,6 +6,7 @@ links, as in a cluster; a path or an address in the manifest's words is exchange
 here.
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -106,6 +107,11 @@ class Machine:
             for mount in container.get("volumeMounts", ())
             if mount["name"] in {volume["name"] for volume in pod.spec["volumes"]}
         }
+        for inner, outer in itertools.permutations(paths, 2):
+            if inner.startswith(f"{outer}/"):  # a volume in a volume
+                link = Path(paths[outer], inner.removeprefix(f"{outer}/"))
+                if not link.is_symlink():
+                    link.symlink_to(paths[inner])
         known = self.addresses | paths
         longest_first = sorted(known, key=len, reverse=True)
         # Neither `data` in `metadata`, nor `/data` in `/var/data` or `/database`.

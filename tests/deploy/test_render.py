@@ -74,8 +74,9 @@ def test_a_cohort_becomes_a_rayjob_in_any_overlay(overlay: str) -> None:
 def test_image_namespace_and_sizes(write_cohort: WriteCohort) -> None:
     folder = write_cohort({"apes": "epochs: 1"})
     digest = "sha256:" + "0" * 64
+    image = f"example.org:5000/a/game:2.1@{digest}"
     documents = rendered(
-        "--overlay", "kueue", "--cohort", folder, "--image", f"example.org:5000/a/game:2.1@{digest}",
+        "--overlay", "kueue", "--cohort", folder, "--image", image,
         "--namespace", "class-b", "--workers", 3, "--gpu-workers", 2,
     )  # fmt: skip
     images = {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"}
