@@ -17,6 +17,7 @@ from tests.deploy.cluster import Cluster, cluster, fetch
 from tests.orchestrator import postgres
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
+TRACKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=tiny"
 COHORT = """\
 apiVersion: game/v1
 kind: Cohort
@@ -98,6 +99,11 @@ def ray(here: Cluster, mlflow: Any) -> Iterator[None]:
             yield
 
 
+def basic(user: str, password: str) -> dict[str, str]:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
 def connect(here: Cluster, user: str, database: str, password: str) -> None:
     with psycopg.connect(
         host="127.0.0.1", port=here.ports["postgres"], user=user, dbname=database, password=password
@@ -130,9 +136,8 @@ def test_mlflow_answers_those_who_know_a_password(here: Cluster, mlflow: Any) ->
     password = here.machine.secrets["mlflow-admin", "password"]
 
     def login(user: str, password: str, host: str | None = None) -> int:
-        token = base64.b64encode(f"{user}:{password}".encode()).decode()
         named = {} if host is None else {"Host": host}
-        return fetch(port, SEARCH, {"Authorization": f"Basic {token}", **named})
+        return fetch(port, SEARCH, basic(user, password) | named)
 
     assert login("admin", password) == 200
     assert login("admin", "wrong") == 401
@@ -170,6 +175,9 @@ def test_a_cohort_is_played_and_scored(here: Cluster, ray: None, mlflow: Any) ->
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "cohort tiny: 2 Succeeded" in said, said
+    assert "warning" not in said, said
+    as_admin = basic("admin", here.machine.secrets["mlflow-admin", "password"])
+    assert fetch(here.ports["http"], TRACKED, as_admin) == 200
 
     # What is kept lies in the claim that all of them mount, whoever wrote it.
     artifacts = here.machine.folder(worker, "artifacts")
