@@ -78,14 +78,17 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
         _add_cohort(wishes.cohort, stands, outer)
     if wishes.image is not None:
         outer["images"] = [_image_transformer(wishes.image)]
-    layers = [inner, outer]
-    if wishes.namespace is not None:
-        outer["namespace"] = wishes.namespace
-        # Kustomize takes kinds that it does not know for namespaced.
-        unscoped = sorted({each["kind"] for each in stands} & CLUSTER_SCOPED)
-        remove: Patch = [{"op": "remove", "path": "/metadata/namespace"}]
-        layers.append({"patches": [_patch({"kind": kind}, remove) for kind in unscoped]})
-    return tuple(layers)
+    namespace = wishes.namespace
+    if namespace is None and "components" in outer:
+        # What a component adds has none; names lead to nothing from another namespace.
+        namespace = _namespace(stands)
+    if namespace is None:
+        return inner, outer
+    outer["namespace"] = namespace
+    # Kustomize takes kinds that it does not know for namespaced.
+    unscoped = sorted({each["kind"] for each in stands} & CLUSTER_SCOPED)
+    remove: Patch = [{"op": "remove", "path": "/metadata/namespace"}]
+    return inner, outer, {"patches": [_patch({"kind": kind}, remove) for kind in unscoped]}
 
 
 def _refuse_misfits(wishes: Wishes, stands: Sequence[Manifest]) -> None:
@@ -107,6 +110,13 @@ def _refuse_misfits(wishes: Wishes, stands: Sequence[Manifest]) -> None:
             raise Refused(
                 f"overlay {wishes.overlay!r} has {has}; {option} is for one with a group {group!r}"
             )
+
+
+def _namespace(stands: Sequence[Manifest]) -> str:
+    """The namespace of an overlay."""
+    return next(
+        str(each["metadata"]["namespace"]) for each in stands if "namespace" in each["metadata"]
+    )
 
 
 def _cluster(stands: Sequence[Manifest]) -> Manifest | None:
@@ -168,10 +178,7 @@ def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomiz
         "files": list(cohort.files),
     }
     # A ConfigMap is replaced where it has the namespace of the one before it.
-    namespaces = {
-        each["metadata"].get("namespace") for each in stands if each["kind"] != "Namespace"
-    }
-    generated["namespace"] = sorted(filter(None, namespaces))[0]
+    generated["namespace"] = _namespace(stands)
     outer["configMapGenerator"] = [generated]
     entrypoint = ["gamectl", "submit", f"/{LOADOUTS}", *cohort.data_words]
     changes = [

@@ -11,6 +11,7 @@ from orchestrator.deployment import CohortFiles, Image, Wishes, kustomizations
 from orchestrator.errors import Refused
 from orchestrator.kustomize import DEPLOY, build
 from tests.deploy.manifests import CLUSTER_SCOPED, OVERLAYS, Manifest, one, pods, reason_why_not
+from tests.deploy.test_references import config_maps
 from tests.orchestrator.commands import gamectl, read_json
 
 WriteCohort = Callable[..., Path]
@@ -66,8 +67,11 @@ def test_a_cohort_becomes_a_rayjob_in_any_overlay(overlay: str) -> None:
     assert groups == ({"cpu"} if overlay == "local" else {"cpu", "gpu"})
     images = {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"}
     assert len(images) == 1
-    namespaces = {d["metadata"].get("namespace") for d in documents if d["kind"] != "Namespace"}
-    assert namespaces - {None} == {"classification-game"}
+    for document in documents:
+        scoped = document["kind"] in CLUSTER_SCOPED
+        assert document["metadata"].get("namespace") == (None if scoped else "classification-game")
+    made = {each["metadata"]["name"] for each in documents if each["kind"] == "ConfigMap"}
+    assert {name for pod in pods(documents) for name in config_maps(pod)} == made
 
 
 @needs_kustomize
@@ -202,11 +206,12 @@ def test_the_decision_needs_no_kustomize() -> None:
     stands = [{"kind": "RayCluster", "metadata": {"name": "game", "namespace": "x"}, "spec": spec}]
     cohort = CohortFiles("monday", ("cohort.yaml",), uses_mounted_photos=False)
     wishes = Wishes("any", image=Image("me/game", "1"), workers=1, cohort=cohort)
-    inner, outer = kustomizations(wishes, stands)
+    inner, outer, _ = kustomizations(wishes, stands)
     assert '"maxReplicas", "value": 1' in inner["patches"][0]["patch"].replace(
         "/spec/workerGroupSpecs/0/", ""
     )
     assert outer["components"] == ["components/cohort"]
+    assert outer["namespace"] == "x"  # a RayJob that a component adds has none of its own
     assert outer["images"] == [{"name": "classification-game", "newName": "me/game", "newTag": "1"}]
     with pytest.raises(Refused, match="--gpu-workers"):
         kustomizations(Wishes("any", gpu_workers=1), stands)
