@@ -69,6 +69,8 @@ The path, a line a file:
     leaderboard   who won
     balance       what each loadout is worth: several seeds, mean and spread
     balance_table that, as a table and as a section of a Markdown file
+    deployment    what a cohort changes in the manifests of an overlay
+    kustomize     manifests built from deploy/
     settings      where things are kept
     errors        every error that a user can cause
     console       results and remarks for people and programs

@@ -9,6 +9,7 @@
     ├── StoreError            the store cannot be used
     │   ├── CohortBusy        another controller holds the cohort's lease
     │   └── LeaseLost         this controller's lease was taken over; it must stop writing
+    ├── DeployError           manifests cannot be built: kubectl is missing, or refuses them
     ├── TrackingError         MLflow cannot be reached or refuses what is written
     └── ClusterError          Ray cannot be reached, or has no room for what was asked
         └── ClusterLost       Ray went away while a cohort ran; the controller starts it again
@@ -54,6 +55,10 @@ class CohortBusy(StoreError):
 
 class LeaseLost(StoreError):
     """Another controller has taken the cohort over."""
+
+
+class DeployError(GameError):
+    """Manifests for a cluster cannot be built."""
 
 
 class TrackingError(GameError):

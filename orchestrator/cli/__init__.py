@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
+    "deploy": ("orchestrator.cli.deploy:command", "Print Kubernetes manifests for a cohort."),
     "demo": ("orchestrator.cli.demo:command", "Play a whole game with the embedded data set."),
 }
 

@@ -1,7 +1,7 @@
 """A PostgreSQL server of one's own, where its programs are installed: no network, no password.
 
-It listens on a socket in its folder, under /tmp. As PostgreSQL refuses to run as root, root starts
-it as another user.
+It listens on a socket in its folder, under /tmp, and on a port only where it is given one. As
+PostgreSQL refuses to run as root, root starts it as another user.
 """
 
 import importlib.util
@@ -32,15 +32,22 @@ def reason_why_not() -> str | None:
 class Server:
     """A server in a folder; it can be stopped and started again with what is in it."""
 
-    def __init__(self, folder: Path, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, durable: bool, superuser: str = SUPERUSER, port: int | None = None
+    ) -> None:
         programs, self._folder, self._user = _programs(), folder, _user()
+        self._superuser, self._port = superuser, port
         assert programs is not None
         self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
         self._options = [] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
         if self._user is not None:
             shutil.chown(folder, self._user)
-        options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        if port is not None:
+            self._options += ["-c", f"port={port}"]
+        # Over the network a password is asked for, as in PostgreSQL's own image.
+        options = ["-U", superuser, "--auth-local=trust", "--auth-host=scram-sha-256"]
+        options += ["-E", "UTF8", "--locale=C", "-N"]
         self._run("initdb", "-D", str(folder / "data"), *options)
 
     def start(self) -> None:
@@ -50,7 +57,8 @@ class Server:
             self._process = subprocess.Popen(
                 [
                     self._programs / "postgres", "-D", self._folder / "data",
-                    "-c", f"unix_socket_directories={self._folder}", "-c", "listen_addresses=",
+                    "-c", f"unix_socket_directories={self._folder}",
+                    "-c", f"listen_addresses={'127.0.0.1' if self._port else ''}",
                     *self._options,
                 ],
                 stdout=log, stderr=log, cwd=self._folder, user=self._user,
@@ -72,6 +80,11 @@ class Server:
         with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
             connection.execute(statement)
 
+    @property
+    def socket_folder(self) -> Path:
+        """The folder of its socket."""
+        return self._folder
+
     def url(self, database: str) -> str:
         """SQLAlchemy's URL of one of the server's databases."""
         return f"postgresql+psycopg://{SUPERUSER}@/{database}?host={self._folder}"
@@ -82,7 +95,8 @@ class Server:
         self._process.wait()
 
     def _conninfo(self, database: str) -> str:
-        return f"host={self._folder} user={SUPERUSER} dbname={database}"
+        port = f" port={self._port}" if self._port else ""
+        return f"host={self._folder}{port} user={self._superuser} dbname={database}"
 
     def _wait_until_ready(self) -> None:
         import time
@@ -107,11 +121,16 @@ class Server:
 
 
 @contextmanager
-def postgres_server(durable: bool = False) -> Iterator[Server]:
-    """A running server for a block; a `durable` one waits for the disk, as real ones do."""
+def postgres_server(
+    durable: bool = False, superuser: str = SUPERUSER, port: int | None = None
+) -> Iterator[Server]:
+    """A running server for a block; a `durable` one waits for the disk, as real ones do.
+
+    With a port it answers on the loopback device, too.
+    """
     folder = Path(tempfile.mkdtemp(prefix="game-postgres-"))
     try:
-        server = Server(folder, durable)
+        server = Server(folder, durable, superuser, port)
         server.start()
         try:
             yield server

@@ -1,0 +1,185 @@
+"""`gamectl deploy`: the Kubernetes manifests of a cluster, and of a cohort that is played on it.
+
+In: the name of an overlay, a cohort's folder, and what shall differ. Out: manifests on stdout and
+nothing else. Next: `kubectl apply -f -`, which needs no more of this project.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+
+import click
+
+from orchestrator import console
+from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
+from orchestrator.errors import Refused
+from orchestrator.files import Reading, read_paths
+from orchestrator.kustomize import overlays, render
+
+MAX_CONFIG_MAP_BYTES = 1 << 20
+KEY = re.compile(r"[-._a-zA-Z0-9]+")
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+IMAGE = re.compile(
+    r"(?P<name>[a-z0-9][-a-zA-Z0-9._:/]*?)(:(?P<tag>\w[\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?",
+    re.ASCII,
+)
+
+
+@click.group("deploy")
+def command() -> None:
+    """Kubernetes manifests from the folder deploy/ of this checkout."""
+
+
+def _image(
+    ctx: click.Context,  # noqa: ARG001  # click's signature
+    param: click.Parameter,  # noqa: ARG001  # click's signature
+    value: str | None,
+) -> Image | None:
+    if value is None:
+        return None
+    found = IMAGE.fullmatch(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no image; NAME:TAG or NAME@sha256:DIGEST is wanted")
+    if found["tag"] in (None, "latest") and found["digest"] is None:
+        raise click.BadParameter(
+            f"{value!r} may be another image tomorrow; name a tag other than latest, or a digest"
+        )
+    return Image(found["name"], found["tag"], found["digest"])
+
+
+def _namespace(
+    ctx: click.Context,  # noqa: ARG001  # click's signature
+    param: click.Parameter,  # noqa: ARG001  # click's signature
+    value: str | None,
+) -> str | None:
+    if value is not None and NAMESPACE.fullmatch(value) is None:
+        raise click.BadParameter(
+            f"{value!r} is no namespace; at most 63 of a-z, 0-9 and -, no - at either end"
+        )
+    return value
+
+
+@command.command(
+    "render",
+    epilog="""\b
+    Example:
+      gamectl deploy render --overlay local
+      gamectl deploy render --overlay kueue --cohort loadouts/demo --workers 4
+      gamectl deploy render --overlay score --cohort loadouts/demo | kubectl apply -f -""",
+)
+@click.option("--overlay", metavar="NAME", required=True, help="A folder in deploy/overlays.")
+@click.option(
+    "--cohort",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="The files of the cohort that is played (with the overlay score: that is scored).",
+)
+@click.option(
+    "--image", metavar="NAME:TAG", callback=_image, help="The game's image, for every pod."
+)
+@click.option("--namespace", metavar="NAME", callback=_namespace, help="Where all of it lives.")
+@click.option("--workers", type=click.IntRange(0, 10_000), help="CPU workers, at most.")
+@click.option("--gpu-workers", type=click.IntRange(0, 10_000), help="GPU workers, at most.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+def render_command(
+    overlay: str,
+    cohort: Path | None,
+    image: Image | None,
+    namespace: str | None,
+    workers: int | None,
+    gpu_workers: int | None,
+    output: str,
+) -> None:
+    """Print the manifests of an overlay, as they stand or for a cohort.
+
+    With --cohort a RayJob plays the cohort on a cluster of its own, and takes the place of the
+    standing one in overlays that have one. Its files are checked as by `gamectl validate`, and
+    nothing is printed if any is refused.
+    """
+    overlays()  # says that there are none, before the cohort is read
+    files: dict[str, bytes] = {}
+    played: CohortFiles | None = None
+    if cohort is not None:
+        files, played = cohort_files(read_paths([cohort]))
+    wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played)
+    built = render(wishes, files)
+    if output == "json":
+        console.print_json({"overlay": overlay, "manifests": list(built.manifests)})
+    else:
+        console.print_text(built.text.rstrip("\n"))
+
+
+def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
+    """A cohort's files by name, and what the manifests must know of it.
+
+    Raises `Refused` where a file has problems, which go to stderr, or doesn't fit a ConfigMap.
+    """
+    _check(reading)
+    spec = reading.cohort.spec
+    if spec.allow_custom_code and spec.custom_isolation == "bubblewrap":
+        console.print_note(
+            "teams' code needs a sandbox, which pods as restricted as these cannot make: "
+            "deploy/README.md says what to change"
+        )
+    files = _files(reading)
+    return files, CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))
+
+
+def _check(reading: Reading) -> None:
+    """Raises `Refused` if anything in the reading is refused; every problem goes to stderr."""
+    for file in reading.files:
+        for problem in file.problems:
+            console.print_note(str(problem))
+    refused = sum(not file.ok for file in reading.files)
+    if refused:
+        raise Refused(f"{refused} refused, so nothing was rendered; correct them")
+    if reading.cohort_path is None:
+        raise Refused(
+            "no file of kind Cohort in the folder; it takes a cohort.yaml "
+            "(`gamectl schema cohort` says what it may hold)"
+        )
+    if reading.skipped:
+        names = console.printable(", ".join(reading.skipped))
+        console.print_note(f"not read: {names}; end a file's name in .yaml")
+
+
+def _files(reading: Reading) -> dict[str, bytes]:
+    """A cohort's files by name, with the Python files of its teams, as they were checked.
+
+    Raises `Refused` for what a ConfigMap cannot hold.
+    """
+    teacher = reading.cohort.spec.teacher.file
+    if teacher is not None and not PurePosixPath(teacher).is_absolute():
+        raise Refused(
+            f"teacher.file is {teacher!r}, next to the cohort's file, and a ConfigMap is too small "
+            "for weights; copy it to the volume `artifacts` and name it as /artifacts/..."
+        )
+    files: dict[str, bytes] = {}
+    for file in reading.files:
+        files[Path(file.path).name] = file.text.encode()
+        if file.loadout is not None and file.loadout.code is not None:
+            files[file.loadout.code.file] = file.loadout.code.source.encode()
+    for name in files:
+        if KEY.fullmatch(name) is None:
+            raise Refused(
+                f"a ConfigMap has no file named {console.shortened(name)!r}; rename it, with "
+                "a-z, A-Z, 0-9, - _ and ."
+            )
+    size = sum(len(name) + len(content) for name, content in files.items())
+    if size > MAX_CONFIG_MAP_BYTES:
+        raise Refused(
+            f"the cohort's files have {size} bytes, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES} "
+            "(1 MiB); submit them with `gamectl submit` instead, or split the cohort"
+        )
+    return files
+
+
+def _uses_mounted_photos(reading: Reading) -> bool:
+    """Whether the cohort names a folder of this machine, which the cluster's photos stand for."""
+    source = reading.cohort.spec.data.source
+    if source == "drawn" or "://" in source or source.startswith("/"):
+        return False
+    console.print_note(
+        f"data.source is {console.shortened(source)}: in the cluster that is what the volume "
+        f"photos holds (and `score` adds the volume test-set); /{LOADOUTS} has no photos"
+    )
+    return True

@@ -1,0 +1,217 @@
+"""`gamectl deploy render`: what it prints, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.deployment import CohortFiles, Image, Wishes, kustomizations
+from orchestrator.errors import Refused
+from orchestrator.kustomize import DEPLOY, build
+from tests.deploy.manifests import CLUSTER_SCOPED, OVERLAYS, Manifest, one, pods, reason_why_not
+from tests.deploy.test_references import config_maps
+from tests.orchestrator.commands import gamectl, read_json
+
+WriteCohort = Callable[..., Path]
+ROOT = DEPLOY.parent
+CODE = "def augment(images, generator):\n    return images\n"
+needs_kustomize = pytest.mark.skipif(reason_why_not() is not None, reason=str(reason_why_not()))
+
+
+def rendered(*words: object) -> list[Manifest]:
+    """What `gamectl deploy render` prints; its text and its JSON say the same."""
+    done = gamectl("deploy", "render", *words)
+    assert done.exit_code == 0, done.output
+    as_text = [*yaml.load_all(done.stdout, yaml.CSafeLoader)]
+    as_json = read_json("deploy", "render", *words)
+    assert as_json["manifests"] == as_text
+    return as_text
+
+
+def refused(*words: object) -> str:
+    """What it says on stderr instead of printing anything."""
+    done = gamectl("deploy", "render", *words)
+    assert done.exit_code != 0
+    assert done.stdout == ""
+    return done.stderr
+
+
+@needs_kustomize
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_is_printed_as_it_stands(overlay: str) -> None:
+    done = gamectl("deploy", "render", "--overlay", overlay)
+    assert done.stdout == build(DEPLOY / "overlays" / overlay).text
+    assert done.stderr == ""
+
+
+@needs_kustomize
+@pytest.mark.parametrize("overlay", ["local", "gpu", "gitops", "kueue"])
+def test_a_cohort_becomes_a_rayjob_in_any_overlay(overlay: str) -> None:
+    documents = rendered("--overlay", overlay, "--cohort", ROOT / "loadouts" / "demo")
+    assert not [each for each in documents if each["kind"] == "RayCluster"]
+    job = one(documents, "RayJob", "cohort-demo")
+    assert job["spec"]["entrypoint"] == "gamectl submit /loadouts"
+    (head, *_) = pods([job])
+    (volume,) = (v for v in head.spec["volumes"] if v["name"] == "loadouts-as-links")
+    files = one(documents, "ConfigMap", volume["configMap"]["name"])["data"]
+    expected = {
+        path.name: path.read_text()
+        for path in (ROOT / "loadouts" / "demo").iterdir()
+        if path.suffix in (".yaml", ".py")
+    }
+    assert files == expected
+    assert "residual.py" in files
+    groups = {g["groupName"] for g in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
+    assert groups == ({"cpu"} if overlay == "local" else {"cpu", "gpu"})
+    images = {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"}
+    assert len(images) == 1
+    for document in documents:
+        scoped = document["kind"] in CLUSTER_SCOPED
+        assert document["metadata"].get("namespace") == (None if scoped else "classification-game")
+    made = {each["metadata"]["name"] for each in documents if each["kind"] == "ConfigMap"}
+    assert {name for pod in pods(documents) for name in config_maps(pod)} == made
+
+
+@needs_kustomize
+def test_image_namespace_and_sizes(write_cohort: WriteCohort) -> None:
+    folder = write_cohort({"apes": "epochs: 1"})
+    digest = "sha256:" + "0" * 64
+    image = f"example.org:5000/a/game:2.1@{digest}"
+    documents = rendered(
+        "--overlay", "kueue", "--cohort", folder, "--image", image,
+        "--namespace", "class-b", "--workers", 3, "--gpu-workers", 2,
+    )  # fmt: skip
+    images = {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"}
+    assert images == {f"example.org:5000/a/game@{digest}"}
+    for document in documents:
+        scoped = document["kind"] in CLUSTER_SCOPED
+        assert document["metadata"].get("namespace") == (None if scoped else "class-b")
+    assert one(documents, "Namespace")["metadata"]["name"] == "class-b"
+    groups = one(documents, "RayJob", "cohort-small")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    sizes = [(g["minReplicas"], g["replicas"], g["maxReplicas"]) for g in groups]
+    assert sizes == [(3, 3, 3), (2, 2, 2)]  # Kueue admits all of a cohort or nothing
+
+
+@needs_kustomize
+def test_where_workers_come_and_go_the_sizes_are_the_most() -> None:
+    documents = rendered(
+        "--overlay", "gpu", "--workers", 0, "--gpu-workers", 9, "--image", "me/game:7"
+    )
+    groups = one(documents, "RayCluster")["spec"]["workerGroupSpecs"]
+    sizes = [(g["minReplicas"], g["replicas"], g["maxReplicas"]) for g in groups]
+    assert sizes == [(0, 0, 0), (0, 0, 9)]
+    assert {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"} == {
+        "me/game:7"
+    }
+
+
+@needs_kustomize
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("../photos", ["--data", "/data/photos"]), ("drawn", []), ("s3://bucket/photos", [])],
+)
+def test_photos_beside_the_cohort_are_the_mounted_ones(
+    write_cohort: WriteCohort, source: str, words: list[str]
+) -> None:
+    folder = write_cohort({"apes": "epochs: 1"}, f"  data: {{source: {source}}}\n")
+    job = one(rendered("--overlay", "gitops", "--cohort", folder), "RayJob", "cohort-small")
+    assert job["spec"]["entrypoint"].split() == ["gamectl", "submit", "/loadouts", *words]
+    scoring = one(rendered("--overlay", "score", "--cohort", folder), "Job", "score-small")
+    spec = scoring["spec"]["template"]["spec"]
+    assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words]
+    assert spec["containers"][0]["args"] == ["--cohort", "small"]
+
+
+@needs_kustomize
+def test_a_broken_loadout_is_refused_at_its_line(write_cohort: WriteCohort) -> None:
+    folder = write_cohort({"apes": "epochs: 1\nleraningRate: 1"})
+    said = refused("--overlay", "local", "--cohort", folder)
+    assert f"{folder / 'apes.yaml'}:6:3  unknown-key" in said
+    assert "error: 1 refused, so nothing was rendered" in said
+
+
+def test_what_a_cohort_in_the_cluster_cannot_be(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    def said(*words: object) -> str:
+        return refused("--overlay", "local", "--cohort", *words)
+
+    folder = write_cohort({"apes": "epochs: 1"}, "  teacher: {file: t.pt}\n")
+    assert "copy it to the volume `artifacts`" in said(folder)
+    folder = write_cohort({"apes": "epochs: 1"})
+    (folder / "apes.yaml").rename(folder / "team apes.yaml")
+    assert "has no file named 'team apes.yaml'; rename it" in said(folder)
+    (folder / "team apes.yaml").rename(folder / "apes.yaml")
+    for number in range(20):
+        text = (folder / "apes.yaml").read_text().replace("apes", f"apes-{number}")
+        (folder / f"{number}.yaml").write_text(text + "#" * 60_000)
+    assert "and a ConfigMap holds 1048576" in said(folder)
+    alone = tmp_path / "alone" / "apes.yaml"
+    alone.parent.mkdir()
+    alone.write_text((folder / "apes.yaml").read_text())
+    assert "no file of kind Cohort" in said(alone.parent)
+    assert "no such file" in said(tmp_path / "nothing").lower()
+
+
+@needs_kustomize
+def test_what_an_overlay_has_no_place_for(write_cohort: WriteCohort) -> None:
+    assert "no overlay 'lokal'; there are: gitops, gpu, kueue, local, score" in refused(
+        "--overlay", "lokal"
+    )
+    said = refused("--overlay", "local", "--gpu-workers", 1)
+    assert "overlay 'local' has worker groups: cpu; --gpu-workers is for one" in said
+    said = refused("--overlay", "score", "--workers", 1)
+    assert "overlay 'score' has no Ray cluster; --workers is for one" in said
+    folder = write_cohort({"apes": "epochs: 1"}, name="m" * 41)
+    said = refused("--overlay", "local", "--cohort", folder)
+    assert "has 41 characters; the name of a RayJob leaves room for 40" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--image", "game", "name a tag other than latest, or a digest"),
+        ("--image", "game:latest", "name a tag other than latest, or a digest"),
+        ("--image", "Game Image", "is no image"),
+        ("--namespace", "Class B", "is no namespace"),
+        ("--namespace", "-b", "is no namespace"),
+        ("--workers", "-1", "is not in the range"),
+    ],
+)
+def test_values_that_kubernetes_would_refuse(option: str, value: str, problem: str) -> None:
+    assert problem in refused("--overlay", "local", option, value)
+
+
+def test_without_kubectl_there_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    said = refused("--overlay", "local")
+    assert said == (
+        "error: there is neither kubectl nor kustomize on the PATH; install kubectl 1.27 or newer, "
+        "or kustomize 5\n"
+    )
+
+
+@needs_kustomize
+def test_what_kustomize_says_of_a_broken_folder_is_passed_on(tmp_path: Path) -> None:
+    from orchestrator.errors import DeployError
+
+    (tmp_path / "kustomization.yaml").write_text("resources: [nothing.yaml]\n")
+    with pytest.raises(DeployError, match=r"nothing\.yaml.*needed is kubectl"):
+        build(tmp_path)
+
+
+def test_the_decision_needs_no_kustomize() -> None:
+    group = {"groupName": "cpu", "minReplicas": 1, "replicas": 2, "maxReplicas": 4}
+    spec: dict[str, Any] = {"enableInTreeAutoscaling": True, "workerGroupSpecs": [group]}
+    stands = [{"kind": "RayCluster", "metadata": {"name": "game", "namespace": "x"}, "spec": spec}]
+    cohort = CohortFiles("monday", ("cohort.yaml",), uses_mounted_photos=False)
+    wishes = Wishes("any", image=Image("me/game", "1"), workers=1, cohort=cohort)
+    inner, outer, _ = kustomizations(wishes, stands)
+    assert '"maxReplicas", "value": 1' in inner["patches"][0]["patch"].replace(
+        "/spec/workerGroupSpecs/0/", ""
+    )
+    assert outer["components"] == ["components/cohort"]
+    assert outer["namespace"] == "x"  # a RayJob that a component adds has none of its own
+    assert outer["images"] == [{"name": "classification-game", "newName": "me/game", "newTag": "1"}]
+    with pytest.raises(Refused, match="--gpu-workers"):
+        kustomizations(Wishes("any", gpu_workers=1), stands)
