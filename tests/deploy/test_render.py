@@ -1,5 +1,6 @@
 """`gamectl deploy render`: what it prints, and what it refuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,9 @@ def test_the_decision_needs_no_kustomize() -> None:
     cohort = CohortFiles("monday", ("cohort.yaml",), uses_mounted_photos=False)
     wishes = Wishes("any", image=Image("me/game", "1"), workers=1, cohort=cohort)
     inner, outer, _ = kustomizations(wishes, stands)
-    assert '"maxReplicas", "value": 1' in inner["patches"][0]["patch"].replace(
-        "/spec/workerGroupSpecs/0/", ""
-    )
+    changes = json.loads(inner["patches"][0]["patch"])
+    sizes = {each["path"].rpartition("/")[2]: each["value"] for each in changes}
+    assert sizes == {"minReplicas": 1, "replicas": 1, "maxReplicas": 1}
     assert outer["components"] == ["components/cohort"]
     assert outer["namespace"] == "x"  # a RayJob that a component adds has none of its own
     assert outer["images"] == [{"name": "classification-game", "newName": "me/game", "newTag": "1"}]
