@@ -17,7 +17,6 @@ from tests.orchestrator.commands import gamectl, read_json
 
 WriteCohort = Callable[..., Path]
 ROOT = DEPLOY.parent
-CODE = "def augment(images, generator):\n    return images\n"
 needs_kustomize = pytest.mark.skipif(reason_why_not() is not None, reason=str(reason_why_not()))
 
 
