@@ -180,7 +180,8 @@ def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomiz
     # A ConfigMap is replaced where it has the namespace of the one before it.
     generated["namespace"] = _namespace(stands)
     outer["configMapGenerator"] = [generated]
-    entrypoint = ["gamectl", "submit", f"/{LOADOUTS}", *cohort.data_words]
+    # The job is in the cluster already, wherever the cohort file says that it should run.
+    entrypoint = ["gamectl", "submit", "--cluster", "local", f"/{LOADOUTS}", *cohort.data_words]
     changes = [
         {"op": "replace", "path": "/metadata/name", "value": f"cohort-{cohort.name}"},
         {"op": "replace", "path": "/spec/entrypoint", "value": shlex.join(entrypoint)},

@@ -156,7 +156,7 @@ def test_a_rayjobs_cluster_is_the_standing_one_with_the_cohorts_files(overlay: s
     job = one(documents, "RayJob")["spec"]
     assert job["shutdownAfterJobFinishes"] is True
     assert min(job[key] for key in ("activeDeadlineSeconds", "backoffLimit")) > 0
-    assert job["entrypoint"].split() == ["gamectl", "submit", f"/{LOADOUTS}"]
+    assert job["entrypoint"].split() == ["gamectl", "submit", "--cluster", "local", f"/{LOADOUTS}"]
     standing = one(manifests("local"), "RayCluster")["spec"]
     head = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     known = standing["headGroupSpec"]["template"]["spec"]["containers"][0]

@@ -52,7 +52,7 @@ def test_a_cohort_becomes_a_rayjob_in_any_overlay(overlay: str) -> None:
     documents = rendered("--overlay", overlay, "--cohort", ROOT / "loadouts" / "demo")
     assert not [each for each in documents if each["kind"] == "RayCluster"]
     job = one(documents, "RayJob", "cohort-demo")
-    assert job["spec"]["entrypoint"] == "gamectl submit /loadouts"
+    assert job["spec"]["entrypoint"] == "gamectl submit --cluster local /loadouts"
     (head, *_) = pods([job])
     (volume,) = (v for v in head.spec["volumes"] if v["name"] == "loadouts-as-links")
     files = one(documents, "ConfigMap", volume["configMap"]["name"])["data"]
@@ -117,7 +117,14 @@ def test_photos_beside_the_cohort_are_the_mounted_ones(
 ) -> None:
     folder = write_cohort({"apes": "epochs: 1"}, f"  data: {{source: {source}}}\n")
     job = one(rendered("--overlay", "gitops", "--cohort", folder), "RayJob", "cohort-small")
-    assert job["spec"]["entrypoint"].split() == ["gamectl", "submit", "/loadouts", *words]
+    assert job["spec"]["entrypoint"].split() == [
+        "gamectl",
+        "submit",
+        "--cluster",
+        "local",
+        "/loadouts",
+        *words,
+    ]
     scoring = one(rendered("--overlay", "score", "--cohort", folder), "Job", "score-small")
     spec = scoring["spec"]["template"]["spec"]
     assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words]

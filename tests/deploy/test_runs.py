@@ -59,10 +59,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     (folder / "coders.yaml").write_text(LOADOUT % "coders" + CUSTOM)
     (folder / "own.py").write_text(CODE)
     with cluster(folder) as made:
-        for part in ("head", "scoring"):
-            # Where GAME_ARTIFACTS is not read, they lie in the home folder.
-            home = made.machine.folder(made.pod(part), "home")
-            (home / "artifacts").symlink_to(made.machine.folder(made.pod(part), "artifacts"))
         yield made
 
 
