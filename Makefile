@@ -8,7 +8,7 @@ SEED ?= 1
 QUICK ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test bench soak simulate lint install constraints clean
+.PHONY: help demo test test-cluster bench soak simulate lint install constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,8 +16,11 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 	$(BIN)/gamectl demo
 
-test: $(VENV)/.installed-dev  ## run the whole test suite
+test: $(VENV)/.installed-dev  ## run the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-cluster: $(VENV)/.installed-dev  ## the tests with servers and clusters of their own
+	$(BIN)/python -m pytest -m cluster
 
 bench: $(VENV)/.installed-bench  ## this project beside what people would use instead; QUICK=1 for less
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)

@@ -40,7 +40,8 @@ CUSTOM = "  purchases:\n    - {item: custom, file: own.py}\n"
 CODE = "def augment(images, generator):\n    return images.flip(3)\n"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         manifests.reason_why_not() is not None, reason=str(manifests.reason_why_not())
     ),

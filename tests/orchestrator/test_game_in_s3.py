@@ -53,7 +53,8 @@ def submit(*words: object) -> None:
     assert run.returncode == 0, said
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
 def test_a_disturbed_game_in_a_store_ends_as_one_in_a_folder(
     write_cohort: WriteCohort,
     photos: Path,

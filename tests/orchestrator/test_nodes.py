@@ -15,7 +15,7 @@ from orchestrator.cluster import LivenessProbe
 from orchestrator.errors import ClusterLost
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 280
+TIMEOUT_S = 560
 
 
 def run(script: str, folder: Path) -> None:
@@ -27,6 +27,7 @@ def run(script: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_lost_ray_is_started_again_and_the_member_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
@@ -34,18 +35,21 @@ def test_a_lost_ray_is_started_again_and_the_member_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_member_of_a_lost_node_goes_on_upon_another_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
     run("lose_node", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
 def test_slots_follow_nodes_that_come_and_go_and_demand_that_ends(tmp_path: Path) -> None:
     run("elastic", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
 def test_the_autoscaler_answers_demand_with_nodes_and_takes_them_back(tmp_path: Path) -> None:
     run("autoscaled", tmp_path)
 

@@ -27,7 +27,7 @@ from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.postgres import Server
 from tests.orchestrator.ray_head import RayHead, RayNode, free_port, ray_head
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 WriteCohort = Callable[..., Path]
 LONG = "epochs: 120\nbatchSize: 2\n"

@@ -175,7 +175,8 @@ def workers_of(pool: RaySlots, slot: str) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_worker_is_the_clusters_fault_and_the_member_ends_with_the_same_bits(
@@ -218,7 +219,8 @@ def test_a_killed_worker_is_the_clusters_fault_and_the_member_ends_with_the_same
     assert "the first of 2 workers" in log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cohort_of_several_workers_gives_what_one_worker_gives(
