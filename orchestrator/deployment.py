@@ -44,6 +44,8 @@ class CohortFiles:
     name: str
     files: tuple[str, ...]
     uses_mounted_photos: bool
+    names_a_cluster: bool = False
+    """Of its own, instead of which the manifests play it."""
 
     @property
     def data_words(self) -> list[str]:
@@ -181,6 +183,7 @@ def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomiz
     generated["namespace"] = _namespace(stands)
     outer["configMapGenerator"] = [generated]
     entrypoint = ["gamectl", "submit", f"/{LOADOUTS}", *cohort.data_words]
+    entrypoint += ["--cluster", "local"] if cohort.names_a_cluster else []
     changes = [
         {"op": "replace", "path": "/metadata/name", "value": f"cohort-{cohort.name}"},
         {"op": "replace", "path": "/spec/entrypoint", "value": shlex.join(entrypoint)},

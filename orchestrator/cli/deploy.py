@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from orchestrator import console
+from orchestrator.cohort import HERE
 from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
@@ -121,7 +122,10 @@ def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
             "deploy/README.md says what to change"
         )
     files = _files(reading)
-    return files, CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))
+    played = CohortFiles(
+        reading.cohort.name, tuple(files), _uses_mounted_photos(reading), spec.cluster != HERE
+    )
+    return files, played
 
 
 def _check(reading: Reading) -> None:
