@@ -150,7 +150,7 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
     """Replace an archive by what is in it: the data folder, or the only folder that holds it."""
     inner = folder / ".unpacked"
     try:
-        if archive.suffix == ".zip":
+        if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(inner)  # noqa: S202  # no name leads out of the folder
         else:

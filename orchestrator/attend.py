@@ -129,8 +129,14 @@ def _is_left(name: str, store: Store) -> bool:
     return any(job.is_left for job in store.jobs(name))
 
 
-def say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError | None) -> None:
-    """Says on stderr what became of each team's newest job, and of MLflow."""
+def say_how_it_ended(
+    name: str, jobs: Sequence[Job], tracking_error: GameError | None, sent: bool = False
+) -> None:
+    """Says on stderr what became of each team's newest job, and of MLflow.
+
+    Where the controller was `sent` to a cluster none is sent for MLflow alone: it is written from
+    wherever the user is.
+    """
     counts = ", ".join(f"{n} {phase}" for phase, n in Counter(j.phase for j in jobs).items())
     console.print_note(f"cohort {name}: {counts}")
     for job in jobs:
@@ -141,9 +147,10 @@ def say_how_it_ended(name: str, jobs: Sequence[Job], tracking_error: GameError |
         stay = "1 job stays" if num_suspended == 1 else f"{num_suspended} jobs stay"
         console.print_note(f"{stay} suspended: gamectl resume TEAM --cohort {name}")
     if tracking_error is not None:
+        here = " --cluster local" if sent else ""
         console.print_note(
             f"warning: {tracking_error}\nNothing is lost: once MLflow answers, `gamectl resume "
-            f"--cohort {name}` writes what it lacks; nothing is trained twice."
+            f"--cohort {name}{here}` writes what it lacks; nothing is trained twice."
         )
 
 

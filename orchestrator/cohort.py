@@ -5,12 +5,13 @@ left out. `admission` holds loadouts against it; the controller takes queue and 
 """
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from jobs.plan import Isolation, Normalize, Precision, SandboxRules
+from orchestrator.errors import Refused
 from orchestrator.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.shop import ItemKey
 
@@ -279,6 +280,18 @@ class Cohort(Model):
     kind: Literal["Cohort"] = "Cohort"
     metadata: CohortMetadata = CohortMetadata()
     spec: CohortSpec = CohortSpec()
+
+    @classmethod
+    def stored(cls, document: dict[str, Any]) -> Self:
+        """A cohort as the store has it; raises `Refused` for one that a newer release wrote."""
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            unknown = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise Refused(
+                "the cohort was submitted by another release, with settings that this one does not "
+                f"know ({unknown}): use that release, or submit it again with this one"
+            ) from error
 
     @property
     def name(self) -> str:

@@ -170,7 +170,7 @@ class Controller:
         document = self.store.cohort(self.cohort).spec
         if document != self._document:
             self._document = document
-            return Cohort.model_validate(document).spec
+            return Cohort.stored(document).spec
         return self._spec
 
     def _see(self, job: Job) -> None:

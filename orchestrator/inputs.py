@@ -61,7 +61,7 @@ class Inputs:
 
     def _decoded(self, plan: DataPlan) -> LabelledImages:
         record = self._store.cohort(self._cohort)
-        rules = Cohort.model_validate(record.spec)
+        rules = Cohort.stored(record.spec)
         source, size_px = record.data.source, plan.image_size_px
         skip_broken = rules.spec.data.skip_broken_images
         decoded = decode_source(source, [size_px], skip_broken, self._settings, self._progress)

@@ -160,7 +160,7 @@ def watch(
     enough. Returns True then, and False where no controller is left to bring it about, for which
     one that is `patient` waits. Raises `NotFound` for an unknown cohort.
     """
-    spec = Cohort.model_validate(store.cohort(name).spec).spec
+    spec = Cohort.stored(store.cohort(name).spec).spec
     jobs: dict[int, Job] = {}
     last_event_id = 0
     with LiveView(spec, None, clock, console) as view:

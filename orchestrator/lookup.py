@@ -41,7 +41,7 @@ class Lookup:
 
 def look_up(store: Store, cohort: str, now: float) -> Lookup:
     """The cohort's jobs and what lies ahead of them; raises `NotFound` for an unknown cohort."""
-    spec = Cohort.model_validate(store.cohort(cohort).spec).spec
+    spec = Cohort.stored(store.cohort(cohort).spec).spec
     # Before the jobs are read: a controller that has ended by then has written everything.
     lease = lease_of(store, cohort, now)
     jobs = store.jobs(cohort)

@@ -47,7 +47,7 @@ def score_cohort(
             f"see `gamectl get jobs --cohort {cohort}`"
         )
     keep_freed_memory()
-    rules = Cohort.model_validate(store.cohort(cohort).spec).spec.sandbox_rules
+    rules = Cohort.stored(store.cohort(cohort).spec).spec.sandbox_rules
     folder = decoded.folder
     counting = _counting(decoded, left_out)
     known = old if old and old.measured_on(folder.test_fingerprint, left_out) else None

@@ -21,7 +21,7 @@ from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.capacity import fits
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
-from orchestrator.cohort import Cohort
+from orchestrator.cohort import Cohort, Resources
 from orchestrator.console import print_note
 from orchestrator.errors import ClusterError, ClusterLost, GameError
 from orchestrator.gauges import Gauges, RayMeter
@@ -87,8 +87,17 @@ def _preload() -> None:
         importlib.import_module("orchestrator.controller")
 
 
+def num_ahead(resources: Resources) -> int:
+    """How many slots may wait for nodes that are not there yet.
+
+    With a worker group a slot takes no room itself: it would start at once, on any node, and its
+    member wait for a group in vain.
+    """
+    return 0 if resources.in_worker_group else MOST_WAITING
+
+
 def _rules(store: Store, name: str) -> Cohort:
-    return Cohort.model_validate(store.cohort(name).spec)
+    return Cohort.stored(store.cohort(name).spec)
 
 
 def _serve(
@@ -110,8 +119,7 @@ def _serve(
         largest_node,
         most=resources.max_slots,
         grows=joined,
-        # With a worker group a slot takes no room itself, and no such slot may be without a group.
-        num_ahead=MOST_WAITING if resources.trainer == "local" else 0,
+        num_ahead=num_ahead(resources),
     )
     inputs = Inputs(name, store, settings, progress)
     # Where nobody would see the figures, none are made.

@@ -1,4 +1,4 @@
-"""The README keeps its promises: its commands exist and its loadout is admitted."""
+"""The pages keep their promises: their commands exist, and the README's loadout is admitted."""
 
 import re
 import shlex
@@ -13,12 +13,26 @@ from orchestrator.cli import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
-INLINE = re.findall(r"`((?:gamectl|make) [^`]+)`", README)
-COMMANDS = sorted({line.partition("#")[0].strip() for line in [*SHELL, *INLINE]} - {""})
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
 
 
-@pytest.mark.parametrize("line", [c for c in COMMANDS if c.startswith("gamectl")])
+def commands(page: str) -> set[str]:
+    """The commands on a page, in blocks of shell and in the midst of sentences."""
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    shell = [line for text in blocks for line in text.replace("\\\n", "").splitlines()]
+    inline = [" ".join(it.split()) for it in re.findall(r"`((?:gamectl|make)\s[^`]+)`", page)]
+    return {re.split(r"#|\s\|\s", line)[0].strip() for line in [*shell, *inline]} - {""}
+
+
+COMMANDS = sorted(commands(README))
+ELSEWHERE = sorted(set().union(*(commands(page.read_text()) for page in PAGES)) - {*COMMANDS})
+
+
+def test_there_are_pages_beside_the_readme() -> None:
+    assert "gamectl get cohorts" in ELSEWHERE
+
+
+@pytest.mark.parametrize("line", [c for c in [*COMMANDS, *ELSEWHERE] if c.startswith("gamectl")])
 def test_every_gamectl_command_is_understood(line: str) -> None:
     words = shlex.split(line)[1:]
     group: click.Command = main

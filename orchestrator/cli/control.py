@@ -114,7 +114,7 @@ def resume(
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
-        name, rules = record.name, Cohort.model_validate(record.spec).spec
+        name, rules = record.name, Cohort.stored(record.spec).spec
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if all_teams:
             teams = _teams(store, name, lambda job: job.suspended and not job.phase.terminal)
@@ -154,7 +154,7 @@ def retry(
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
-        name, rules = record.name, Cohort.model_validate(record.spec).spec
+        name, rules = record.name, Cohort.stored(record.spec).spec
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if failed:
             teams = _teams(store, name, lambda job: job.phase is Phase.FAILED)

@@ -66,7 +66,7 @@ def command(
         console.print_note(f"{stamp} cohort {name}: controller {holder_name()}")
         tracking_error = control_here(name, store, settings, cpus)
         jobs = newest_revisions(store.jobs(name))
-    say_how_it_ended(name, jobs, tracking_error)
+    say_how_it_ended(name, jobs, tracking_error, sent=uid is not None)
     print_next(name, jobs)
 
 

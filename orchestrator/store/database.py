@@ -8,6 +8,7 @@ a power cut. A transaction that will write must say so before it reads: with a d
 writers that have both read deadlock, and one fails with "database is locked" without waiting.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,25 @@ from typing import Any
 import alembic.command
 import alembic.config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import StoreError
+from orchestrator.store.urls import SECRET_OPTIONS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
+LIBPQ_DRIVERS = ("psycopg", "psycopg2")
+NOTICING = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds, all others seconds
+}
+"""Its defaults wait for two minutes to connect, and for two hours for an answer: a controller whose
+lease lasts 30 s would not even know that it has lost it."""
 MIGRATION_LOCK = 20_261_123
 """Any number, as long as nobody else locks the same."""
 
@@ -73,7 +85,7 @@ def _open_engine(url: str) -> Engine:
             f"the store {_without_password(url)} was written by a newer release "
             f"({_first_line(error)}): use that one, or name another store in GAME_STORE."
         ) from error
-    except (SQLAlchemyError, ImportError, OSError) as error:
+    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
         raise StoreError(
             f"cannot open the store {_without_password(url)}: {_first_line(error)}. "
             "Check GAME_HOME (a folder that can be written) and GAME_STORE (an SQLAlchemy URL)."
@@ -86,7 +98,7 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         # Asking first costs one round trip, and spares the first query after the server was
         # restarted an error.
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_noticing(parsed))
     if not parsed.database or parsed.database == ":memory:":
         raise StoreError(
             f"GAME_STORE is {url}, a store in memory, which is gone with its process: "
@@ -97,6 +109,12 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _noticing(url: URL) -> dict[str, int]:
+    """What makes libpq notice a server that went away without a word; the URL's own words win."""
+    libpq = url.get_backend_name() == "postgresql" and url.get_driver_name() in LIBPQ_DRIVERS
+    return {name: n for name, n in NOTICING.items() if libpq and name not in url.query}
 
 
 def _migrate(engine: Engine) -> None:
@@ -129,9 +147,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _without_password(url: str) -> str:
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return repr(url)
+        return make_url(url).difference_update_query(SECRET_OPTIONS).render_as_string()
+    except (SQLAlchemyError, ValueError):  # it may have a password all the same
+        return repr(re.sub(r"://.*@", "://***@", url))
 
 
 def _first_line(error: Exception) -> str:

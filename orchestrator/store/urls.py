@@ -15,7 +15,7 @@ def is_server(url: str) -> bool:
     """Whether the URL is that of a database server: SQLite's files stay where they are."""
     try:
         return make_url(url).get_backend_name() != "sqlite"
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: of a port that is no number
         return False
 
 

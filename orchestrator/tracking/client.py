@@ -7,6 +7,7 @@ In: the tracking URI of the settings. Out: an `Experiment`, which `projection`, 
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,11 @@ class Experiment:
                 return runs
 
 
+def without_user(text: str) -> str:
+    """The text without the user and password that URLs in it may hold."""
+    return re.sub(r"://[^/\s@]*@", "://", text)
+
+
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
     """Turns MLflow's exceptions, and those of what lies under it, into `TrackingError`."""
@@ -76,7 +82,7 @@ def mlflow_errors() -> Iterator[None]:
         request, unanswered, _ = text.partition(" failed with exception")
         if unanswered:
             text = f"does not answer: {request} failed"
-        raise TrackingError(f"MLflow: {text[:300]}") from error
+        raise TrackingError(f"MLflow: {without_user(text)[:300]}") from error
 
 
 def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) -> Experiment:
@@ -98,7 +104,7 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             if not create:
-                raise NotFound(f"MLflow at {tracking_uri} has no experiment {name!r}")
+                raise NotFound(f"MLflow at {without_user(tracking_uri)} has no experiment {name!r}")
             location = (artifacts / name).as_uri() if artifacts is not None else None
             experiment_id = client.create_experiment(
                 name, artifact_location=location, tags=EXPERIMENT_TAGS

@@ -132,6 +132,13 @@ def test_photos_beside_the_cohort_are_the_mounted_ones(
 
 
 @needs_kustomize
+def test_the_cluster_that_a_cohort_names_is_not_asked(write_cohort: WriteCohort) -> None:
+    folder = write_cohort({"apes": "epochs: 1"}, "  cluster: http://head.example:8265\n")
+    job = one(rendered("--overlay", "gitops", "--cohort", folder), "RayJob", "cohort-small")
+    assert job["spec"]["entrypoint"] == "gamectl submit --cluster local /loadouts"
+
+
+@needs_kustomize
 def test_a_broken_loadout_is_refused_at_its_line(write_cohort: WriteCohort) -> None:
     folder = write_cohort({"apes": "epochs: 1\nleraningRate: 1"})
     said = refused("--overlay", "local", "--cohort", folder)

@@ -130,13 +130,13 @@ def test_the_training_part_alone_is_fetched_where_there_is_no_other(
     assert (fetched.fingerprint, fetched.test) == (whole.fingerprint, ())
 
 
-@pytest.mark.parametrize("name", ["monkeys.zip", "monkeys.tar.gz", "monkeys.tgz"])
+@pytest.mark.parametrize("name", ["monkeys.zip", "MONKEYS.ZIP", "monkeys.tar.gz", "monkeys.tgz"])
 @pytest.mark.parametrize("inside", ["", "folder/"])
 def test_archives_are_unpacked(
     draw_folder: DrawFolder, s3: S3, tmp_path: Path, name: str, inside: str
 ) -> None:
     drawn, packed = draw_folder(), io.BytesIO()
-    if name.endswith(".zip"):
+    if name.lower().endswith(".zip"):
         with zipfile.ZipFile(packed, "w") as archive:
             for path in sorted(drawn.rglob("*")):
                 archive.write(path, f"{inside}{path.relative_to(drawn)}")

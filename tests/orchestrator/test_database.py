@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -22,17 +23,43 @@ def test_opening_a_store_again_keeps_what_is_in_it(store_url: str, each_store: S
 
 @pytest.mark.parametrize(
     "url",
-    ["nonsense", "sqlite://", "sqlite:////proc/no/store.db", "postgresql+nodriver://localhost/x"],
+    [
+        "nonsense",
+        "sqlite://",
+        "sqlite:////proc/no/store.db",
+        "postgresql+nodriver://localhost/x",
+        "postgresql+psycopg://localhost:port/x",
+    ],
 )
 def test_a_store_that_cannot_be_opened_says_what_to_do(url: str) -> None:
     with pytest.raises(StoreError, match="GAME_STORE"):
         Store(url)
 
 
-def test_a_password_is_not_repeated_in_an_error() -> None:
-    with pytest.raises(StoreError) as caught:
-        Store("postgresql+nodriver://me:secret@localhost/x")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+nodriver://me:secret@localhost/x",
+        "postgresql+nodriver://localhost/x?user=me&password=secret",
+        "postgresql+psycopg://me:secret@localhost:port/x",
+        "postgresql psycopg://me:secret@localhost/x",
+    ],
+)
+def test_a_password_is_not_repeated_in_an_error(url: str) -> None:
+    with pytest.raises(StoreError, match="localhost") as caught:
+        Store(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_says_nothing_any_more_is_given_up(postgres: Server) -> None:
+    postgres.execute("CREATE DATABASE silent TEMPLATE template")
+    url = f"{postgres.url('silent')}&connect_timeout=7"
+    store = Store(url)
+    with store._database.reading() as connection:
+        driver: Any = connection.connection.driver_connection
+        told = driver.info.get_parameters()
+    store.close()
+    assert (told["connect_timeout"], told["tcp_user_timeout"]) == ("7", "25000")
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

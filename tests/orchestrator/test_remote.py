@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.attend import say_how_it_ended
 from orchestrator.cohort import Cohort
-from orchestrator.errors import ClusterError, Refused, StoreError
+from orchestrator.errors import ClusterError, Refused, StoreError, TrackingError
 from orchestrator.ray_jobs import RayJobs, token
 from orchestrator.remote import check_same_store, check_shared, controller_command, launcher_of
 from orchestrator.settings import Settings
@@ -35,6 +36,23 @@ def shared(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Setti
     monkeypatch.setenv("GAME_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://boss:{HUSH}@mlflow.example")
     return Settings()
+
+
+def test_whoever_was_sent_to_a_cluster_says_what_writes_mlflow_from_elsewhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_how_it_ended("small", [], TrackingError("MLflow: away"), sent=True)
+    assert "`gamectl resume --cohort small --cluster local` writes" in capsys.readouterr().err
+    say_how_it_ended("small", [], TrackingError("MLflow: away"))
+    assert "`gamectl resume --cohort small` writes" in capsys.readouterr().err
+
+
+def test_a_cohort_of_a_newer_release_is_refused_by_the_name_of_its_setting() -> None:
+    document = Cohort().model_dump(mode="json", by_alias=True)
+    assert Cohort.stored(document) == Cohort()
+    document["spec"]["resources"]["tomorrow"] = 1
+    with pytest.raises(Refused, match=r"does not know \(spec\.resources\.tomorrow\)"):
+        Cohort.stored(document)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """How many slots to have: counted again where nodes come and go, and what is given back."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from orchestrator.capacity import Machine
+from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
 from orchestrator.room import (
     LOOK_EVERY_S,
@@ -16,6 +18,7 @@ from orchestrator.room import (
     num_at_a_time,
     surplus,
 )
+from orchestrator.serve import num_ahead
 
 
 @dataclass
@@ -88,8 +91,11 @@ def test_max_slots_bounds_them_whatever_fits(grows: bool) -> None:
     assert (room.fits, room.most_slots) == (3, 3)
 
 
-def test_with_worker_groups_no_slot_waits_for_room() -> None:
-    assert Nodes(5).room(grows=True, num_ahead=0).most_slots == 5
+@pytest.mark.parametrize("group", [{"trainer": "workers"}, {"workers_per_member": 2}])
+def test_with_worker_groups_no_slot_waits_for_room(group: dict[str, Any]) -> None:
+    assert num_ahead(Resources()) == MOST_WAITING
+    ahead = num_ahead(Resources(**group))
+    assert Nodes(5).room(grows=True, num_ahead=ahead).most_slots == 5
 
 
 SLOTS = (
