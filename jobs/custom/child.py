@@ -35,6 +35,7 @@ from jobs.custom.team_code import TeamFailure, blamed, load
 from jobs.custom.watch import set_limits
 from jobs.errors import Diverged
 from jobs.evaluation import predict
+from jobs.fused import fuse
 from jobs.lessons import EpochTrained, Lessons, Techniques
 from jobs.memory import keep_freed_memory
 from jobs.monkeynet import build_model
@@ -139,6 +140,7 @@ def predict_probs(plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[by
             raise TeamFailure(
                 type(error).__name__, message, custom.file, None, "build_model"
             ) from error
+        fuse(network, plan.device)  # as in training, to the last bit
         logits = torch.from_numpy(predict(network, images, plan.device))
     probs: np.ndarray = functional.softmax(logits, dim=1).numpy()
     return [probs.astype("<f4").tobytes()]

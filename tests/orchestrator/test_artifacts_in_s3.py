@@ -130,7 +130,8 @@ def test_mlflow_gets_the_weights(
         assert kept.path == f"weights/m{index}.safetensors"
         downloaded = experiment.client.download_artifacts(run_id, kept.path, str(tmp_path))
         assert Path(downloaded).read_bytes() == artifacts.weights(store.weights(1)[index])
-    assert runs["apes"].data.tags["game.model"] == "1"
+    (model,) = experiment.client.search_logged_models([experiment.id])
+    assert (model.source_run_id, model.status) == (runs["apes"].info.run_id, "READY")
 
 
 # --- logs -----------------------------------------------------------------------------------------

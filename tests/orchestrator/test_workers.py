@@ -26,6 +26,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.faults import judge, seen
 from orchestrator.news import Failed, Place, Trained
 from orchestrator.phases import Blame, Reason
+from orchestrator.room import Room
 from orchestrator.slot import MemberFailed, cause
 from orchestrator.slots import RaySlots
 from tests.jobs.test_workers import train_together
@@ -154,7 +155,7 @@ def images() -> LabelledImages:
 def pool(images: LabelledImages) -> Iterator[RaySlots]:
     """A pool of one slot for members of two workers."""
     inputs = Inputs(images)
-    pool = RaySlots(1, PAIR, inputs.images, inputs.teaching)
+    pool = RaySlots(Room.fixed(1), PAIR, inputs.images, inputs.teaching)
     pool.want(1)
     yield pool
     pool.close()
