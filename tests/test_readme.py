@@ -1,4 +1,4 @@
-"""The README keeps its promises: its commands exist and its loadout is admitted."""
+"""README and docs keep their promises: commands exist, and the README's loadout is admitted."""
 
 import re
 import shlex
@@ -12,9 +12,10 @@ from orchestrator.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))])
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGES, re.DOTALL)
 SHELL = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
-INLINE = re.findall(r"`((?:gamectl|make) [^`]+)`", README)
+INLINE = re.findall(r"`((?:gamectl|make) [^`]+)`", PAGES)
 COMMANDS = sorted({line.partition("#")[0].strip() for line in [*SHELL, *INLINE]} - {""})
 
 
