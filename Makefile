@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 60
 SEED ?= 1
+COHORTS ?= 8
 QUICK ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-cluster bench soak simulate lint install constraints clean
+.PHONY: help demo test test-cluster bench soak servers simulate lint install constraints clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 	$(BIN)/gamectl demo
@@ -27,6 +28,9 @@ bench: $(VENV)/.installed-bench  ## this project beside what people would use in
 
 soak: $(VENV)/.installed-dev  ## kill slots, controllers and Ray at random; KILLS=300 SEED=2 for more
 	$(BIN)/python -m tests.bench.soak --kills $(KILLS) --seed $(SEED)
+
+servers: $(VENV)/.installed-dev  ## cohorts at once, PostgreSQL and MLflow killed meanwhile; COHORTS=2 for less
+	$(BIN)/python -m tests.bench.servers --cohorts $(COHORTS)
 
 simulate: $(VENV)/.installed  ## the queue with 50,000 members on 1,000 pretended slots, as JSON
 	$(BIN)/python -m tests.bench.simulate

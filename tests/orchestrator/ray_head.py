@@ -22,7 +22,7 @@ from typing import Any
 WAIT_S = 120.0
 POLL_S = 0.1
 BIN = Path(sys.executable).parent
-NODE = ["--num-cpus=1", "--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--block"]
+NODE = ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--block"]
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
 """How soon Ray notices that a node is gone; it takes half a minute by default."""
 NOT_THEIRS = (
@@ -34,11 +34,13 @@ NOT_THEIRS = (
 class RayNode:
     """A node of a cluster: the processes of one `ray start --block`."""
 
-    def __init__(self, words: list[str], env: dict[str, str], folder: Path) -> None:
-        port = f"--dashboard-agent-listen-port={free_port()}"
+    def __init__(
+        self, words: list[str], env: dict[str, str], folder: Path, num_cpus: int = 1
+    ) -> None:
+        more = [f"--num-cpus={num_cpus}", f"--dashboard-agent-listen-port={free_port()}"]
         with (folder / "nodes.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [BIN / "ray", "start", *words, *NODE, port],
+                [BIN / "ray", "start", *words, *NODE, *more],
                 env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -59,9 +61,12 @@ class RayNode:
 
 
 class RayHead:
-    """A head with one CPU; `url` is its dashboard. `env` is the environment of all of its nodes."""
+    """A head; `url` is its dashboard, and `address` where drivers of this machine join it.
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+    `env` is the environment of all of its nodes.
+    """
+
+    def __init__(self, folder: Path, env: dict[str, str], num_cpus: int = 1) -> None:
         self.token_file = folder / "token"
         self.token_file.write_text("0123456789abcdef" * 4)
         self._folder = folder
@@ -74,18 +79,19 @@ class RayHead:
             "RAY_USAGE_STATS_ENABLED": "0",
             **env,
         }
-        self._port, port = free_port(), free_port()
+        gcs_port, port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        words = ["--head", f"--port={self._port}", f"--temp-dir={folder / 'ray'}"]
+        self.address = f"127.0.0.1:{gcs_port}"
+        words = ["--head", f"--port={gcs_port}", f"--temp-dir={folder / 'ray'}"]
         words += [f"--dashboard-port={port}", "--dashboard-host=127.0.0.1"]
         words += [f"--ray-client-server-port={free_port()}", f"--system-config={json.dumps(QUICK)}"]
-        self._nodes = [RayNode(words, self._env, folder)]
+        self._nodes = [RayNode(words, self._env, folder, num_cpus)]
         self._wait_for(1)
 
     def add_node(self) -> RayNode:
         """Another node with one CPU; waits until it is there."""
         before = len(self.nodes())
-        self._nodes.append(RayNode([f"--address=127.0.0.1:{self._port}"], self._env, self._folder))
+        self._nodes.append(RayNode([f"--address={self.address}"], self._env, self._folder))
         self._wait_for(before + 1)
         return self._nodes[-1]
 
@@ -105,6 +111,21 @@ class RayHead:
             connection.request("GET", path, headers=token)
             return json.loads(connection.getresponse().read())
 
+    def environments_of_slots(self) -> list[dict[str, str]]:
+        """What the processes of this cluster's slots were started with; others may run here."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if b"ray::Slot" not in (folder / "cmdline").read_bytes():
+                    continue
+                lines = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:  # it has ended
+                continue
+            env = dict(line.decode().partition("=")[::2] for line in lines if b"=" in line)
+            if env.get("RAY_AUTH_TOKEN_PATH") == str(self.token_file):
+                found.append(env)
+        return found
+
     def stop(self) -> None:
         """Ends all nodes, the head last."""
         for node in reversed(self._nodes):
@@ -120,12 +141,12 @@ class RayHead:
 
 
 @contextmanager
-def ray_head(env: Callable[[Path], dict[str, str]]) -> Iterator[RayHead]:
+def ray_head(env: Callable[[Path], dict[str, str]], num_cpus: int = 1) -> Iterator[RayHead]:
     """A head for the length of a block, in a folder of its own, from which `env` is made."""
     # Not below pytest's: the paths of Ray's sockets have to be short.
     folder = Path(tempfile.mkdtemp(prefix="game-ray-"))
     try:
-        head = RayHead(folder, env(folder))
+        head = RayHead(folder, env(folder), num_cpus)
         try:
             yield head
         finally:

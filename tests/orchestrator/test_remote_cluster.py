@@ -1,19 +1,24 @@
 """A cohort as a job of a real Ray cluster: two nodes on this machine, PostgreSQL, and a token."""
 
-import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from jobs.ensemble import load_ensemble
+from jobs.evaluation import predict
+from jobs.images import decode
+from jobs.metrics import Scores, score
 from jobs.train import train_member
 from orchestrator.errors import GameError
 from orchestrator.inputs import Inputs
@@ -30,8 +35,20 @@ from tests.orchestrator.ray_head import RayHead, RayNode, free_port, ray_head
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 WriteCohort = Callable[..., Path]
+SHORT = "epochs: 3\nlearningRate: 0.002\n"
+VOTERS = """
+purchases:
+  - item: flip-trick
+  - item: ensemble-enchanter
+    combine: vote
+    members: [{}, {learningRate: 0.01}, {seed: 9}]
+"""
 LONG = "epochs: 120\nbatchSize: 2\n"
 RULES = "  budget: 100\n  limits: {epochs: 1000}\n"
+ROOT = Path(__file__).parent.parent.parent
+CLIENTS = (
+    "GAME_STORE", "GAME_ARTIFACTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"
+)  # fmt: skip
 WAIT_S = 120.0
 POLL_S = 0.1
 OURS, THEIRS = "gibbon-7", "lemur-9"
@@ -99,22 +116,12 @@ def pid_of(holder: str | None) -> int:
     return int(holder.rpartition(":")[2])
 
 
-def environments_of_slots() -> Iterator[dict[str, str]]:
-    """The environments that the processes of Ray's slots were started with."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::Slot" not in (folder / "cmdline").read_bytes():
-                continue
-            lines = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended
-            continue
-        yield dict(line.decode().partition("=")[::2] for line in lines if b"=" in line)
-
-
-def slots_of(head: RayHead) -> list[dict[str, str]]:
-    """Those of this cluster; others may run on this machine."""
-    mine = str(head.token_file)
-    return [env for env in environments_of_slots() if env.get("RAY_AUTH_TOKEN_PATH") == mine]
+def outcome(store: Store, name: str) -> tuple[dict[tuple[str, int], str], dict[str, Any]]:
+    """The weights of a cohort that has ended, and its leaderboard."""
+    found = {job.team: store.weights(job.id) for job in store.jobs(name)}
+    weights = {(team, i): w.weights_sha256 for team, kept in found.items() for i, w in kept.items()}
+    assert gamectl("score", "--cohort", name).exit_code == 0
+    return weights, read_json("leaderboard", "--cohort", name)
 
 
 def test_a_cohort_outlives_its_client_a_node_and_its_controller(
@@ -153,7 +160,7 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
     # 4. No password left its side.
     assert OURS not in str(head.get("/api/jobs/"))
     assert OURS not in str(job)
-    slots = slots_of(head)
+    slots = head.environments_of_slots()
     assert len(slots) == 2
     for env in slots:
         assert not any(secret in str(env) for secret in (OURS, THEIRS))
@@ -182,7 +189,7 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
     images = Inputs("small", client, Settings()).images(plan.data)
     weights = train_member(plan, images, lambda _: None).weights
     for team in (left, right):
-        assert client.weights(team.id)[0].weights_sha256 == hashlib.sha256(weights).hexdigest()
+        assert client.weights(team.id)[0].weights_sha256 == sha256(weights).hexdigest()
     assert gamectl("score", "--cohort", "small").exit_code == 0
     rows = read_json("leaderboard", "--cohort", "small")["rows"]
     assert {row["team"] for row in rows if row["rank"] is not None} == {"left", "right"}
@@ -194,6 +201,55 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
         query = "SELECT count(*) FROM runs WHERE status = 'FINISHED'"
         assert connection.exec_driver_sql(query).scalar() == 4
     engine.dispose()
+
+
+def test_a_cohort_ends_alike_wherever_it_runs(
+    cluster: Meeting,
+    client: Store,
+    write_cohort: WriteCohort,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_cohort({"alone": SHORT, "trio": SHORT + VOTERS}, RULES, name="alike")
+    words = ["submit", str(folder), "--data", str(photos)]
+
+    # 1. On two nodes elsewhere, with PostgreSQL.
+    assert gamectl(*words, "--cluster", cluster.head.url).exit_code == 0
+    there = outcome(client, "alike")
+
+    # 2. On this machine, with a Ray and a SQLite file of its own.
+    for variable in CLIENTS:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("GAME_HOME", str(tmp_path / "here"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with closing(Store(Settings().store_url)) as store:
+        here = outcome(store, "alike")
+        jobs = {job: store.plans(job.id) for job in store.jobs("alike")}
+    assert here == there
+
+    # 3. In a loop, without Ray, store and MLflow.
+    weights, scores = dict[tuple[str, int], str](), dict[str, Scores]()
+    for job, plans in jobs.items():
+        size_px = plans[0].data.image_size_px
+        decoded = decode(photos, [size_px], tmp_path / "decoded")
+        images, test = decoded.training(size_px), decoded.test(size_px)
+        states = [train_member(plan, images, lambda _: None).weights for plan in plans]
+        weights |= {(job.team, i): sha256(state).hexdigest() for i, state in enumerate(states)}
+        ensemble = load_ensemble(plans, states, "vote" if len(plans) > 1 else "mean")
+        scores[job.team] = score(test.labels, predict(ensemble, test.images))
+    assert weights == here[0]
+    assert len({*weights.values()}) == 4  # members differ, so that a mix-up would show
+    best_first = sorted(scores, key=lambda team: -scores[team].accuracy)
+    rows = here[1]["rows"]
+    assert [row["accuracy"] for row in rows] == [scores[team].accuracy for team in best_first]
+    for row in rows:
+        mine = vars(scores[row["team"]])
+        assert row == row | {name: mine[name] for name in mine.keys() & row.keys()}
 
 
 def test_a_wrong_token_is_one_line(
