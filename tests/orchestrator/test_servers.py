@@ -8,8 +8,7 @@ from tests.bench.servers import EPOCHS, TEAMS, play
 from tests.orchestrator import postgres
 
 pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
+    pytest.mark.cluster,
     pytest.mark.timeout(900),  # a minute alone; beside other tests everything in it takes turns
     pytest.mark.skipif(
         postgres.reason_why_not() is not None, reason=f"PostgreSQL: {postgres.reason_why_not()}"
