@@ -215,7 +215,8 @@ def test_a_cohort_ends_alike_wherever_it_runs(
     words = ["submit", str(folder), "--data", str(photos)]
 
     # 1. On two nodes elsewhere, with PostgreSQL.
-    assert gamectl(*words, "--cluster", cluster.head.url).exit_code == 0
+    played = gamectl(*words, "--cluster", cluster.head.url)
+    assert played.exit_code == 0, played.output
     there = outcome(client, "alike")
 
     # 2. On this machine, with a Ray and a SQLite file of its own.
