@@ -1,4 +1,4 @@
-"""What a controller does not import before its first member trains: a class waits for that."""
+"""What a controller imports when: not before its first member trains, and beside one that does."""
 
 import subprocess
 import sys
@@ -13,3 +13,9 @@ def test_a_controller_comes_up_without_torch_and_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_store_is_asked_while_mlflow_is_being_imported() -> None:
+    words = [sys.executable, "-m", "tests.orchestrator.half_imported"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
