@@ -38,7 +38,7 @@ SAID = {">=": "≥ {}", "<=": "≤ {}", "max": "≤ {} {unit}", "": ""}
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer repeats and smaller sizes: under 5 minutes.")
+@click.option("--quick", is_flag=True, help="Fewer repeats and smaller sizes: some minutes.")
 @click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
 def main(quick: bool, sections: tuple[str, ...]) -> None:
     """Run the sections (all of them by default) and print what they measured."""
