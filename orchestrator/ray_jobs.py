@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.cluster import is_open
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, first_line
 
 ANSWER_S = 10.0
 DASHBOARD_PORT = 8265
@@ -126,7 +126,7 @@ class RayJobs:
         except AuthenticationError as error:
             raise ClusterError(_no_entry(self.address)) from error
         except (OSError, RuntimeError, ValueError) as error:
-            raise ClusterError(f"Ray at {self.address}: {_first_line(error)}") from error
+            raise ClusterError(f"Ray at {self.address}: {first_line(error)}") from error
 
     def _client(self) -> Any:
         from ray.job_submission import JobSubmissionClient
@@ -169,7 +169,7 @@ class RayJobs:
             value = json.loads(body) if answer.status == HTTPStatus.OK else None
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise ClusterError(
-                f"{self.address} does not answer as Ray's dashboard does: {_first_line(error)}"
+                f"{self.address} does not answer as Ray's dashboard does: {first_line(error)}"
             ) from error
         if not isinstance(value, dict):
             raise ClusterError(
@@ -198,7 +198,3 @@ def _headers() -> dict[str, str]:
 def _no_entry(address: str) -> str:
     what = "wants a token, and there is none here" if token() is None else "refuses our token"
     return f"Ray at {address} {what}: {WHERE_TOKENS_ARE}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -137,16 +137,15 @@ def controller_command(name: str, uid: str, settings: Settings) -> str:
 
 def shared(settings: Settings) -> dict[str, str]:
     """What a controller elsewhere is told of our settings, by variable and without secrets."""
-    store, uri, artifacts = settings.store, settings.mlflow_tracking_uri, settings.artifacts_uri
+    store, uri, artifacts = settings.store, settings.mlflow_tracking_uri, settings.artifacts
     assert store is not None, "check_shared was asked"
     assert uri is not None, "check_shared was asked"
-    assert artifacts is not None, "check_shared was asked"
     return {
         "GAME_STORE": without_secrets(store),
         "MLFLOW_TRACKING_URI": _without_user(uri) if _is_http(uri) else without_secrets(uri),
         "GAME_ARTIFACTS": _without_user(artifacts)
-        if "://" in artifacts
-        else str(Path(artifacts).expanduser().absolute()),
+        if isinstance(artifacts, str)
+        else str(artifacts),
         "GAME_HOME": HOME_THERE,
     }
 

@@ -40,9 +40,9 @@ from orchestrator.tracking.runs import (
     NOTE_TAG,
     STATUS,
     Run,
+    attempt_tags,
+    condition_tags,
     end_of,
-    job_tags,
-    member_tags,
     waits,
 )
 from orchestrator.tracking.templates import Templates
@@ -122,7 +122,7 @@ class Projection:
         for member in job.members:
             if member.attempt > 0:
                 self._sync_member(job, member, plans[member.index], run.id)
-        tags, metrics = job_tags(job), list[Metric]()
+        tags, metrics = condition_tags(job), list[Metric]()
         is_over = job.phase.terminal and all(m.phase is not Phase.RUNNING for m in job.members)
         if is_over:
             metrics = job_metrics(job, end_of(job))
@@ -167,7 +167,7 @@ class Projection:
         if run is None:
             name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
             tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
-            run = self._create(job.uid, name, job.submitted_at, tags | job_tags(job))
+            run = self._create(job.uid, name, job.submitted_at, tags | condition_tags(job))
         if DESCRIBED_TAG not in run.said:
             loadout, receipt = self._store.document(job.id)
             files = {"loadout.yaml": loadout, "receipt.json": json.dumps(receipt, indent=2)}
@@ -176,7 +176,7 @@ class Projection:
             with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
                 for name, content in files.items():
                     (Path(made) / name).write_text(content)
-                self._experiment.files(run.files).log_artifacts(made)
+                self._experiment.files(run.artifact_uri).log_artifacts(made)
             tags = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: "1"}
             self._say(run, job.phase, tags, params=job_params(job, plans, receipt))
         return run
@@ -184,7 +184,7 @@ class Projection:
     def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
         key = f"{job.uid}/m{member.index}"
         ended_at = member.ended_at or job.submitted_at
-        tags = member_tags(member)
+        tags = condition_tags(member) | attempt_tags(member)
         run = self._runs.get(key)
         if run is None:
             name, at = f"{job.team}/{member.index}", member.started_at or job.submitted_at
@@ -198,7 +198,7 @@ class Projection:
             trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
                 with self._artifacts.as_file(trained) as path:
-                    self._experiment.files(run.files).log_artifact(str(path), "weights")
+                    self._experiment.files(run.artifact_uri).log_artifact(str(path), "weights")
             self._end(run, member.phase, ended_at)
 
     def _new_epochs(self, run: Run, job: Job, member: Member) -> list[tuple[float, EpochReport]]:

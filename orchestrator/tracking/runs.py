@@ -30,8 +30,7 @@ class Run:
     """What this process knows of a run in MLflow."""
 
     id: str
-    files: str
-    """Where its artifacts go."""
+    artifact_uri: str
     status: str
     ended_ms: int | None
     said: dict[str, str]
@@ -57,23 +56,19 @@ def waits(job: Job) -> bool:
     )
 
 
-def job_tags(job: Job) -> dict[str, str]:
-    """What tags say of it."""
+def condition_tags(it: Job | Member) -> dict[str, str]:
+    """What tags say of a job's or a member's phase, and why it is in it."""
     return {
-        "phase": str(job.phase),
-        "reason": str(job.reason),
-        "message": job.message,
-        "blame": job.blame or "",
+        "phase": str(it.phase),
+        "reason": str(it.reason),
+        "message": it.message,
+        "blame": it.blame or "",
     }
 
 
-def member_tags(member: Member) -> dict[str, str]:
-    """What tags say of it."""
+def attempt_tags(member: Member) -> dict[str, str]:
+    """What tags say of a member's last attempt."""
     return {
-        "phase": str(member.phase),
-        "reason": str(member.reason),
-        "message": member.message,
-        "blame": member.blame or "",
         "attempt": str(member.attempt),
         "slot": member.slot or "",
         "node": member.node or "",
