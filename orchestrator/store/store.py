@@ -7,6 +7,7 @@ observes. Next on the path: `controller`, which watches `changes`.
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import select, update
@@ -218,6 +219,9 @@ class Store:
         Raises `CohortBusy` while another holder's has not expired, unless `is_gone` knows that this
         holder has ended.
         """
+        # MLflow imports it in a thread beside whoever holds the lease. Half imported, it breaks
+        # even comparisons with a phase; so it is here as a whole before.
+        import_module("sqlalchemy.orm")
         with self._database.writing() as connection:
             mine = leases.c.cohort == cohort
             query = select(leases).where(mine).with_for_update()

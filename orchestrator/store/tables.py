@@ -8,8 +8,6 @@ to tables that had rows; whoever inserts names them all. `members` repeats what 
 and that attempt's epochs say, so that a cohort is read with two queries.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
@@ -26,8 +24,6 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
 )
-from sqlalchemy.sql.operators import OperatorType
-from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -38,23 +34,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-
-class Word(String):
-    """Text that members of a `StrEnum` are compared with.
-
-    SQLAlchemy would ask of such a value whether it is an object of its ORM, and fails while another
-    thread imports that: MLflow does, beside a controller.
-    """
-
-    def coerce_compared_value(
-        self,
-        op: OperatorType | None,  # noqa: ARG002  # SQLAlchemy's interface
-        value: Any,  # noqa: ARG002
-    ) -> TypeEngine[Any]:
-        """The type that a value on the other side has: this one."""
-        return self
-
 
 PHASES = "phase IN ('Pending','Running','Succeeded','Failed','Cancelled','Superseded')"
 
@@ -81,10 +60,10 @@ jobs = Table(
     Column("receipt", Text, nullable=False),
     Column("spent_bnn", Double, nullable=False),
     Column("combine", String(16), nullable=False),
-    Column("phase", Word(16), nullable=False),
-    Column("reason", Word(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False, server_default=""),
-    Column("blame", Word(8)),
+    Column("blame", String(8)),
     Column("submitted_at", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
@@ -111,10 +90,10 @@ members = Table(
     Column("plan", Text, nullable=False),
     Column("work", Double, nullable=False),
     Column("epochs", Integer, nullable=False),
-    Column("phase", Word(16), nullable=False),
-    Column("reason", Word(32), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False, server_default=""),
-    Column("blame", Word(8)),
+    Column("blame", String(8)),
     Column("kind", Text, nullable=False, server_default=""),
     Column("team_failures", Integer, nullable=False, server_default="0"),
     Column("cluster_failures", Integer, nullable=False, server_default="0"),
@@ -142,9 +121,9 @@ attempts = Table(
     Column("node", String(128), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
-    Column("reason", Word(32), nullable=False),
+    Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False, server_default=""),
-    Column("blame", Word(8)),
+    Column("blame", String(8)),
     Column("weights", Text),
     Column("weights_sha256", String(64)),
     Column("val_probs", Text),
@@ -180,11 +159,11 @@ events = Table(
     Column("job_id", Integer, ForeignKey("jobs.id"), nullable=False),
     Column("member", Integer),
     Column("kind", String(8), nullable=False),
-    Column("reason", Word(32), nullable=False),
+    Column("reason", String(32), nullable=False),
     Column("message", Text, nullable=False),
     # Where the job stood afterwards; empty in events of releases that did not keep it.
-    Column("job_phase", Word(16)),
-    Column("job_reason", Word(32)),
+    Column("job_phase", String(16)),
+    Column("job_reason", String(32)),
     Column("cohort", String(63), nullable=False, server_default=""),
     Index(None, "job_id"),
     Index(None, "cohort", "id"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_a_controller_comes_up_without_torch_and_mlflow() -> None:
@@ -15,7 +16,8 @@ def test_a_controller_comes_up_without_torch_and_mlflow() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_store_is_asked_while_mlflow_is_being_imported() -> None:
-    words = [sys.executable, "-m", "tests.orchestrator.half_imported"]
+def test_the_store_is_asked_while_mlflow_is_being_imported(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    words = [sys.executable, "-m", "tests.orchestrator.half_imported", url]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
