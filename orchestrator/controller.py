@@ -183,7 +183,9 @@ class Controller:
 
     def _refuse_unfit(self) -> None:
         """Gives up on jobs that would wait forever."""
-        for job in () if self.nodes_may_come() else [self._jobs[id_] for id_ in self._unjudged]:
+        if self.nodes_may_come():
+            return
+        for job in [self._jobs[job_id] for job_id in self._unjudged]:
             plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
