@@ -103,7 +103,8 @@ class Controller:
             self._news.extend(self.pool.poll(POLL_S))
             self._record_news()
             changed = self._watch()
-            self._refuse_unfit()
+            if not self.nodes_may_come():
+                self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
             self._finish(changed)
             # 3. Decide.
@@ -183,8 +184,6 @@ class Controller:
 
     def _refuse_unfit(self) -> None:
         """Gives up on jobs that would wait forever."""
-        if self.nodes_may_come():
-            return
         for job in [self._jobs[job_id] for job_id in self._unjudged]:
             plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
