@@ -9,7 +9,6 @@ run's metrics, and takes its experiment from a setting of the whole process.
 """
 
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,8 +34,7 @@ def log_model(
 ) -> str:
     """Logs a network that was trained on such data; returns the model's id."""
     client = experiment.client
-    with tempfile.TemporaryDirectory(prefix="gamectl-") as made, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
         folder = Path(made) / MODEL_NAME
         templates.write(model, data, folder)
         logged = client.create_logged_model(

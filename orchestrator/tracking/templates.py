@@ -17,6 +17,7 @@ import json
 import platform
 import shutil
 import tempfile
+import warnings
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -91,16 +92,18 @@ def _export(model: Ensemble, data: DataPlan, into: Path) -> None:
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, side, side))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(data.classes)))]),
     )
-    mlflow.pytorch.save_model(
-        model,
-        str(into),
-        serialization_format="pt2",
-        signature=signature,
-        input_example=np.zeros((BATCH, 3, side, side), np.float32),
-        # Named, because MLflow otherwise finds them by loading the model in a process of its own,
-        # which takes seconds.
-        pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of type hints, and of what torch deprecates
+        mlflow.pytorch.save_model(
+            model,
+            str(into),
+            serialization_format="pt2",
+            signature=signature,
+            input_example=np.zeros((BATCH, 3, side, side), np.float32),
+            # Named, because MLflow otherwise finds them by loading the model in a process of its
+            # own, which takes seconds.
+            pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
+        )
 
 
 def _copy(template: Path, model: Ensemble, into: Path) -> None:
