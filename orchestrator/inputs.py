@@ -3,7 +3,7 @@
 In: a cohort in the store, and plans. Out: decoded images and teachings; they come from the caches
 that `gamectl submit` filled, and are made again where those are gone. Loadouts may be handed in
 while the cohort runs, with images of other sizes and with other teachers, so nothing is fetched
-beforehand. Next on the path: `slots`, and `finish` for the truth about validation images.
+beforehand. Next on the path: `slots`, and `truth` for what is known of validation images.
 """
 
 from jobs.images import LabelledImages

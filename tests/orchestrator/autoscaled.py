@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +32,8 @@ from orchestrator.news import Place, Trained  # noqa: E402
 from orchestrator.room import Room  # noqa: E402
 from tests.bench import processes  # noqa: E402
 from tests.orchestrator.pools import PLAN, Inputs, noise, ready, train  # noqa: E402
+from tests.orchestrator.waiting import until  # noqa: E402
 
-PATIENCE_S = 120
 IDLE_MINUTES = 0.1
 ASKED = Resources(cpus=1, gpus=0.25)
 """Four members a GPU. The node only says that it has one."""
@@ -84,15 +83,6 @@ def free_port() -> int:
 
 def num_nodes() -> int:
     return sum(node["Alive"] and node["Resources"].get("GPU", 0) > 0 for node in ray.nodes())
-
-
-def until(reached: Callable[[], object]) -> float:
-    """Waits for something, and returns how long that took."""
-    began = time.monotonic()
-    while not reached():
-        assert time.monotonic() < began + PATIENCE_S, "it never happened"
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def main(folder: Path) -> None:
@@ -145,7 +135,9 @@ def grow_and_shrink(folder: Path) -> None:
     # 3. Nobody wants any: they are given back, and so the nodes are taken away.
     pool.want(0)
     assert pool.states() == []
-    took_s = until(lambda: num_nodes() == 0)
+    began = time.monotonic()
+    until(lambda: num_nodes() == 0)
+    took_s = time.monotonic() - began
     sys.stdout.write(f"no node {took_s:.1f} s after the slots were given back\n")
     until(lambda: pool.want(0) or room.fits == 0)
     pool.close()

@@ -13,10 +13,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private.node import Node
@@ -32,6 +30,7 @@ from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Store
 from tests.conftest import write_photos
+from tests.orchestrator import waiting
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 SYSTEM = {
@@ -40,6 +39,7 @@ SYSTEM = {
     "metrics_report_interval_ms": 1000,
 }
 PATIENCE_S = 150
+until = partial(waiting.until, wait_s=PATIENCE_S)
 EPOCHS = {"a-long": 250, "b-short": 30, "c-short": 30, "z-endless": 10_000}
 """With a batch of one an epoch takes a tenth of a second."""
 
@@ -55,15 +55,6 @@ def write_cohort(folder: Path) -> None:
             f"apiVersion: game/v1\nkind: Loadout\nmetadata: {{team: {team}}}\n"
             f"spec: {{epochs: {epochs}, batchSize: 1, seed: {seed}}}\n"
         )
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """Waits until what is looked for is there, and returns it."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (seen := look()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.2)
-    return seen
 
 
 class Game:

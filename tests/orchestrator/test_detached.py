@@ -22,13 +22,12 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.values import Lease
 from tests.orchestrator.commands import gamectl, read_json
+from tests.orchestrator.waiting import until
 
 WriteCohort = Callable[..., Path]
 BASE = "epochs: 3\nlearningRate: 0.05\n"
 SLOW = "epochs: 40\nbatchSize: 1\n"
 WEEK_S = 7 * 24 * 3600.0
-WAIT_S = 120.0
-POLL_S = 0.1
 
 
 @pytest.fixture
@@ -42,14 +41,6 @@ def game(home: Path) -> Iterator[Store]:
             os.kill(int(holder.rpartition(":")[2]), signal.SIGTERM)
             until(lambda name=cohort.name: controller_of(store, name, time.time()) is None)
     store.close()
-
-
-def until(reached: Callable[[], object]) -> None:
-    """Waits for something that another process does."""
-    deadline = time.monotonic() + WAIT_S
-    while not reached():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(POLL_S)
 
 
 @contextmanager

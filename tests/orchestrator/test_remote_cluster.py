@@ -31,6 +31,7 @@ from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.postgres import Server
 from tests.orchestrator.ray_head import RayHead, RayNode, free_port, ray_head
+from tests.orchestrator.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -49,8 +50,6 @@ ROOT = Path(__file__).parent.parent.parent
 CLIENTS = (
     "GAME_STORE", "GAME_ARTIFACTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"
 )  # fmt: skip
-WAIT_S = 120.0
-POLL_S = 0.1
 OURS, THEIRS = "gibbon-7", "lemur-9"
 """Passwords: the client's, and those in the environment of the nodes."""
 SECRETS = {"PGPASSWORD": THEIRS, "MLFLOW_TRACKING_PASSWORD": THEIRS}
@@ -97,14 +96,6 @@ def client(
     store = Store(cluster.store)
     yield store
     store.close()
-
-
-def until(reached: Callable[[], object]) -> None:
-    """Waits for something that another process does."""
-    deadline = time.monotonic() + WAIT_S
-    while not reached():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(POLL_S)
 
 
 def members(store: Store) -> dict[str, Any]:
