@@ -7,6 +7,7 @@ KILLS ?= 60
 SEED ?= 1
 COHORTS ?= 8
 QUICK ?=
+JOBS ?= 3
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test test-cluster bench soak servers simulate lint install constraints clean
@@ -17,8 +18,8 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## play a whole game with the embedded data set
 	$(BIN)/gamectl demo
 
-test: $(VENV)/.installed-dev  ## run the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.installed-dev  ## run the test suite; JOBS=2 for less at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-cluster: $(VENV)/.installed-dev  ## the tests with servers and clusters of their own
 	$(BIN)/python -m pytest -m cluster
@@ -49,7 +50,9 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV): torch, Ray and MLflow, about 7 GB and some minutes"
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) --no-compile -e .
+	@# What pip does with one core, with all of them; templates among the files are no Python.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -17,6 +17,12 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 NUM_CPUS = 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: begun last, one of them would keep everybody waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A Ray cluster of two CPUs for the whole session: starting one takes seconds."""

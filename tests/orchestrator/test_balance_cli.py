@@ -36,6 +36,7 @@ def test_mistakes_are_found_before_anything_is_run(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_loadouts_are_measured_once(
     write_cohort: WriteCohort, photos: Path, tmp_path: Path, home: Path

@@ -17,6 +17,7 @@ WriteCohort = Callable[..., Path]
 NO_SANDBOX = unavailable(SandboxRules())
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.slow,
     pytest.mark.usefixtures("home", "ray_cluster"),
     pytest.mark.skipif(NO_SANDBOX is not None, reason=str(NO_SANDBOX)),
 ]

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import write_photos
 from tests.orchestrator.commands import gamectl, read_json
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 
 BASE = "epochs: 3\nlearningRate: 0.05\n"
 ENSEMBLE = """

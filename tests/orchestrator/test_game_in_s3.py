@@ -14,7 +14,8 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.bench import processes
 from tests.orchestrator.commands import gamectl, read_json
-from tests.orchestrator.test_detached import jobs, process, until
+from tests.orchestrator.test_detached import jobs, process
+from tests.orchestrator.waiting import until
 from tests.s3 import S3
 
 WriteCohort = Callable[..., Path]
@@ -105,6 +106,7 @@ def test_a_disturbed_game_in_a_store_ends_as_one_in_a_folder(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster", "home")
 def test_images_are_fetched_once_and_give_the_same_weights(
     write_cohort: WriteCohort, photos: Path, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

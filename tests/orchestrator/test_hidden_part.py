@@ -13,7 +13,7 @@ from tests.conftest import write_photos
 from tests.orchestrator.cohorts import DATA, cohort, new_job
 from tests.orchestrator.commands import gamectl, read_json
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 
 BASE = "epochs: 2\nlearningRate: 0.05\n"
 WriteCohort = Callable[..., Path]

@@ -26,7 +26,7 @@ def run(script: str, folder: Path) -> None:
     sys.stdout.write(done.stdout)  # what was measured; pytest shows it with -rP
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_lost_ray_is_started_again_and_the_member_ends_with_the_same_bits(
     tmp_path: Path,
@@ -34,7 +34,7 @@ def test_a_lost_ray_is_started_again_and_the_member_ends_with_the_same_bits(
     run("lose_ray", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_member_of_a_lost_node_goes_on_upon_another_and_ends_with_the_same_bits(
     tmp_path: Path,

@@ -39,7 +39,7 @@ from tests.orchestrator.pools import (
     until,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 MakePool = Callable[[], RaySlots]
 Warm = tuple[RaySlots, str]

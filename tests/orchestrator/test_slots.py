@@ -40,7 +40,7 @@ from tests.orchestrator.pools import (
     until,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 MakePool = Callable[..., RaySlots]
 Warm = tuple[RaySlots, str]
@@ -241,7 +241,6 @@ def test_a_question_is_asked_again_only_after_a_while() -> None:
     assert [ask(), ask()] == [True, True]
 
 
-@pytest.mark.slow
 def test_a_worker_group_gives_the_same_bits_and_stops_between_batches(
     make_pool: MakePool, images: LabelledImages, inputs: Inputs, place: Place
 ) -> None:

@@ -185,6 +185,7 @@ def test_the_truth_is_that_of_the_data_plan_in_its_order() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster", "home")
 def test_a_stacked_team_goes_all_the_way_to_its_score(
     write_cohort: Callable[..., Path], photos: Path

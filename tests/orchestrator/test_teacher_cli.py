@@ -14,7 +14,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.orchestrator.commands import gamectl
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 
 SMALL = "mobilenet_v3_small"
 TRAIN = (
