@@ -44,7 +44,7 @@ purchases:
     combine: vote
     members: [{}, {learningRate: 0.01}, {seed: 9}]
 """
-LONG = "epochs: 120\nbatchSize: 2\n"
+LONG = "epochs: 500\nbatchSize: 2\n"
 RULES = "  budget: 100\n  limits: {epochs: 1000}\n"
 ROOT = Path(__file__).parent.parent.parent
 CLIENTS = (
@@ -140,7 +140,7 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
     monkeypatch.setenv("GAME_HOME", str(tmp_path / "other"))
     assert "vain: cancelled" in gamectl("cancel", "vain", "--cohort", "small").stdout
     until(lambda: all(members(client)[team].epoch > 1 for team in ("left", "right")))
-    assert "epoch 1/120" in gamectl("logs", "left", "--cohort", "small").stdout
+    assert "epoch 1/500" in gamectl("logs", "left", "--cohort", "small").stdout
 
     # 3. A second submission joins the job.
     again = gamectl(*words)
