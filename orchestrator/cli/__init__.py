@@ -45,13 +45,23 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("orchestrator.cli.demo:command", "Play a whole game with the embedded data set."),
 }
 
+# How `gamectl --help` lists them: what they are for -> their names, in the order of a day's work.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Set up": ("demo",),
+    "Files": ("shop", "validate", "preview", "plan", "schema"),
+    "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
+    "Look": ("get", "describe", "logs", "ui"),
+    "Score and explain": ("score", "leaderboard", "balance"),
+    "Data and teachers": ("data", "teacher"),
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is called, and not before."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Name the commands in the order of a day's work rather than of the alphabet."""
-        return list(COMMANDS)
+        return [name for names in GROUPS.values() for name in names]
 
     def get_command(
         self,
@@ -81,9 +91,11 @@ class LazyGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002  # click's signature
         formatter: click.HelpFormatter,
     ) -> None:
-        """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+        """Write the commands in their groups, in one column of names, without importing any."""
+        width = max(len(name) for name in COMMANDS)
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", COMMANDS[name][1]) for name in names])
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a domain error becomes one message and exit code 1."""
