@@ -43,11 +43,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
     "deploy": ("orchestrator.cli.deploy:command", "Print Kubernetes manifests for a cohort."),
     "demo": ("orchestrator.cli.demo:command", "Play a whole game with the embedded data set."),
+    "init": ("orchestrator.cli.init:command", "Write a cohort and a first loadout to begin with."),
+    "doctor": ("orchestrator.cli.doctor:command", "Check this machine and its settings."),
+    "completion": ("orchestrator.cli.completion:command", "Print a shell's completion script."),
 }
 
 # How `gamectl --help` lists them: what they are for -> their names, in the order of a day's work.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Set up": ("demo",),
+    "Set up": ("init", "doctor", "demo", "completion"),
     "Files": ("shop", "validate", "preview", "plan", "schema"),
     "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
     "Look": ("get", "describe", "logs", "ui"),
