@@ -7,13 +7,15 @@ where nothing is left to do. Next on the path: `run`, `launch` for another proce
 where one is at work.
 """
 
+from __future__ import annotations
+
 import contextlib
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator import console
 from orchestrator.errors import CohortBusy, GameError
@@ -22,7 +24,9 @@ from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""

@@ -6,6 +6,7 @@ functions that draw with it: a command that prints plain lines starts without it
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -48,12 +49,46 @@ def print_line(text: str, *, indent: int = 2) -> None:
             text, width, subsequent_indent=" " * indent, break_long_words=False,
             break_on_hyphens=False, drop_whitespace=True,
         )  # fmt: skip
-    click.echo(text)
+    click.echo(text, color=in_colour() or None)
+
+
+def in_colour() -> bool:
+    """Whether stdout takes colours: a terminal does, unless NO_COLOR or TERM=dumb says otherwise.
+
+    FORCE_COLOR asks for them anywhere; NO_COLOR wins. Rich's tables go by the same rules.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    if forced is not None:
+        return forced != ""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def coloured(text: str, colour: str) -> str:
+    """`text` in a colour where stdout takes one."""
+    return click.style(text, fg=colour) if in_colour() else text
+
+
+def print_status(text: str) -> None:
+    """Show what is done just now on the terminal's last line; nothing without a terminal."""
+    if _draws_on_stderr():
+        click.echo(f"\r{text}\x1b[K", err=True, nl=False)
+
+
+def clear_status() -> None:
+    """Take the status off the terminal again."""
+    if _draws_on_stderr():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _draws_on_stderr() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def print_text(text: str) -> None:
     """Write text to stdout as it is."""
-    click.echo(text)
+    click.echo(text, color=in_colour() or None)
 
 
 def print_note(text: str) -> None:

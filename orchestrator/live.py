@@ -5,10 +5,12 @@ store while another process works. Out: text on stderr, so that stdout stays fre
 `live_table` draws the table and `display` has the words. Used by `run`, `submit` and `get`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -22,7 +24,9 @@ from orchestrator.outlook import Outlook, busy_slots, outlook
 from orchestrator.phases import Phase, Reason
 from orchestrator.progress_bars import epoch_progress, progress, stderr_console
 from orchestrator.state import Job, Member, newest_revisions
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 __all__ = ["LiveView", "epoch_progress", "progress", "watch"]
 

@@ -6,13 +6,16 @@ that is imported only when it is called, so that `gamectl --help` and `gamectl v
 for torch, ray or mlflow. A command parses, calls one function and prints through `console`.
 """
 
+import contextlib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.errors import JobsError
 from orchestrator import console
@@ -89,6 +92,15 @@ class LazyGroup(click.Group):
                 error.command_name, possibilities=COMMANDS, ctx=ctx
             ) from None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offer the names of commands and options, without importing any command."""
+        found = [
+            CompletionItem(name, help=COMMANDS[name][1])
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002  # click's signature
@@ -99,6 +111,14 @@ class LazyGroup(click.Group):
         for title, names in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl([(f"{name:{width}}", COMMANDS[name][1]) for name in names])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; asked for completions by a shell, never say anything else."""
+        if not os.environ.get("_GAMECTL_COMPLETE", "").endswith("_complete"):
+            return super().main(*args, **kwargs)
+        with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+            return super().main(*args, **kwargs)
+        return None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a domain error becomes one message and exit code 1."""

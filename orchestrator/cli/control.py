@@ -5,12 +5,16 @@ seconds. Each team gets a line that says what has changed, or that it was so alr
 and `retry` leave to do is run where no controller is at work. Next on the path: `attend`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import attend, console
+from orchestrator.cli import completing
 from orchestrator.cli.common import (
     cohort_option,
     elsewhere,
@@ -23,17 +27,21 @@ from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
 from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
-from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Store
-from orchestrator.store.values import Altered
 from orchestrator.wishes import HIGHEST_PRIORITY
 
-Wish = Callable[[str, str, float], Altered]
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.store import Store
+    from orchestrator.store.values import Altered
+
+Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 
-teams_argument = click.argument("teams", metavar="TEAM...", nargs=-1)
+teams_argument = click.argument(
+    "teams", metavar="TEAM...", nargs=-1, shell_complete=completing.teams
+)
 
 
 @click.command(
@@ -42,7 +50,9 @@ teams_argument = click.argument("teams", metavar="TEAM...", nargs=-1)
     Example:
       gamectl cancel howling-pixels --cohort demo""",
 )
-@click.argument("teams", metavar="TEAM...", nargs=-1, required=True)
+@click.argument(
+    "teams", metavar="TEAM...", nargs=-1, required=True, shell_complete=completing.teams
+)
 @cohort_option
 def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
     """End teams' jobs before they are through.
@@ -173,7 +183,7 @@ def retry(
     Example:
       gamectl priority howling-pixels 200 --cohort demo""",
 )
-@click.argument("team")
+@click.argument("team", shell_complete=completing.teams)
 @click.argument("number", metavar="N", type=click.IntRange(1, HIGHEST_PRIORITY))
 @cohort_option
 def priority(team: str, number: int, cohort: str | None) -> None:

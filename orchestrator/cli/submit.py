@@ -5,11 +5,14 @@ Ray; then a controller runs it: this process, one that is at work already, or on
 Next on the path: `attend`; the next command is `gamectl score`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,9 +30,11 @@ from orchestrator.cohort import HERE
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
-from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
-from orchestrator.store import Store, Submitted
+
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.store import Store, Submitted
 
 
 @click.command(

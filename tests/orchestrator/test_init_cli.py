@@ -62,7 +62,8 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("")
     done = gamectl("init", tmp_path / "notes")
-    assert (done.exit_code, done.stderr) == (1, f"error: {tmp_path / 'notes'} is a file; name a folder\n")
+    assert done.exit_code == 1
+    assert done.stderr == f"error: {tmp_path / 'notes'} is a file; name a folder\n"
 
 
 def test_nothing_stays_where_not_all_can_be_written(tmp_path: Path) -> None:
