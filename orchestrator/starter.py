@@ -10,6 +10,7 @@ import json
 from orchestrator.cohort import Cohort
 from orchestrator.files import COHORT_FILE
 from orchestrator.loadout import Loadout
+from orchestrator.manifest import Model
 
 TEAM = "first-team"
 
@@ -77,7 +78,7 @@ spec:
 
 def starter_files(name: str) -> dict[str, str]:
     """Texts by path, relative to the folder, of a cohort with that name and a loadout to copy."""
-    schemas = {"cohort": Cohort, "loadout": Loadout}
+    schemas: dict[str, type[Model]] = {"cohort": Cohort, "loadout": Loadout}
     return {
         COHORT_FILE: COHORT.format(name=name),
         f"{TEAM}.yaml": LOADOUT.format(team=TEAM),

@@ -127,6 +127,13 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(str(error))
             ctx.exit(1)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in ("orchestrator", "jobs"):
+                raise  # a mistake of ours
+            console.print_error(
+                f"Python does not find the package {error.name}; `gamectl doctor` says what to do"
+            )
+            ctx.exit(1)
         except BrokenPipeError:
             raise  # whoever reads our output has seen enough (`| head`): click ends quietly
         except OSError as error:

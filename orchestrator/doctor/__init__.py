@@ -46,6 +46,4 @@ def examine(
     data: str | None, deep: bool, begin: Callable[[str], None] = lambda _about: None
 ) -> Iterator[Finding]:
     """The findings of all checks; `begin` is told what is looked at next."""
-    for about, check in checks(data, deep).items():
-        begin(about)
-        yield from examined(about, check)
+    yield from examined(checks(data, deep), begin)

@@ -4,7 +4,7 @@ In: a check, which finds something or fails. Out: `Finding`s in any case. Next o
 checks in `software`, `machine` and `services`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,15 +34,26 @@ Check = Callable[[], Iterable[Finding]]
 REINSTALL = "install them again: `make install` in the checkout"
 
 
-def examined(about: str, check: Check) -> Iterator[Finding]:
-    """What a check finds; that it failed, where it did."""
-    try:
-        yield from check()
-    except ImportError as error:
-        missing = getattr(error, "name", None) or str(error)
-        yield Finding(
-            Level.PROBLEM, about, f"cannot be checked: Python's {missing} is missing", REINSTALL
-        )
-    except Exception as error:
-        said = next((line for line in str(error).splitlines() if line.strip()), "")
-        yield Finding(Level.PROBLEM, about, said or type(error).__name__)
+def examined(
+    checks: Mapping[str, Check], begin: Callable[[str], None] = lambda _about: None
+) -> Iterator[Finding]:
+    """What each check finds, or that it failed; `begin` is told which is next.
+
+    Those that need a package that is not there are named together, at the end.
+    """
+    unchecked: list[str] = []
+    missing: list[str] = []
+    for about, check in checks.items():
+        begin(about)
+        try:
+            yield from check()
+        except ImportError as error:
+            unchecked.append(about)
+            missing.append(error.name or str(error))
+        except Exception as error:
+            said = next((line for line in str(error).splitlines() if line.strip()), "")
+            yield Finding(Level.PROBLEM, about, said or type(error).__name__)
+    if unchecked:
+        packages = ", ".join(dict.fromkeys(missing))
+        found = f"{', '.join(unchecked)}: Python does not find {packages}"
+        yield Finding(Level.PROBLEM, "not checked", found, REINSTALL)

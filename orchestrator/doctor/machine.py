@@ -82,10 +82,15 @@ def disk() -> Iterator[Finding]:
 
     seen: set[int] = set()
     for use, place in (("games", Settings().root), ("Ray", Path(tempfile.gettempdir()))):
-        folder = next(each for each in (place, *place.parents) if each.is_dir())
+        folder = existing(place)
         if (device := folder.stat().st_dev) not in seen:
             seen.add(device)
             yield from disk_findings(use, place, folder)
+
+
+def existing(place: Path) -> Path:
+    """The part of a path that is there."""
+    return next(each for each in (place, *place.parents) if each.is_dir())
 
 
 def disk_findings(use: str, place: Path, folder: Path) -> Iterator[Finding]:

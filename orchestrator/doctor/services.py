@@ -5,6 +5,7 @@ for a game, imported when its turn has come.
 """
 
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.doctor.finding import Finding, Level
+from orchestrator.doctor.machine import existing
 from orchestrator.doctor.software import installed_version
 
 NO_EXPERIMENT = "gamectl-doctor"
@@ -24,17 +26,19 @@ def artifacts() -> Iterator[Finding]:
     from orchestrator.settings import Settings
 
     place = Settings().artifacts
-    if isinstance(place, Path) and not place.exists():
-        yield Finding(Level.OK, "artifacts", f"none yet; they will be in {place}")
-        return
+    there = not isinstance(place, Path) or place.exists()
     try:
-        check_writable(place)
+        if there:
+            check_writable(place)
+        else:
+            tempfile.TemporaryFile(dir=existing(Path(place))).close()
     except OSError as error:
         advice = "GAME_ARTIFACTS names another folder or URI"
         said = error.strerror or str(error)
         yield Finding(Level.PROBLEM, "artifacts", f"{place}: {said}", advice)
     else:
-        yield Finding(Level.OK, "artifacts", f"can be written: {place}")
+        found = f"can be written: {place}" if there else f"none yet; they will be in {place}"
+        yield Finding(Level.OK, "artifacts", found)
 
 
 def store() -> Iterator[Finding]:
@@ -137,7 +141,9 @@ def data(named: str | None) -> Iterator[Finding]:
         folder = scan(data_root(source, settings))
     except DataError as error:
         advice = "a folder with training/CLASS/* and validation/CLASS/* is wanted"
-        yield Finding(Level.PROBLEM, "data", str(error).replace("\n", "; "), advice)
+        head, *rest = (line.strip() for line in str(error).splitlines())
+        found = " ".join([head, "; ".join(rest)]).strip()
+        yield Finding(Level.PROBLEM, "data", found, advice)
         return
     found = (
         f"{source}: {len(folder.classes)} classes, {len(folder.training)} training and "

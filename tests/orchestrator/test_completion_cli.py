@@ -28,7 +28,7 @@ def offered(line: str) -> list[str]:
     result = CliRunner(env=env).invoke(main, [], prog_name="gamectl")
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert result.stderr == ""
-    return [text.removeprefix("plain,") for text in result.stdout.splitlines()]
+    return [text.removeprefix("plain,") for text in result.stdout.split()]
 
 
 @pytest.fixture
