@@ -28,6 +28,8 @@ from orchestrator.state import Job, newest_revisions
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
 
+CONTROLLER_S = 8.0
+"""About how long a controller takes from its start until it is at work."""
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""
 
@@ -120,7 +122,10 @@ def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> s
         console.print_note(at_work_note(name, holder, cpus))
         return holder
     while _is_left(name, store):  # again after one that was about to end when we came
-        controller, holder = launched(name, store, launcher)
+        from orchestrator.progress_bars import waiting
+
+        with waiting("starting a controller", CONTROLLER_S):
+            controller, holder = launched(name, store, launcher)
         if holder is not None:
             place = controller.place(holder)
             console.print_note(f"cohort {name}: controller {holder} runs it {place}")

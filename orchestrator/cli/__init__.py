@@ -7,6 +7,7 @@ for torch, ray or mlflow. A command parses, calls one function and prints throug
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -139,7 +140,9 @@ class LazyGroup(click.Group):
         except OSError as error:
             # A full disk, a folder that may not be written: the place says what to do.
             where = f": {error.filename}" if error.filename else ""
-            console.print_error(f"{error.strerror or error}{where}")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "; `gamectl doctor` tells how much room there is" if full else ""
+            console.print_error(f"{error.strerror or error}{where}{hint}")
             ctx.exit(1)
 
 

@@ -99,7 +99,10 @@ def run_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
 def check_cpus(cpus: int | None, settings: Settings) -> None:
     """Raises `Refused` where --cpus is given for a Ray that runs already."""
     if cpus is not None and settings.ray_address is not None:
-        raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+        raise Refused(
+            "--cpus is for a Ray that is started here, and RAY_ADDRESS names another; "
+            "leave one of them out"
+        )
 
 
 def elsewhere(
@@ -115,7 +118,10 @@ def elsewhere(
     if launcher is None:
         check_cpus(cpus, settings)
     elif cpus is not None:
-        raise Refused(f"--cpus is for a Ray that is started here, not for {launcher.address}")
+        raise Refused(
+            f"--cpus is for a Ray that is started here, not for {launcher.address}; "
+            "leave it out, or pass --cluster local"
+        )
     return launcher
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -39,8 +40,8 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 
-teams_argument = click.argument(
-    "teams", metavar="TEAM...", nargs=-1, shell_complete=completing.teams
+teams_argument = partial(
+    click.argument, "teams", metavar="TEAM...", nargs=-1, shell_complete=completing.teams
 )
 
 
@@ -50,9 +51,7 @@ teams_argument = click.argument(
     Example:
       gamectl cancel howling-pixels --cohort demo""",
 )
-@click.argument(
-    "teams", metavar="TEAM...", nargs=-1, required=True, shell_complete=completing.teams
-)
+@teams_argument(required=True)
 @cohort_option
 def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
     """End teams' jobs before they are through.
@@ -73,7 +72,7 @@ def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
       gamectl suspend howling-pixels --cohort demo
       gamectl suspend --all""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
 @cohort_option
 def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
@@ -101,7 +100,7 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
       gamectl resume howling-pixels --cohort demo
       gamectl resume --all --detach""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--all", "all_teams", is_flag=True, help="All jobs that are suspended.")
 @cohort_option
 @run_options
@@ -142,7 +141,7 @@ def resume(
       gamectl retry howling-pixels --cohort demo
       gamectl retry --failed --detach""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--failed", is_flag=True, help="All jobs that failed.")
 @cohort_option
 @run_options
@@ -260,9 +259,6 @@ def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:
 def _exit(ok: bool) -> None:
     if not ok:
         raise SystemExit(1)
-
-
-# --- in words -------------------------------------------------------------------------------------
 
 
 def _cancelled(altered: Altered, at_work: bool) -> str:

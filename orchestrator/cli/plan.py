@@ -27,6 +27,8 @@ from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
 
 MINUTE_S = 60
+BENCHMARK_S = 5.0
+"""About how long the benchmark takes, with what it imports."""
 
 Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
 """A file and all that is wrong with it."""
@@ -150,7 +152,10 @@ def _speeds(settings: Settings) -> Speeds:
         members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
         console.print_note(f"speeds: as measured on {members} trained before")
         return speeds
-    factor = factor_here()
+    from orchestrator.progress_bars import waiting
+
+    with waiting("measuring this machine", BENCHMARK_S):
+        factor = factor_here()
     console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
     return Speeds(machine=factor)
 

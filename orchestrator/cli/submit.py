@@ -136,7 +136,8 @@ def _submitted(
                 fitting = tuple(job for job in prepared.jobs if job.team not in misfits)
                 if misfits and not (skip_refused and fitting):
                     raise Refused(
-                        f"{len(misfits)} can never run on this machine, so nothing was submitted"
+                        f"{len(misfits)} can never run on this machine, so nothing was submitted; "
+                        "change them as said, or pass --skip-refused to submit the others"
                     )
                 prepared = replace(prepared, jobs=fitting)
             for broken in prepared.decoded.broken:
@@ -175,7 +176,7 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
         hint = "" if cohort_refused else ", or pass --skip-refused to submit the others"
         raise Refused(f"{len(refused)} refused, so nothing was submitted; correct them{hint}")
     if not good:
-        raise Refused("no loadout is left to submit")
+        raise Refused("no loadout is left to submit; correct one that is refused")
     return replace(reading, files=good)
 
 
