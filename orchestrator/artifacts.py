@@ -31,6 +31,7 @@ from orchestrator.store import FittedStacker, TrainedWeights
 
 LEAVE_STORE_S = 60.0
 """So long nothing is removed from a store that is away; the next controller removes the rest."""
+RESTORE = "put it back from a backup, or submit the team's loadout again with another seed"
 
 
 class Artifacts:
@@ -92,7 +93,9 @@ class Artifacts:
         try:
             array: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
         except ValueError as error:
-            raise Damaged(f"{self.path(trained.val_probs)} is no array: {error}") from error
+            raise Damaged(
+                f"{self.path(trained.val_probs)} is no array: {error}; {RESTORE}"
+            ) from error
         return array
 
     def checkpoint_path(self, job: Job, index: int) -> Where:
@@ -133,7 +136,8 @@ class Artifacts:
         content = self._read(name)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise Damaged(
-                f"{self.path(name)} is not the file that training wrote: its SHA-256 differs"
+                f"{self.path(name)} is not the file that training wrote: its SHA-256 differs; "
+                f"{RESTORE}"
             )
         return content
 

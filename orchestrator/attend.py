@@ -7,13 +7,15 @@ where nothing is left to do. Next on the path: `run`, `launch` for another proce
 where one is at work.
 """
 
+from __future__ import annotations
+
 import contextlib
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator import console
 from orchestrator.errors import CohortBusy, GameError
@@ -22,8 +24,12 @@ from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Store
 
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
+
+CONTROLLER_S = 8.0
+"""About how long a controller takes from its start until it is at work."""
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""
 
@@ -116,7 +122,10 @@ def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> s
         console.print_note(at_work_note(name, holder, cpus))
         return holder
     while _is_left(name, store):  # again after one that was about to end when we came
-        controller, holder = launched(name, store, launcher)
+        from orchestrator.progress_bars import waiting
+
+        with waiting("starting a controller", CONTROLLER_S):
+            controller, holder = launched(name, store, launcher)
         if holder is not None:
             place = controller.place(holder)
             console.print_note(f"cohort {name}: controller {holder} runs it {place}")

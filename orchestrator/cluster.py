@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.capacity import Machine
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterError, ClusterLost
+from orchestrator.errors import ClusterError, ClusterLost, first_line
 
 OBJECT_STORE_BYTES = 1 << 30
 """Room for decoded images on a local cluster: 1,400 images of 224 px take 200 MB."""
@@ -74,7 +74,9 @@ def ray_cluster(
     door = _door(address)
     if door is not None and not is_open(door):
         # Ray would try for a minute.
-        raise ClusterError(f"cannot reach Ray {where}: nothing answers there")
+        raise ClusterError(
+            f"cannot reach Ray {where}: nothing answers there; start it, or correct RAY_ADDRESS"
+        )
     if meanwhile is not None:  # not earlier: importing Ray would wait for it
         threading.Thread(target=meanwhile, name="meanwhile", daemon=True).start()
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -89,7 +91,10 @@ def ray_cluster(
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()  # of what was started before it failed
-        raise ClusterError(f"cannot reach or start Ray {where}: {error}") from error
+        raise ClusterError(
+            f"cannot reach or start Ray {where}: {first_line(error)}; `gamectl doctor` looks for "
+            "the reason"
+        ) from error
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler ends the process with a stack trace, before anything is put in order.
         signal.signal(signal.SIGTERM, on_sigterm)
@@ -170,7 +175,8 @@ def cpus_for_one(num_cpus: int | None, num_gpus: int) -> int:
     fitting = [node for node in _nodes() if _fits_on(node, {"CPU": num_cpus or 1, "GPU": num_gpus})]
     if not fitting:
         raise ClusterError(
-            f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_in_words()}"
+            f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_in_words()}: lower "
+            "--cpus, leave out --gpu, or join a larger cluster"
         )
     return num_cpus or max(int(node["CPU"]) for node in fitting)
 

@@ -6,6 +6,7 @@ functions that draw with it: a command that prints plain lines starts without it
 """
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -15,8 +16,11 @@ from typing import Literal
 import click
 
 SHOWN_CHARS = 60
-WHOLE_CHARS = 24
-"""Names up to this length stay on one line of a table."""
+GAP = 2
+"""Blanks between the columns of a table."""
+WHOLE_CHARS, WORD_CHARS, PART_CHARS = 24, 16, 10
+"""Names, and words, up to this length stay on one line of a table as long as there is room; of a
+longer word so much."""
 
 
 def printable(text: str) -> str:
@@ -48,12 +52,46 @@ def print_line(text: str, *, indent: int = 2) -> None:
             text, width, subsequent_indent=" " * indent, break_long_words=False,
             break_on_hyphens=False, drop_whitespace=True,
         )  # fmt: skip
-    click.echo(text)
+    click.echo(text, color=in_colour() or None)
+
+
+def in_colour() -> bool:
+    """Whether stdout takes colours: a terminal does, unless NO_COLOR or TERM=dumb says otherwise.
+
+    FORCE_COLOR asks for them anywhere; NO_COLOR wins. Rich's tables go by the same rules.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    if forced is not None:
+        return forced != ""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def coloured(text: str, colour: str) -> str:
+    """`text` in a colour where stdout takes one."""
+    return click.style(text, fg=colour) if in_colour() else text
+
+
+def print_status(text: str) -> None:
+    """Show what is done just now on the terminal's last line; nothing without a terminal."""
+    if _draws_on_stderr():
+        click.echo(f"\r{text}\x1b[K", err=True, nl=False)
+
+
+def clear_status() -> None:
+    """Take the status off the terminal again."""
+    if _draws_on_stderr():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _draws_on_stderr() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def print_text(text: str) -> None:
     """Write text to stdout as it is."""
-    click.echo(text)
+    click.echo(text, color=in_colour() or None)
 
 
 def print_note(text: str) -> None:
@@ -71,20 +109,62 @@ def print_table(
 ) -> None:
     """Write a table to stdout that fits the terminal (80 columns where there is none).
 
-    `right` names the columns that are aligned to the right: numbers. The first column, which names
-    the row, is not folded as long as its names are short. Cells are plain text; rich's
-    markup has no effect in them.
+    `right` names the columns that are aligned to the right: numbers. Where there is little room,
+    text is folded before numbers and before the first column, which names the row. Cells are plain
+    text; rich's markup has no effect in them.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        side: Literal["left", "right"] = "right" if column in right else "left"
-        # A name in two pieces can be neither read nor searched for.
-        whole = number == 0 and all(len(str(row[0])) <= WHOLE_CHARS for row in rows)
-        table.add_column(column, justify=side, overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    Console(soft_wrap=False).print(table)
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    console = Console(soft_wrap=False)
+    numbers = [column in right for column in columns]
+    widths = column_widths([list(columns), *cells], numbers, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column, width, number in zip(columns, widths, numbers, strict=True):
+        side: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(column, justify=side, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def column_widths(
+    rows: Sequence[Sequence[str]], numbers: Sequence[bool], room: int
+) -> tuple[int, ...]:
+    """How wide each column of a table is, so that all of them fit into `room`; at least 1 each.
+
+    The first row is the header. The widest column is narrowed first: text down to its longest word
+    that is not too long, then down to a part of it, and only then numbers and short names.
+    """
+    from rich.cells import cell_len
+
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in columns]
+    kept = [
+        _longest([column[0].split()[0], *column[1:]], 10 * WHOLE_CHARS if number else WHOLE_CHARS)
+        if number or index == 0
+        else 0
+        for index, (column, number) in enumerate(zip(columns, numbers, strict=True))
+    ]
+    words = [_longest(" ".join(column).split(), WORD_CHARS) for column in columns]
+    floors = (
+        [max(each) for each in zip(kept, words, strict=True)],
+        [max(each, PART_CHARS) for each in kept],
+        [1] * len(columns),
+    )
+    left = sum(widths) + GAP * (len(widths) - 1) - room
+    for floor in floors:
+        while left > 0:
+            wide = [index for index, width in enumerate(widths) if width > floor[index]]
+            if not wide:
+                break
+            widths[max(wide, key=lambda index: widths[index])] -= 1
+            left -= 1
+    return tuple(widths)
+
+
+def _longest(texts: Sequence[str], most: int) -> int:
+    """The length of the longest text that is no longer than that; 0 where all are."""
+    return max((len(text) for text in texts if len(text) <= most), default=0)

@@ -5,19 +5,23 @@ This module starts processes here; `remote` starts jobs of a Ray cluster. Used b
 the path: `cli.controller`, which is what both start.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator import console
 from orchestrator.errors import GameError
 from orchestrator.lookup import lease_of
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.store.values import Lease
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
+    from orchestrator.store.values import Lease
 
 LOG_LINES_SHOWN = 10
 
@@ -87,7 +91,7 @@ class LocalLauncher:
         self._settings = settings
         self._cpus = cpus
 
-    def launch(self, name: str, store: Store) -> "LocalController":  # noqa: ARG002  # an interface
+    def launch(self, name: str, store: Store) -> LocalController:  # noqa: ARG002  # an interface
         """Starts the process; its outputs are appended to the cohort's log."""
         log = self._settings.root / "controllers" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -7,15 +7,20 @@ Renewal has a thread of its own, because starting Ray, writing the last of MLflo
 a run does may each take longer than a lease lasts.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import LeaseLost, StoreError
-from orchestrator.store import Ledger, Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Ledger, Store
 
 TTL_S = 30.0
 RENEW_EVERY_S = 5.0

@@ -5,10 +5,12 @@ store while another process works. Out: text on stderr, so that stdout stays fre
 `live_table` draws the table and `display` has the words. Used by `run`, `submit` and `get`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -16,13 +18,15 @@ from rich.live import Live
 from orchestrator import display
 from orchestrator.cohort import Cohort, CohortSpec
 from orchestrator.console import printable
-from orchestrator.live_table import live_table
+from orchestrator.live_table import live_table, summarize
 from orchestrator.lookup import lease_of
 from orchestrator.outlook import Outlook, busy_slots, outlook
 from orchestrator.phases import Phase, Reason
-from orchestrator.progress_bars import epoch_progress, progress, stderr_console
+from orchestrator.progress_bars import draws, epoch_progress, progress, stderr_console
 from orchestrator.state import Job, Member, newest_revisions
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 __all__ = ["LiveView", "epoch_progress", "progress", "watch"]
 
@@ -31,6 +35,8 @@ Until = Callable[[Sequence[Job]], bool]
 
 DRAW_EVERY_S = 0.2
 FORECAST_EVERY_S = 2.0
+SUMMARY_EVERY_S = 60.0
+"""Without a terminal: so long nothing is said at most."""
 LARGEST_SHARE = 0.05
 """Of the time, that drawing and forecasting may take each: a controller has other things to do."""
 MOST_MEMBERS = 3000
@@ -55,6 +61,7 @@ class LiveView:
         self.num_slots = num_slots
         self._clock = clock
         self._console = console or stderr_console()
+        self._drawn = draws(self._console)
         self._live = Live(console=self._console, auto_refresh=False)
         self._draw_pace = _Pace(clock, DRAW_EVERY_S)
         self._forecast_pace = _Pace(clock, FORECAST_EVERY_S)
@@ -63,9 +70,10 @@ class LiveView:
         self._note = ""
         self._known: dict[int, Job] = {}
         self._said: dict[object, str] = {}
+        self._silent_since = clock()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._drawn:
             self._live.start()
         return self
 
@@ -75,7 +83,7 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
+        if self._drawn:
             self._draw()
             self._live.stop()
 
@@ -94,8 +102,9 @@ class LiveView:
                 f"no controller is at work on cohort {name}: `gamectl resume --cohort {name}` "
                 "starts one"
             )
-        if not self._console.is_terminal:
+        if not self._drawn:
             self._print_changes(self._newest)
+            self._print_summary(jobs, at_work)
             return
         if _num_left(jobs) > MOST_MEMBERS:
             self._outlook = Outlook()
@@ -110,11 +119,11 @@ class LiveView:
     def say(self, text: str) -> None:
         """Shows what is in the way of going on, until the next `show`; the same text only once."""
         self._set_note(text)
-        if self._console.is_terminal:
+        if self._drawn:
             self._draw()
 
     def _set_note(self, text: str) -> None:
-        if text and text != self._note and not self._console.is_terminal:
+        if text and text != self._note and not self._drawn:
             self._print(text)
         self._note = text
 
@@ -137,7 +146,17 @@ class LiveView:
                     self._said[key] = line
                     self._print(f"{who}: {line}")
 
+    def _print_summary(self, jobs: Sequence[Job], at_work: bool) -> None:
+        """Says how far it all is, where nothing else was said for a while."""
+        now = self._clock()
+        if not at_work or now < self._silent_since + SUMMARY_EVERY_S or not _num_left(jobs):
+            return
+        few = _num_left(jobs) <= MOST_MEMBERS
+        ahead = outlook(jobs, self._spec, now, self.num_slots) if few else Outlook()
+        self._print(summarize(self._newest, ahead, self.num_slots, now))
+
     def _print(self, text: str) -> None:
+        self._silent_since = self._clock()
         stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
         line = printable(f"{stamp} {text}")
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,9 +4,12 @@ In: the store. Out: values read at one moment. Used by `live` and by the command
 and `logs`. Next on the path: `display`.
 """
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator import console
 from orchestrator.cohort import Cohort
@@ -14,8 +17,10 @@ from orchestrator.errors import NotFound
 from orchestrator.lease import is_gone
 from orchestrator.outlook import Outlook, outlook
 from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Store
-from orchestrator.store.values import Lease
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
+    from orchestrator.store.values import Lease
 
 
 @dataclass(frozen=True)

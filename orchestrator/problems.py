@@ -224,8 +224,13 @@ def _is_number(text: str, *, whole: bool) -> bool:
 def _label_rule(text: str) -> str:
     """Say what a label is and, where one can be made of the text, which."""
     rule = f"allowed are a-z, 0-9 and -, at most {_MAX_LABEL} characters, no - at either end"
-    label = re.sub(r"[^a-z0-9]+", "-", _in_ascii(text.lower()))[:_MAX_LABEL].strip("-")
+    label = as_label(text)
     return f"{rule}; try {label}" if label else rule
+
+
+def as_label(text: str) -> str:
+    """Return the DNS-1123 label that comes nearest to the text; empty where nothing is left."""
+    return re.sub(r"[^a-z0-9]+", "-", _in_ascii(text.lower()))[:_MAX_LABEL].strip("-")
 
 
 def _in_ascii(text: str) -> str:

@@ -1,9 +1,13 @@
 """Progress of one long step, such as decoding images: a bar in a terminal, lines anywhere else.
 
 In: a label, and how much of the step is done. Out: text on stderr, through rich; stdout stays free
-for results. Used by the commands and by `inputs`; a whole cohort is watched in `live`.
+for results. Without a terminal a line is written where a step takes long, and now and then while it
+goes on. Used by the commands and by `inputs`; a whole cohort is watched in `live`.
 """
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,11 +17,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from jobs.plan import EpochReport
+from orchestrator.display import duration
+
+SILENT_S = 2.0
+"""A step that takes no longer needs no line of its own."""
+SAY_EVERY_S = 15.0
 
 
 @cache
@@ -26,29 +38,52 @@ def stderr_console() -> Console:
     return Console(stderr=True)
 
 
-def _bars(console: Console) -> Progress:
+def draws(console: Console) -> bool:
+    """Whether a console is a terminal whose cursor can be moved; elsewhere lines are written.
+
+    With FORCE_COLOR rich takes a pipe for a terminal, too: it gets colours, and no bars.
+    """
+    if not console.is_terminal or console.is_dumb_terminal:
+        return False
+    return not os.environ.get("FORCE_COLOR") or console.file.isatty()
+
+
+def _bars(console: Console, *columns: ProgressColumn) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *columns,
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not draws(console),
     )
 
 
+def _done_of_total(console: Console) -> Progress:
+    return _bars(console, BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+
+
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), drawn as a bar; one line without a terminal."""
+def progress(
+    label: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total), drawn as a bar; a line now and then elsewhere."""
     console = stderr_console()
-    with _bars(console) as bars:
+    began = said_at = clock()
+    with _done_of_total(console) as bars:
         task = bars.add_task(label, total=None, visible=False)
 
         def update(done: int, total: int) -> None:
-            if not console.is_terminal and done == 1:
-                console.print(f"{label}: {total}")
+            nonlocal said_at
             bars.update(task, completed=done, total=total, visible=True)
+            if draws(console):
+                return
+            now = clock()
+            if done == 1:
+                console.print(f"{label}: {total}", highlight=False)
+            elif now - said_at >= SAY_EVERY_S and 0 < done < total:
+                said_at = now
+                left = duration((now - began) * (total - done) / done)
+                console.print(f"{label}: {done} of {total}, {left} left", highlight=False)
 
         yield update
 
@@ -57,13 +92,36 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
     """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
     console = stderr_console()
-    with _bars(console) as bars:
+    with _done_of_total(console) as bars:
         task = bars.add_task(label, total=num_epochs)
 
         def update(report: EpochReport) -> None:
             said = f"{label}: {report.val_accuracy:.1%} on validation images"
-            if not console.is_terminal:
+            if not draws(console):
                 console.print(f"epoch {report.epoch} of {num_epochs}, {said}", highlight=False)
             bars.update(task, completed=report.epoch, description=said)
 
         yield update
+
+
+@contextmanager
+def waiting(label: str, usual_s: float | None = None) -> Iterator[None]:
+    """A block that may take long and can't tell how far it is: drawn with the time that it took.
+
+    `usual_s` is about how long it takes. Without a terminal a line is written if it takes longer
+    than two seconds.
+    """
+    console = stderr_console()
+    text = label if usual_s is None else f"{label} (usually {duration(usual_s)})"
+    if draws(console):
+        with _bars(console, SpinnerColumn(), TimeElapsedColumn()) as bars:
+            bars.add_task(text, total=None)
+            yield
+        return
+    say = threading.Timer(SILENT_S, lambda: console.print(f"{text} ...", highlight=False))
+    say.daemon = True
+    say.start()
+    try:
+        yield
+    finally:
+        say.cancel()

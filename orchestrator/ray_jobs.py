@@ -26,6 +26,7 @@ from orchestrator.errors import ClusterError, first_line
 
 ANSWER_S = 10.0
 DASHBOARD_PORT = 8265
+WANTED = f"name the head's dashboard, http://HOST:{DASHBOARD_PORT}"
 STOP_S = "60"
 """Time for a job that is stopped to queue again what runs; by default Ray kills it after 3 s."""
 NO_CODE = ("__pycache__", "*.pyc", ".mypy_cache", ".ruff_cache")
@@ -169,11 +170,13 @@ class RayJobs:
             value = json.loads(body) if answer.status == HTTPStatus.OK else None
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise ClusterError(
-                f"{self.address} does not answer as Ray's dashboard does: {first_line(error)}"
+                f"{self.address} does not answer as Ray's dashboard does: {first_line(error)}; "
+                f"{WANTED}"
             ) from error
         if not isinstance(value, dict):
             raise ClusterError(
-                f"{self.address} does not answer as Ray's dashboard does: status {answer.status}"
+                f"{self.address} does not answer as Ray's dashboard does: status "
+                f"{answer.status}; {WANTED}"
             )
         return value
 

@@ -11,6 +11,7 @@ from orchestrator.console import print_note
 from orchestrator.errors import GameError
 from orchestrator.lease import hold_lease
 from orchestrator.patience import patiently
+from orchestrator.progress_bars import waiting
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -40,9 +41,10 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
                 # MLflow has one writer at a time: it is up to date before the lease is given up.
                 # However long that takes, what is handed in meanwhile does not wait for it.
                 tracker.begin_last_sync()
-                while not tracker.wait(LOOK_EVERY_S):
-                    if patiently(is_left, print_note):
-                        break
-                else:
-                    if patiently(ledger.release_if_done, print_note):
-                        return tracker.error
+                with waiting("writing what is new to MLflow"):
+                    while not tracker.wait(LOOK_EVERY_S):
+                        if patiently(is_left, print_note):
+                            break
+                    else:
+                        if patiently(ledger.release_if_done, print_note):
+                            return tracker.error

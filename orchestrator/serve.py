@@ -26,6 +26,7 @@ from orchestrator.console import print_note
 from orchestrator.errors import ClusterError, ClusterLost, GameError
 from orchestrator.gauges import Gauges, RayMeter
 from orchestrator.phases import Phase
+from orchestrator.progress_bars import waiting
 from orchestrator.room import MOST_WAITING, Room
 from orchestrator.settings import Settings
 from orchestrator.state import Job
@@ -34,6 +35,8 @@ from orchestrator.store import Ledger, Store
 if TYPE_CHECKING:
     from orchestrator.tracking.projection import Projection
 
+START_S = 5.0
+"""About how long Ray takes to start."""
 RECONNECT_EVERY_S = 5.0
 RECONNECT_FOR_S = 600.0
 """How long a cluster that was joined may be away. One that is started here is started again."""
@@ -66,7 +69,9 @@ def run_on_ray(
     lost_at: float | None = None
     while True:
         try:
-            with ray_cluster(settings.ray_address, cpus, _preload):
+            with contextlib.ExitStack() as stack:
+                with waiting("joining Ray" if settings.ray_address else "starting Ray", START_S):
+                    stack.enter_context(ray_cluster(settings.ray_address, cpus, _preload))
                 _serve(name, store, ledger, settings, on_training)
         except ClusterLost as error:
             lost_at = time.monotonic()

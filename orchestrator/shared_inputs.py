@@ -59,5 +59,6 @@ class SharedInputs:
             self._refs[key] = ray.put(value)
         except RayError as error:
             raise ClusterError(
-                f"Ray's object store cannot hold a member's images or teacher: {first_line(error)}"
+                f"Ray's object store cannot hold a member's images or teacher: "
+                f"{first_line(error)}; `gamectl doctor` tells its room"
             ) from error

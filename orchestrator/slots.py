@@ -265,7 +265,7 @@ class RaySlots:
             if self._failed_starts >= STARTS_IN_A_ROW:
                 raise ClusterError(
                     f"{self._failed_starts} slots in a row died before they were ready: "
-                    f"{first_line(error)}"
+                    f"{first_line(error)}; `gamectl doctor --deep` looks for the reason"
                 )
         self._renew(handle)
         return [Failed(handle.key, handle.attempt, fault)] if handle.key is not None else []

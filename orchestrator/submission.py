@@ -140,7 +140,11 @@ def _check_fit(admitted: Sequence[LoadoutFile], classes: Sequence[str]) -> None:
         assert file.loadout is not None
         lines += map(str, located(file, data_problems(file.loadout, classes)))
     if lines:
-        raise Refused("\n".join(["loadouts do not fit the data:", *lines]))
+        raise Refused(
+            "\n".join(
+                ["loadouts do not fit the data, so nothing was submitted; correct them:", *lines]
+            )
+        )
 
 
 def _plans(file: LoadoutFile, cohort: Cohort, folder: ImageFolder) -> tuple[MemberPlan, ...]:

@@ -62,7 +62,8 @@ def retried(job: Job, now: float) -> Change:
     if job.phase not in (Phase.FAILED, Phase.CANCELLED):
         raise Refused(
             f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is "
-            f"{job.phase}; a job that is Failed or Cancelled can be retried"
+            f"{job.phase}; a job that is Failed or Cancelled can be retried, and a changed loadout "
+            "submitted with `gamectl submit`"
         )
     members = tuple(
         member
@@ -100,5 +101,12 @@ def _must_be_live(job: Job, verb: str) -> None:
     if job.phase.terminal:
         raise Refused(
             f"cannot {verb} the job of team {job.team!r}: it has ended ({job.phase}"
-            f"{f', {job.reason}' if job.reason != job.phase else ''})"
+            f"{f', {job.reason}' if job.reason != job.phase else ''}); {_again(job)}"
         )
+
+
+def _again(job: Job) -> str:
+    """How a job that has ended goes on."""
+    if job.phase in (Phase.FAILED, Phase.CANCELLED):
+        return f"`gamectl retry {job.team} --cohort {job.cohort}` queues it again"
+    return "a changed loadout is the team's next revision: `gamectl submit`"

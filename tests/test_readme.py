@@ -1,58 +1,30 @@
-"""The pages keep their promises: their commands exist, and the README's loadout is admitted."""
+"""The README keeps its promises: its targets exist, its files are admitted.
+
+Its commands are run by `test_examples`.
+"""
 
 import re
-import shlex
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
+from tests.examples import lines_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "deploy" / "README.md"]
+MAKEFILE = (ROOT / "Makefile").read_text()
 
 
-def commands(page: str) -> set[str]:
-    """The commands on a page, in blocks of shell and in the midst of sentences."""
-    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    shell = [line for text in blocks for line in text.replace("\\\n", "").splitlines()]
-    inline = [" ".join(it.split()) for it in re.findall(r"`((?:gamectl|make)\s[^`]+)`", page)]
-    return {re.split(r"#|\s\|\s", line)[0].strip() for line in [*shell, *inline]} - {""}
-
-
-COMMANDS = sorted(commands(README))
-ELSEWHERE = sorted(set().union(*(commands(page.read_text()) for page in PAGES)) - {*COMMANDS})
-
-
-def test_there_are_pages_beside_the_readme() -> None:
-    assert "gamectl get cohorts" in ELSEWHERE
-
-
-@pytest.mark.parametrize("line", [c for c in [*COMMANDS, *ELSEWHERE] if c.startswith("gamectl")])
-def test_every_gamectl_command_is_understood(line: str) -> None:
-    words = shlex.split(line)[1:]
-    group: click.Command = main
-    context = click.Context(main)
-    while isinstance(group, click.Group):
-        name, command, words = group.resolve_command(context, words)
-        assert command is not None
-        context, group = click.Context(command, info_name=name, parent=context), command
-    # Parsing fails on an unknown option and on an argument too many or too few.
-    group.make_context(context.info_name, words, parent=context.parent)
-
-
-@pytest.mark.parametrize("line", [c for c in COMMANDS if c.startswith("make")])
+@pytest.mark.parametrize("line", sorted(c for c in lines_of(README) if c.startswith("make")))
 def test_every_make_target_exists(line: str) -> None:
     target = line.split()[1]
-    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE)
 
 
 def test_loadout_and_cohorts_are_admitted(tmp_path: Path) -> None:
-    files = [text for kind, text in BLOCKS if kind == "yaml"]
+    files = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert len(files) == 3
     for number, text in enumerate(files):
         file = tmp_path / str(number) / "x.yaml"
@@ -62,17 +34,7 @@ def test_loadout_and_cohorts_are_admitted(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
 
 
-def test_the_cheap_commands_run_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    cheap = [c for c in COMMANDS if c.split()[:2] in (["gamectl", "validate"], ["gamectl", "shop"])]
-    assert len(cheap) >= 3
-    for line in cheap:
-        done = CliRunner().invoke(main, shlex.split(line)[1:])
-        assert done.exit_code == 0, done.output
-
-
 def test_every_target_of_the_makefile_has_a_line_of_help() -> None:
-    text = (ROOT / "Makefile").read_text()
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     for target in phony.split():
-        assert re.search(rf"^{target}:.*## \w", text, re.MULTILINE), target
+        assert re.search(rf"^{target}:.*## \w", MAKEFILE, re.MULTILINE), target

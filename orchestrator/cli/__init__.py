@@ -6,13 +6,17 @@ that is imported only when it is called, so that `gamectl --help` and `gamectl v
 for torch, ray or mlflow. A command parses, calls one function and prints through `console`.
 """
 
+import contextlib
+import errno
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.errors import JobsError
 from orchestrator import console
@@ -43,6 +47,19 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
     "deploy": ("orchestrator.cli.deploy:command", "Print Kubernetes manifests for a cohort."),
     "demo": ("orchestrator.cli.demo:command", "Play a whole game with the embedded data set."),
+    "init": ("orchestrator.cli.init:command", "Write a cohort and a first loadout to begin with."),
+    "doctor": ("orchestrator.cli.doctor:command", "Check this machine and its settings."),
+    "completion": ("orchestrator.cli.completion:command", "Print a shell's completion script."),
+}
+
+# How `gamectl --help` lists them: what they are for -> their names, in the order of a day's work.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Set up": ("init", "doctor", "demo", "completion"),
+    "Files": ("shop", "validate", "preview", "plan", "schema"),
+    "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
+    "Look": ("get", "describe", "logs", "ui"),
+    "Score and explain": ("score", "leaderboard", "balance"),
+    "Data and teachers": ("data", "teacher"),
 }
 
 
@@ -51,7 +68,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Name the commands in the order of a day's work rather than of the alphabet."""
-        return list(COMMANDS)
+        return [name for names in GROUPS.values() for name in names]
 
     def get_command(
         self,
@@ -76,14 +93,33 @@ class LazyGroup(click.Group):
                 error.command_name, possibilities=COMMANDS, ctx=ctx
             ) from None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offer the names of commands and options, without importing any command."""
+        found = [
+            CompletionItem(name, help=COMMANDS[name][1])
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002  # click's signature
         formatter: click.HelpFormatter,
     ) -> None:
-        """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+        """Write the commands in their groups, in one column of names, without importing any."""
+        width = max(len(name) for name in COMMANDS)
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", COMMANDS[name][1]) for name in names])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; asked for completions by a shell, never say anything else."""
+        if not os.environ.get("_GAMECTL_COMPLETE", "").endswith("_complete"):
+            return super().main(*args, **kwargs)
+        with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+            return super().main(*args, **kwargs)
+        return None
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a domain error becomes one message and exit code 1."""
@@ -92,12 +128,21 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(str(error))
             ctx.exit(1)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in ("orchestrator", "jobs"):
+                raise  # a mistake of ours
+            console.print_error(
+                f"Python does not find the package {error.name}; `gamectl doctor` says what to do"
+            )
+            ctx.exit(1)
         except BrokenPipeError:
             raise  # whoever reads our output has seen enough (`| head`): click ends quietly
         except OSError as error:
             # A full disk, a folder that may not be written: the place says what to do.
             where = f": {error.filename}" if error.filename else ""
-            console.print_error(f"{error.strerror or error}{where}")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "; `gamectl doctor` tells how much room there is" if full else ""
+            console.print_error(f"{error.strerror or error}{where}{hint}")
             ctx.exit(1)
 
 

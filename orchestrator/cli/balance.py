@@ -137,7 +137,10 @@ def measure(
     source = source_of(reading, data)
     images = scan(data_root(source, settings, progress))
     if not images.test:  # before hours of training, not after
-        raise Refused(f"{images.root} has no test images (validation/), and nothing else decides")
+        raise Refused(
+            f"{images.root} has no test images (validation/), and nothing else decides; "
+            "put them there, or name another folder with --data FOLDER"
+        )
     label = data_label(source, images.fingerprint)
     cohort, _ = run_cohort(side_cohort(reading, num_seeds, label), data, False, cpus, settings)
     score_cohort(cohort, False, None, settings)

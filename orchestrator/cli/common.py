@@ -4,22 +4,28 @@ In: option values and the environment. Out: settings, an open store, a cohort. U
 that look at a cohort or change one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.places import Where, is_uri
 from orchestrator import console
-from orchestrator.cohort import CohortSpec
+from orchestrator.cli import completing
 from orchestrator.errors import NotFound, Refused, StoreError
 from orchestrator.phases import Phase
-from orchestrator.remote import Code, RemoteLauncher, launcher_of
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord, Job
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.cohort import CohortSpec
+    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.store import Store
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,9 +45,22 @@ class DataPlace(click.ParamType[Where]):
         """Tell a URI from a path."""
         return value if isinstance(value, Path) or is_uri(value) else Path(value)
 
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        param: click.Parameter,  # noqa: ARG002  # click's signature
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        """Leave it to the shell to offer folders."""
+        return [CompletionItem(incomplete, type="dir")]
+
 
 cohort_option = click.option(
-    "--cohort", "cohort", metavar="NAME", help="Which cohort; the one submitted last by default."
+    "--cohort",
+    "cohort",
+    metavar="NAME",
+    shell_complete=completing.cohorts,
+    help="Which cohort; the one submitted last by default.",
 )
 output_option = click.option(
     "-o",
@@ -80,7 +99,10 @@ def run_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
 def check_cpus(cpus: int | None, settings: Settings) -> None:
     """Raises `Refused` where --cpus is given for a Ray that runs already."""
     if cpus is not None and settings.ray_address is not None:
-        raise Refused("--cpus is for a Ray that is started here, and RAY_ADDRESS names another")
+        raise Refused(
+            "--cpus is for a Ray that is started here, and RAY_ADDRESS names another; "
+            "leave one of them out"
+        )
 
 
 def elsewhere(
@@ -90,11 +112,16 @@ def elsewhere(
 
     Raises `Refused` for an address that is none, and for --cpus on a cluster.
     """
+    from orchestrator.remote import launcher_of
+
     launcher = launcher_of(asked, cohort.cluster, settings, code)
     if launcher is None:
         check_cpus(cpus, settings)
     elif cpus is not None:
-        raise Refused(f"--cpus is for a Ray that is started here, not for {launcher.address}")
+        raise Refused(
+            f"--cpus is for a Ray that is started here, not for {launcher.address}; "
+            "leave it out, or pass --cluster local"
+        )
     return launcher
 
 
@@ -127,6 +154,8 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
             f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
             "PATH` submits a cohort; GAME_HOME names the folder of another game."
         )
+    from orchestrator.store import Store  # whoever asks for `--help` waits for no SQLAlchemy
+
     store = Store(settings.store_url)
     try:
         yield store

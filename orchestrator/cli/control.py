@@ -5,12 +5,17 @@ seconds. Each team gets a line that says what has changed, or that it was so alr
 and `retry` leave to do is run where no controller is at work. Next on the path: `attend`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import attend, console
+from orchestrator.cli import completing
 from orchestrator.cli.common import (
     cohort_option,
     elsewhere,
@@ -23,17 +28,21 @@ from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
 from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
-from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
-from orchestrator.store import Store
-from orchestrator.store.values import Altered
 from orchestrator.wishes import HIGHEST_PRIORITY
 
-Wish = Callable[[str, str, float], Altered]
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.store import Store
+    from orchestrator.store.values import Altered
+
+Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 
-teams_argument = click.argument("teams", metavar="TEAM...", nargs=-1)
+teams_argument = partial(
+    click.argument, "teams", metavar="TEAM...", nargs=-1, shell_complete=completing.teams
+)
 
 
 @click.command(
@@ -42,7 +51,7 @@ teams_argument = click.argument("teams", metavar="TEAM...", nargs=-1)
     Example:
       gamectl cancel howling-pixels --cohort demo""",
 )
-@click.argument("teams", metavar="TEAM...", nargs=-1, required=True)
+@teams_argument(required=True)
 @cohort_option
 def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
     """End teams' jobs before they are through.
@@ -63,7 +72,7 @@ def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
       gamectl suspend howling-pixels --cohort demo
       gamectl suspend --all""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
 @cohort_option
 def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
@@ -91,7 +100,7 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
       gamectl resume howling-pixels --cohort demo
       gamectl resume --all --detach""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--all", "all_teams", is_flag=True, help="All jobs that are suspended.")
 @cohort_option
 @run_options
@@ -132,7 +141,7 @@ def resume(
       gamectl retry howling-pixels --cohort demo
       gamectl retry --failed --detach""",
 )
-@teams_argument
+@teams_argument()
 @click.option("--failed", is_flag=True, help="All jobs that failed.")
 @cohort_option
 @run_options
@@ -173,7 +182,7 @@ def retry(
     Example:
       gamectl priority howling-pixels 200 --cohort demo""",
 )
-@click.argument("team")
+@click.argument("team", shell_complete=completing.teams)
 @click.argument("number", metavar="N", type=click.IntRange(1, HIGHEST_PRIORITY))
 @cohort_option
 def priority(team: str, number: int, cohort: str | None) -> None:
@@ -250,9 +259,6 @@ def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:
 def _exit(ok: bool) -> None:
     if not ok:
         raise SystemExit(1)
-
-
-# --- in words -------------------------------------------------------------------------------------
 
 
 def _cancelled(altered: Altered, at_work: bool) -> str:

@@ -4,10 +4,13 @@ In: the name of a cohort whose jobs are in the store. Out: jobs that are over. T
 `--detach` starts, and what a Deployment or a service unit would. Next on the path: `attend`, `run`.
 """
 
+from __future__ import annotations
+
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,10 +26,11 @@ from orchestrator.cli.common import (
 )
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.lease import holder_name
-from orchestrator.remote import check_same_store
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 
 @click.command(
@@ -60,6 +64,8 @@ def command(
     check_cpus(cpus, settings)
     with _opened(settings, elsewhere=uid is not None) as store:
         if uid is not None and cohort is not None:
+            from orchestrator.remote import check_same_store
+
             check_same_store(cohort, store.jobs(cohort), uid, settings)
         name = pick_cohort(store, cohort).name
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")

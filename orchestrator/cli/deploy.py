@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from orchestrator import console
+from orchestrator.cli import completing
 from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
@@ -66,7 +67,13 @@ def _namespace(
       gamectl deploy render --overlay kueue --cohort loadouts/demo --workers 4
       gamectl deploy render --overlay score --cohort loadouts/demo | kubectl apply -f -""",
 )
-@click.option("--overlay", metavar="NAME", required=True, help="A folder in deploy/overlays.")
+@click.option(
+    "--overlay",
+    metavar="NAME",
+    required=True,
+    shell_complete=completing.overlays,
+    help="A folder in deploy/overlays.",
+)
 @click.option(
     "--cohort",
     metavar="FOLDER",

@@ -3,23 +3,28 @@
 In: the store. Out: facts, receipt, members with their attempts, phases, events and the loadout.
 """
 
+from __future__ import annotations
+
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator import console, display
+from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.cli.get import as_json, event_json
 from orchestrator.lookup import Lookup, find_job, look_up
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Attempt, Event, Job, Member
-from orchestrator.store import Store
 from orchestrator.timeline import Step, timeline
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 LABEL_CHARS = 13
 
@@ -48,7 +53,7 @@ def command() -> None:
 
 
 @command.command("job")
-@click.argument("team")
+@click.argument("team", shell_complete=completing.teams)
 @click.option("--revision", type=click.IntRange(min=1), help="An older one; the newest by default.")
 @cohort_option
 @output_option

@@ -3,21 +3,26 @@
 In: the store. Out: one row each. Next: `gamectl describe`, which shows one job whole.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator import console, display
+from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.lookup import Lookup, controller_of, find_job, look_up
 from orchestrator.outlook import Outlook
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
 
 POLL_S = 0.5
 WIDE = 80
@@ -140,7 +145,9 @@ def get_cohorts(output: str) -> None:
 
 @command.command("events")
 @cohort_option
-@click.option("--team", metavar="TEAM", help="Of this team's jobs only.")
+@click.option(
+    "--team", metavar="TEAM", shell_complete=completing.teams, help="Of this team's jobs only."
+)
 @watch_option
 @output_option
 def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -> None:

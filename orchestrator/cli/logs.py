@@ -5,22 +5,28 @@ lines on stdout, with everything escaped that a terminal would act on. `orchestr
 log that is still being written.
 """
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import console
-from orchestrator.artifacts import Artifacts
+from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, open_store, pick_cohort
 from orchestrator.errors import NotFound
-from orchestrator.follow import MemberTail, Tail
 from orchestrator.lookup import Lookup, find_job, look_up
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
-from orchestrator.store import Store
+
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.artifacts import Artifacts
+    from orchestrator.follow import MemberTail
+    from orchestrator.store import Store
 
 POLL_S = 0.5
 
@@ -33,7 +39,7 @@ POLL_S = 0.5
       gamectl logs howling-pixels --member 2 --attempt 1
       gamectl logs howling-pixels --follow""",
 )
-@click.argument("team")
+@click.argument("team", shell_complete=completing.teams)
 @click.option("--member", type=click.IntRange(min=0), help="Of an ensemble; 0 by default.")
 @click.option("--attempt", type=click.IntRange(min=1), help="The newest by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the training has ended.")
@@ -46,6 +52,9 @@ def command(
     With --follow and without --member, all members of an ensemble are shown, each line with the
     member that wrote it. Followed is the newest attempt, and then the next ones; Ctrl-C ends it.
     """
+    from orchestrator.artifacts import Artifacts
+    from orchestrator.follow import MemberTail
+
     settings = Settings()
     artifacts = Artifacts(settings.artifacts)
     with open_store(settings) as store:
@@ -80,6 +89,8 @@ def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int
         raise NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
     number = attempt or member.attempt
     path = artifacts.log_path(job, index, number)
+    from orchestrator.follow import Tail
+
     try:
         for line in Tail(path).lines(ended=True):
             console.print_text(line)

@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
-from jobs.images import scan
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission import data_problems
@@ -24,14 +22,13 @@ from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.planning import CohortPlan, Misfit, plan_cohort
-from orchestrator.progress_bars import progress
 from orchestrator.settings import Settings
-from orchestrator.sources import DRAWN, data_root, source_of
 from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
-from orchestrator.submission import no_sandbox
 
 MINUTE_S = 60
+BENCHMARK_S = 5.0
+"""About how long the benchmark takes, with what it imports."""
 
 Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
 """A file and all that is wrong with it."""
@@ -66,6 +63,8 @@ def command(
     members that were trained before; where there is none, a short benchmark measures this machine.
     The exit code is 1 if a loadout is refused or could never run.
     """
+    from orchestrator.sources import source_of
+
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)
     cohort = reading.cohort
@@ -98,6 +97,11 @@ def command(
 
 def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int]:
     """The classes of a source, and how many training images it holds."""
+    from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
+    from jobs.images import scan
+    from orchestrator.progress_bars import progress
+    from orchestrator.sources import DRAWN, data_root
+
     if source == DRAWN:
         return tuple(CLASS_NAMES), sum(TRAINING_COUNTS)
     folder = scan(data_root(source, settings, progress))
@@ -123,6 +127,8 @@ def _kept_apart(
     files: Sequence[LoadoutFile], cohort: Cohort
 ) -> tuple[list[LoadoutFile], list[Misfit]]:
     """The loadouts that this machine can run, and those with code that it has no sandbox for."""
+    from orchestrator.submission import no_sandbox
+
     with_code = [file for file in files if file.loadout is not None and file.loadout.code]
     reason = no_sandbox(cohort.spec.sandbox_rules) if with_code else None
     if reason is None:
@@ -146,7 +152,10 @@ def _speeds(settings: Settings) -> Speeds:
         members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
         console.print_note(f"speeds: as measured on {members} trained before")
         return speeds
-    factor = factor_here()
+    from orchestrator.progress_bars import waiting
+
+    with waiting("measuring this machine", BENCHMARK_S):
+        factor = factor_here()
     console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
     return Speeds(machine=factor)
 

@@ -60,10 +60,12 @@ def score_cohort(
 
     Leaked test images are left out as the cohort says, unless `exclude_leaked` says otherwise.
     """
-    from jobs.duplicates import leaked_test_images
-    from orchestrator import scoring, sources
-    from orchestrator.artifacts import Artifacts
-    from orchestrator.live import progress
+    from orchestrator.progress_bars import progress, waiting
+
+    with waiting("loading torch"):
+        from jobs.duplicates import leaked_test_images
+        from orchestrator import scoring, sources
+        from orchestrator.artifacts import Artifacts
 
     with open_store(settings) as store:
         record = store.cohort(name)
@@ -74,7 +76,10 @@ def score_cohort(
         skip_broken = bool(record.spec["spec"]["data"]["skipBrokenImages"])
         decoded = sources.decode_source(source, sizes_px, skip_broken, settings, progress)
         if decoded.folder.classes != record.data.classes:
-            raise Refused(f"{source} has other classes than the data of cohort {name!r}")
+            raise Refused(
+                f"{source} has other classes than the data of cohort {name!r}; name a folder that "
+                f"has them: gamectl score --cohort {name} --data FOLDER"
+            )
         scoring.need_test_images(decoded, source, f"gamectl score --cohort {name} --data FOLDER")
         expected = record.data.test_fingerprint or decoded.folder.test_fingerprint
         if data is None and decoded.folder.test_fingerprint != expected:
@@ -113,7 +118,8 @@ def score_cohort(
     images = images_in_words(book.test_images, book.test_images_left_out)
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
-        _publish(book, settings)
+        with waiting("publishing to MLflow"):
+            _publish(book, settings)
         write_scores(settings.scores, book.model_copy(update={"published": True}))
         console.print_note("published to MLflow; look with `gamectl ui`")
 

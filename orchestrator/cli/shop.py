@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from orchestrator import console
+from orchestrator.cli import completing
 from orchestrator.cohort import Cohort
 from orchestrator.enchanter import MEMBER_ITEMS
 from orchestrator.files import read_cohort
@@ -49,7 +50,7 @@ MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
       gamectl shop whirl-and-swirl
       gamectl shop --cohort-file loadouts/demo/cohort.yaml -o json""",
 )
-@click.argument("item", required=False)
+@click.argument("item", required=False, shell_complete=completing.items)
 @click.option(
     "--cohort-file",
     metavar="PATH",

@@ -5,11 +5,14 @@ Ray; then a controller runs it: this process, one that is at work already, or on
 Next on the path: `attend`; the next command is `gamectl score`.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,9 +30,11 @@ from orchestrator.cohort import HERE
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
-from orchestrator.remote import Code, RemoteLauncher
 from orchestrator.settings import Settings
-from orchestrator.store import Store, Submitted
+
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.store import Store, Submitted
 
 
 @click.command(
@@ -131,7 +136,8 @@ def _submitted(
                 fitting = tuple(job for job in prepared.jobs if job.team not in misfits)
                 if misfits and not (skip_refused and fitting):
                     raise Refused(
-                        f"{len(misfits)} can never run on this machine, so nothing was submitted"
+                        f"{len(misfits)} can never run on this machine, so nothing was submitted; "
+                        "change them as said, or pass --skip-refused to submit the others"
                     )
                 prepared = replace(prepared, jobs=fitting)
             for broken in prepared.decoded.broken:
@@ -170,7 +176,7 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
         hint = "" if cohort_refused else ", or pass --skip-refused to submit the others"
         raise Refused(f"{len(refused)} refused, so nothing was submitted; correct them{hint}")
     if not good:
-        raise Refused("no loadout is left to submit")
+        raise Refused("no loadout is left to submit; correct one that is refused")
     return replace(reading, files=good)
 
 

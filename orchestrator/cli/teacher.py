@@ -5,6 +5,7 @@ list of those that there are; their accuracy on the test set, for the organizer.
 buy wisdom-extractor are submitted.
 """
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from jobs.images import DecodedFolder
     from jobs.plan import DataPlan
 
+START_S = 5.0
+"""About how long Ray takes to start."""
 # From random weights, and from trained ones, which want smaller steps and fewer of them.
 FROM_NOTHING = {"epochs": 40, "learning_rate": 0.05}
 FINE_TUNED = {"epochs": 10, "learning_rate": 0.005}
@@ -131,7 +134,7 @@ def train(
     from jobs.teacher import check_takes
     from orchestrator.backbones import initial_state
     from orchestrator.cluster import cpus_for_one, ray_cluster
-    from orchestrator.live import epoch_progress
+    from orchestrator.progress_bars import epoch_progress, waiting
     from orchestrator.teachers import keep_teacher, kept_path, spec_of
 
     initial = initial_state(architecture, weights)
@@ -150,7 +153,9 @@ def train(
         device="cuda" if gpu else "cpu",
     )
     check_takes(spec_of(plan, ""), len(data_plan.classes))
-    with ray_cluster(settings.ray_address, cpus):
+    with contextlib.ExitStack() as stack:
+        with waiting("starting Ray", START_S):
+            stack.enter_context(ray_cluster(settings.ray_address, cpus))
         from orchestrator.teacher_trainer import train_on_ray  # once Ray's settings stand
 
         num_gpus = 1 if gpu else 0
@@ -172,7 +177,12 @@ def train(
     )
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+    Example:
+      gamectl teacher list""",
+)
 @output_option
 def list_teachers(output: str) -> None:
     """List the teachers that there are, with what they were made for."""
