@@ -17,7 +17,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
 from orchestrator.finish import unseen_probs
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook, TeamScore, ScoredImage
+from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 

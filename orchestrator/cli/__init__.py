@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "score": ("orchestrator.cli.score:command", "Evaluate a cohort's networks on the test set."),
     "leaderboard": ("orchestrator.cli.leaderboard:command", "Rank a cohort's scored teams."),
     "report": ("orchestrator.cli.report:command", "Write a cohort as one page to look at."),
+    "results": ("orchestrator.cli.results:command", "Show a team how it did, to take home."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),

@@ -1,7 +1,7 @@
 """`gamectl report`: a cohort as one page for the projector.
 
-In: jobs, scores and the test images. Out: an HTML file that needs no network. `report_page` makes
-the same page for MLflow when scores are published.
+In: jobs, scores and the test images. Out: an HTML file that needs no network. `gamectl score
+--publish` puts the same page into MLflow. What `gamectl results` does alike is here, too.
 """
 
 from collections.abc import Collection, Mapping
@@ -93,7 +93,11 @@ def check_suffix(file: Path | None) -> None:
 
 
 def find_pictures(
-    record: "DataRecord", data: Where | None, wanted: Collection[str], test: bool, settings: Settings
+    record: "DataRecord",
+    data: Where | None,
+    wanted: Collection[str],
+    test: bool,
+    settings: Settings,
 ) -> tuple[Mapping[str, str], str]:
     """The wanted images as data URIs, by SHA-256; and why some are missing, if any are.
 
@@ -114,7 +118,10 @@ def find_pictures(
         return {}, f"without pictures: {error}; name the folder of the images with --data"
     if len(found) < len(set(wanted)):
         lacking = len(set(wanted)) - len(found)
-        return found, f"{lacking} of the pictures are not in {source} any more; --data names a folder"
+        return (
+            found,
+            f"{lacking} of the pictures are not in {source} any more; --data names a folder",
+        )
     return found, ""
 
 

@@ -94,8 +94,8 @@ def line_chart(series: Sequence[Series], description: str, top: float | None) ->
             dots.append((*points[-1], colour))
     every = max(1, math.ceil(_step(last, MAX_X_TICKS)))
     epochs = sorted({1, *range(every, last + 1, every)})
-    if len(epochs) > 1 and epochs[1] - epochs[0] < every / 2:
-        epochs.pop(1)
+    if len(epochs) > 1 and epochs[1] - epochs[0] <= every / 2:
+        del epochs[0]
     return LineChart(
         lines=tuple(lines),
         dots=tuple(dots),

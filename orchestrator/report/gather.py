@@ -268,7 +268,5 @@ def _figures(newest: Sequence[Job], runs: Sequence[Run], now: float) -> Figures:
         num_networks=sum(member.phase is Phase.SUCCEEDED for member in members),
         num_epochs=sum(member.epoch for member in members),
         num_slots=len({(run.attempt.node, run.attempt.slot) for run in runs}),
-        slot_seconds=sum(
-            (run.attempt.ended_at or now) - run.attempt.started_at for run in runs
-        ),
+        slot_seconds=sum((run.attempt.ended_at or now) - run.attempt.started_at for run in runs),
     )

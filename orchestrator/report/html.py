@@ -10,10 +10,8 @@ import hashlib
 import time
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from orchestrator import display
 from orchestrator.report.page import Report, TeamResults
@@ -35,24 +33,18 @@ def results_html(results: TeamResults, pictures: Mapping[str, str], no_pictures:
 
 
 def _render(template: str, **values: object) -> str:
-    style, script = _resource("style.css"), _resource("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(style)}; "
-        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash_of('style.css')}; "
+        f"script-src {_hash_of('page.js')}; base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template(template).render(
-        policy=policy, style=Markup(style), script=Markup(script), **values  # noqa: S704  # ours
-    )
-
-
-def _source(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+    return _environment().get_template(template).render(policy=policy, **values)
 
 
 @cache
-def _resource(name: str) -> str:
-    return (files("orchestrator.report") / "templates" / name).read_text(encoding="utf-8")
+def _hash_of(name: str) -> str:
+    """Names a style or a script by its content, as it stands in the page."""
+    text = _environment().get_template(name).render()
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
@@ -69,7 +61,7 @@ def _environment() -> Environment:
         "bnn": lambda amount: f"{amount:g}",
         "duration": display.duration,
         "date": lambda at: time.strftime("%d %B %Y, %H:%M", time.localtime(at)),
-        "ordinal": _ordinal,
+        "ordinal": ordinal,
     }
     environment.globals |= {
         "matrix_max_classes": MATRIX_MAX_CLASSES,
@@ -79,6 +71,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """A place in words: 1st, 2nd, 3rd, 11th."""
     teen = 10 <= number % 100 <= 20
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

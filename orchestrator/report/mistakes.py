@@ -5,6 +5,7 @@ artifacts. Out: `Answers`, what each image is and what it was called. Used by `g
 next on the path: `pictures`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,8 +30,14 @@ class Answers:
 
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
-        """Those that it got wrong."""
-        return tuple(image for image in self.images if image.label != image.called)
+        """Those that it got wrong: one of each class, then another of each, and so on."""
+        seen: Counter[int] = Counter()
+        turns = []
+        for image in self.images:
+            if image.label != image.called:
+                turns.append((seen[image.label], image.label, image))
+                seen[image.label] += 1
+        return tuple(image for _, _, image in sorted(turns, key=lambda turn: turn[:2]))
 
     @property
     def confusion(self) -> Confusion:

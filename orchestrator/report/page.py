@@ -219,7 +219,7 @@ class Report:
 
 @dataclass(frozen=True)
 class TeamResults:
-    """What a team may take home. Before its cohort is published nothing in it is of the test set."""
+    """What a team may take home; nothing of the test set before its cohort is published."""
 
     cohort: str
     published: bool

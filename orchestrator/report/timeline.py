@@ -8,6 +8,7 @@ between two submissions) are cut short. Pure. Used by `gather`.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrator import display
 from orchestrator.state import Attempt
@@ -16,7 +17,7 @@ WIDTH = 1200
 LEFT = 96
 ROW, BAR, TOP, BOTTOM = 34, 26, 8, 30
 NUM_COLOURS = 12
-LABEL_CHAR = 7.4
+LABEL_CHAR = 8.4
 """Width of a letter."""
 IDLE_SHARE = 0.06
 """A pause that is longer than this share of the work is cut to half of it."""
@@ -110,7 +111,7 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
     for run in runs:
         by_slot[run.attempt.node, run.attempt.slot].append(run)
     several_nodes = len({node for node, _ in by_slot}) > 1
-    rows = []
+    rows: list[Row] = []
     for place in sorted(by_slot, key=_natural):
         node, slot = place
         bars = [_bar(run, ends[id(run)], axis, place, now) for run in by_slot[place]]
@@ -121,12 +122,8 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
         rows=tuple(rows),
         marks=_marks(axis, busy_s),
         pauses=tuple(
-            Mark(
-                round((x + (before[1] - before[0]) * axis.scale + after[2]) / 2, 1),
-                display.duration(after[0] - before[1]),
-            )
-            for before, after in zip(axis.spans, axis.spans[1:], strict=False)
-            for x in [before[2]]
+            Mark(round((axis.x(end) + x) / 2, 1), display.duration(begin - end))
+            for (_, end, _), (begin, _, x) in pairwise(axis.spans)
         ),
         took=display.duration(busy_s),
         height=TOP + ROW * len(rows) + BOTTOM,
