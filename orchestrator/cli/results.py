@@ -85,7 +85,7 @@ def command(
         write_page(file, results_html(results, shown, missing), secret=False)
         if missing:
             console.print_note(missing)
-    elif output != "json" and results.images != "none":
+    elif output != "json" and results.mistakes:
         console.print_note(f"\nwith -o {team}.html it writes a page that shows these images")
     if not results.published and output != "json":
         console.print_note("where the team stands is told once the organizer has published scores")

@@ -47,7 +47,8 @@ def take_home(
         answers = hidden_answers(published, known)
         if not answers.images:
             unknown = (
-                "Which test images they are is not known of these scores; scoring again tells."
+                "Which test images they are is not known of these scores; "
+                f"`gamectl score --cohort {job.cohort}` measures that."
             )
     elif job.phase is Phase.SUCCEEDED:
         answers, unknown = _on_validation(store, job, record.data, data, settings)

@@ -87,6 +87,11 @@ class Timeline:
     bar: int = BAR
     bottom: int = BOTTOM
 
+    @property
+    def lost(self) -> bool:
+        """Whether any attempt ended without a result."""
+        return any(bar.lost for row in self.rows for bar in row.bars)
+
 
 @dataclass(frozen=True)
 class _Axis:
