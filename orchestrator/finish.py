@@ -37,19 +37,31 @@ def job_result(
     Stacking is measured out of fold; the stacker that is kept is fitted to all images. Raises
     `OSError` where it can't be written.
     """
+    val_accuracy = _accuracy(truth, validation_probs(job.combine, val_probs, truth))
+    if job.combine != "stacking":
+        return JobResult(val_accuracy)
     probs = np.stack(val_probs)
-    how = cast(Combine, job.combine)
-    if how != "stacking":
-        return JobResult(val_accuracy=_accuracy(truth, combine(torch.from_numpy(probs), how)))
     stacker = fit(probs, truth.labels)
-    unseen = out_of_fold(probs, truth.labels, truth.groups)
-    seen = combine(torch.from_numpy(probs), how, stacker)
+    seen = combine(torch.from_numpy(probs), "stacking", stacker)
     kept = artifacts.save_stacker(job, safetensors.torch.save(stacker.state_dict()))
     return JobResult(
-        val_accuracy=_accuracy(truth, torch.from_numpy(unseen)),
-        val_accuracy_refit=_accuracy(truth, seen),
+        val_accuracy=val_accuracy,
+        val_accuracy_refit=_accuracy(truth, seen.detach().numpy()),
         stacker=kept,
     )
+
+
+def validation_probs(
+    how: str, val_probs: Sequence[NDArray[np.float32]], truth: ValidationTruth
+) -> NDArray[np.floating]:
+    """What members, (N, C) each, say together of the validation images, which they have not seen.
+
+    Where they are stacked, each image is told by a stacker that was fitted without it.
+    """
+    probs = np.stack(val_probs)
+    if how == "stacking":
+        return out_of_fold(probs, truth.labels, truth.groups)
+    return combine(torch.from_numpy(probs), cast(Combine, how)).numpy()
 
 
 def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
@@ -104,5 +116,5 @@ def _stacker(job: Job, store: Store, artifacts: Artifacts) -> Stacker | None:
     return Stacker(**safetensors.torch.load(artifacts.stacker(fitted)))
 
 
-def _accuracy(truth: ValidationTruth, probs: torch.Tensor) -> float:
-    return accuracy(truth.labels, probs.argmax(dim=1).numpy())
+def _accuracy(truth: ValidationTruth, probs: NDArray[np.floating]) -> float:
+    return accuracy(truth.labels, probs.argmax(axis=1))

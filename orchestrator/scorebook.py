@@ -29,6 +29,17 @@ class TeamScore(BaseModel):
     recall_per_class: tuple[float, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Rows are true classes, columns predicted ones; counts."""
+    predicted: tuple[int, ...] = ()
+    """The class named for each of the book's images; empty in books of earlier releases."""
+
+
+class ScoredImage(BaseModel):
+    """An image that the scores are measured on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    label: int
 
 
 class ScoreBook(BaseModel):
@@ -45,12 +56,20 @@ class ScoreBook(BaseModel):
     left_out: tuple[str, ...] = ()
     """SHA-256 of the leaked images among them, in order."""
     classes: tuple[str, ...]
+    images: tuple[ScoredImage, ...] = ()
+    """Those that the scores are measured on, in order; empty in books of earlier releases."""
     published: bool = False
     scores: tuple[TeamScore, ...] = ()
 
     def measured_on(self, test_fingerprint: str, left_out: Collection[str]) -> bool:
         """Whether these are scores on just these test images."""
         return self.test_fingerprint == test_fingerprint and set(self.left_out) == set(left_out)
+
+    @property
+    def tells_images(self) -> bool:
+        """Whether it says what each team called each image."""
+        num_images = len(self.images)
+        return num_images > 0 and all(len(s.predicted) == num_images for s in self.scores)
 
     def find(self, job: Job) -> TeamScore | None:
         """The score of this very job, or None."""

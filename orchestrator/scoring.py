@@ -5,7 +5,7 @@ In: succeeded jobs, their members' weights, the test images and which of them ar
 `leaderboard`, `tracking.publish`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from jobs.errors import TeamCodeError
 from jobs.images import TEST, DecodedFolder, LabelledImages
@@ -17,7 +17,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
 from orchestrator.finish import unseen_probs
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 
@@ -33,6 +33,8 @@ def score_cohort(
     on_failure: Callable[[str, TeamCodeError], None] = lambda _team, _error: None,
 ) -> ScoreBook:
     """Scores every succeeded job that `old` does not hold for the same test images.
+
+    A book of a release that kept no team's answers image by image is measured again.
 
     `left_out` names the test images that do not count, by SHA-256; `jobs.duplicates` finds those
     that leak. Raises `NotFound` where no job has succeeded, `Damaged` where weights are not what
@@ -50,7 +52,8 @@ def score_cohort(
     rules = Cohort.stored(store.cohort(cohort).spec).spec.sandbox_rules
     folder = decoded.folder
     counting = _counting(decoded, left_out)
-    known = old if old and old.measured_on(folder.test_fingerprint, left_out) else None
+    same = old if old and old.measured_on(folder.test_fingerprint, left_out) else None
+    known = same if same and same.tells_images else None
     scores = []
     for done, job in enumerate(jobs, start=1):
         have = known.find(job) if known else None
@@ -67,7 +70,11 @@ def score_cohort(
         test_images_left_out=len(folder.test) - len(counting),
         left_out=tuple(sorted(left_out)),
         classes=folder.classes,
-        published=known is not None and known.published and set(scores) == set(known.scores),
+        images=tuple(
+            ScoredImage(sha256=file.sha256, label=file.label)
+            for file in (folder.test[row] for row in counting)
+        ),
+        published=same is not None and same.published and _figures(scores) == _figures(same.scores),
         scores=tuple(scores),
     )
 
@@ -110,6 +117,11 @@ def _counting(decoded: DecodedFolder, left_out: Collection[str]) -> list[int]:
     return rows
 
 
+def _figures(scores: Iterable[TeamScore]) -> set[tuple[str, tuple[tuple[int, ...], ...]]]:
+    """What is published of scores: which job they are of, and everything that can be counted."""
+    return {(each.job, each.confusion) for each in scores}
+
+
 def _score(
     job: Job,
     store: Store,
@@ -120,7 +132,8 @@ def _score(
 ) -> TeamScore:
     size_px = store.plans(job.id)[0].data.image_size_px
     test = scored_images(decoded, size_px, left_out)
-    result = score(test.labels, unseen_probs(job, store, artifacts, test.images, rules))
+    probs = unseen_probs(job, store, artifacts, test.images, rules)
+    result = score(test.labels, probs)
     return TeamScore(
         job=job.uid,
         team=job.team,
@@ -130,4 +143,5 @@ def _score(
         macro_recall=result.macro_recall,
         recall_per_class=tuple(map(float, result.recall_per_class)),
         confusion=tuple(tuple(map(int, row)) for row in result.confusion),
+        predicted=tuple(map(int, probs.argmax(axis=1))),
     )

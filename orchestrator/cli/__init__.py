@@ -42,6 +42,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "controller": ("orchestrator.cli.controller:command", "Run a cohort's controller."),
     "score": ("orchestrator.cli.score:command", "Evaluate a cohort's networks on the test set."),
     "leaderboard": ("orchestrator.cli.leaderboard:command", "Rank a cohort's scored teams."),
+    "report": ("orchestrator.cli.report:command", "Write a cohort as one page to look at."),
+    "results": ("orchestrator.cli.results:command", "Show a team how it did, to take home."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
@@ -57,8 +59,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "doctor", "demo", "completion"),
     "Files": ("shop", "validate", "preview", "plan", "schema"),
     "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
-    "Look": ("get", "describe", "logs", "ui"),
-    "Score and explain": ("score", "leaderboard", "balance"),
+    "Look": ("get", "describe", "logs", "results", "ui"),
+    "Score and explain": ("score", "leaderboard", "report", "balance"),
     "Data and teachers": ("data", "teacher"),
 }
 

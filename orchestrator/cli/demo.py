@@ -61,6 +61,7 @@ def command() -> None:
     console.print_note(
         f"""
 What next:
+  {gamectl} report            all of this as one page for the projector
   {gamectl} ui                curves, receipts and confusion matrices, in MLflow
   {gamectl} shop              what there is to buy
   {gamectl} validate FILE     check a loadout of your own"""

@@ -1,8 +1,11 @@
 """`gamectl score`: the hidden test set, evaluated by the organizer.
 
 In: a cohort's succeeded jobs and the test images. Out: scores in the home folder; with `--publish`
-in MLflow too. Next: `gamectl leaderboard`.
+in MLflow too, with the report. Next: `gamectl leaderboard`.
 """
+
+import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +16,9 @@ from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
 from orchestrator.scorebook import ScoreBook, read_scores, write_scores
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:  # numpy comes with it
+    from jobs.images import ImageFolder
 
 
 @click.command(
@@ -118,17 +124,28 @@ def score_cohort(
     images = images_in_words(book.test_images, book.test_images_left_out)
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
+        book = book.model_copy(update={"published": True})
         with waiting("publishing to MLflow"):
-            _publish(book, settings)
-        write_scores(settings.scores, book.model_copy(update={"published": True}))
-        console.print_note("published to MLflow; look with `gamectl ui`")
+            _publish(book, decoded.folder, settings)
+        write_scores(settings.scores, book)
+        console.print_note(
+            "published to MLflow, with the report as `report.html` of the run `the whole cohort`; "
+            f"look with `gamectl ui`, or write it here with `gamectl report --cohort {name}`"
+        )
 
 
-def _publish(book: ScoreBook, settings: Settings) -> None:
+def _publish(book: ScoreBook, images: "ImageFolder", settings: Settings) -> None:
+    from orchestrator.report.gather import gather
+    from orchestrator.report.html import report_html
+    from orchestrator.report.pictures import pictures
     from orchestrator.tracking.client import connect
-    from orchestrator.tracking.publish import publish
+    from orchestrator.tracking.publish import publish, publish_report
 
     experiment = connect(
         settings.tracking_uri, settings.mlflow_artifacts, book.cohort, create=False
     )
     publish(book, experiment)
+    with open_store(settings) as store:
+        report = gather(store, book.cohort, book, time.time())
+    shown = pictures(images.test, {image.sha256 for image in report.hard_images})
+    publish_report(experiment, book.cohort, report_html(report, shown))

@@ -1,8 +1,8 @@
 """Scores written to MLflow, once the organizer publishes them.
 
 In: a score book and the cohort's experiment. Out: on each scored job's run the test metrics, and
-the confusion matrix as JSON and as a picture. Publishing again writes the same again. Next on the
-path: whoever reviews.
+the confusion matrix as JSON and as a picture; the report on a run of its own. Publishing again
+writes the same again. Next on the path: whoever reviews.
 """
 
 import io
@@ -15,11 +15,18 @@ from PIL import Image
 
 from orchestrator.errors import NotFound
 from orchestrator.scorebook import ScoreBook, TeamScore
-from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
+from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
+from orchestrator.tracking.runs import NOTE_TAG
 
 NOT_IN_A_NAME = re.compile(r"[^\w .\-/]", re.ASCII)
 """What MLflow does not take in a metric's name; classes are named after folders."""
 LARGEST_PICTURE_INCHES = 40.0
+
+REPORT_KEY = "report"
+"""Of the run that holds it; jobs' keys are 32 hexadecimal digits."""
+REPORT_RUN = "the whole cohort"
+REPORT_FILE = "report.html"
+REPORT_NOTE = "The cohort as one page: see `report.html` among the artifacts."
 
 
 def publish(book: ScoreBook, experiment: Experiment) -> None:
@@ -33,6 +40,22 @@ def publish(book: ScoreBook, experiment: Experiment) -> None:
             )
         for score in book.scores:
             _publish(experiment, runs[score.job].info.run_id, score, book)
+
+
+def publish_report(experiment: Experiment, cohort: str, page: str) -> None:
+    """Puts the cohort's page into its experiment, on a run of its own; raises `TrackingError`.
+
+    Published again it takes the place of the older one.
+    """
+    with mlflow_errors():
+        found = experiment.runs_by_key().get(REPORT_KEY)
+        if found is None:
+            tags = {KEY_TAG: REPORT_KEY, "mlflow.source.name": "gamectl", "cohort": cohort}
+            found = experiment.client.create_run(experiment.id, tags=tags, run_name=REPORT_RUN)
+        run_id = found.info.run_id
+        experiment.client.log_text(run_id, page, REPORT_FILE)
+        experiment.client.set_tag(run_id, NOTE_TAG, REPORT_NOTE)
+        experiment.client.set_terminated(run_id)
 
 
 def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreBook) -> None:

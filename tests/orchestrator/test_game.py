@@ -1,5 +1,6 @@
 """The whole path through the commands: loadouts in, leaderboard out, on real Ray and MLflow."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,12 +79,24 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     for row in board["rows"][:2]:
         assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
     assert "test_accuracy" not in job_metrics("apes", home)
+    assert told(home, "trio", "validation") == pytest.approx(jobs["trio"]["val_accuracy"])
+    assert logged_report(home) is None
 
     assert gamectl("score", "--cohort", "small", "--publish").exit_code == 0
     published = read_json("leaderboard")
     assert published == {**board, "published": True}
-    accuracy = next(row["accuracy"] for row in board["rows"] if row["team"] == "apes")
-    assert job_metrics("apes", home)["test_accuracy"] == accuracy
+    accuracies = {row["team"]: row["accuracy"] for row in board["rows"]}
+    assert job_metrics("apes", home)["test_accuracy"] == accuracies["apes"]
+
+    assert told(home, "trio", "test") == pytest.approx(accuracies["trio"])
+    shown = json.loads(gamectl("report", "--output", "json").stdout)
+    assert [team["score"] and team["score"]["accuracy"] for team in shown["teams"]] == [
+        row["accuracy"] for row in board["rows"]
+    ]
+    assert gamectl("score", "--publish").exit_code == 0
+    report = logged_report(home)
+    assert report is not None
+    assert report.count("data:image/webp") == len(shown["hard_images"])
 
     described = gamectl("describe", "job", "trio")
     for expected in ("Ensemble Enchanter", "60 B NN", "members: [{}", "Completed"):
@@ -104,6 +117,31 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert (newest["apes"]["revision"], newest["apes"]["phase"]) == (2, "Succeeded")
     assert {**newest, "apes": jobs["apes"]} == jobs
     assert len(read_json("get", "jobs", "--all")["jobs"]) == 4
+
+
+def told(home: Path, team: str, kind: str) -> float:
+    """A team's accuracy by the images that `gamectl results` shows it."""
+    page = home / "results.html"
+    done = gamectl("results", team, "-o", page, "--output", "json")
+    assert done.exit_code == 0, done.output
+    results = json.loads(done.stdout)
+    assert results["images"] == kind
+    shown = page.read_text().count("data:image/webp")
+    assert shown == min(48, len(results["mistakes"]))
+    return 1 - len(results["mistakes"]) / float(results["num_images"])
+
+
+def logged_report(home: Path) -> str | None:
+    """The page that MLflow has of the cohort; there is never more than one."""
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id], "tags.`game.key` = 'report'")
+    if not runs:
+        return None
+    (run,) = runs
+    assert run.info.status == "FINISHED"
+    page = Path(run.info.artifact_uri.removeprefix("file://")) / "report.html"
+    return page.read_text()
 
 
 def job_metrics(team: str, home: Path) -> dict[str, float]:

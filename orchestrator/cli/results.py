@@ -1,0 +1,156 @@
+"""`gamectl results`: one team's part of the game, to take home.
+
+In: a team's job, its curves and receipt; its scores once they are published. Out: text, JSON, and a
+page with the images that its networks got wrong. Before publishing nothing here is of the test set,
+whatever the organizer has measured: the images are validation images then.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.places import Where
+from orchestrator import console, display
+from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
+from orchestrator.cli.report import check_suffix, find_pictures, write_page
+from orchestrator.lookup import find_job
+from orchestrator.scorebook import read_scores
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:  # numpy comes with it
+    from orchestrator.report.page import MemberLine, TeamResults
+
+SPARKLINE = 24
+MIX_UPS_SHOWN = 5
+
+
+@click.command(
+    "results",
+    epilog="""\b
+    Example:
+      gamectl results howling-pixels
+      gamectl results howling-pixels --cohort demo -o howling-pixels.html""",
+)
+@click.argument("team")
+@cohort_option
+@click.option(
+    "-o",
+    "file",
+    metavar="FILE.html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with the images that its networks got wrong.",
+)
+@click.option(
+    "--data",
+    type=DataPlace(),
+    help="Folder with the images, or its URI, where it is not the one that was submitted.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
+def command(
+    team: str, cohort: str | None, file: Path | None, data: Where | None, output: str
+) -> None:
+    """Show a team what it bought, how it trained, where it erred and where it stood.
+
+    Before the scores are published, it erred on validation images and stands nowhere yet.
+    """
+    check_suffix(file)
+    settings = Settings()
+
+    # Imported here: wrong usage needs none of them.
+    from orchestrator.report.html import MISTAKES_SHOWN, results_html
+    from orchestrator.report.take_home import take_home
+
+    with open_store(settings) as store:
+        name = pick_cohort(store, cohort).name
+        job = find_job(store.jobs(name), name, team)
+        record = store.cohort(name).data
+        book = read_scores(settings.scores, name)
+        published = book if book is not None and book.published else None
+        results = take_home(store, job, published, data, settings, time.time())
+    if output == "json":
+        console.print_json(results.to_dict())
+    else:
+        _print(results)
+    if file is not None:
+        wanted = {image.sha256 for image in results.mistakes[:MISTAKES_SHOWN]}
+        of_test = results.images == "test"
+        shown, missing = find_pictures(record, data, wanted, of_test, settings)
+        write_page(file, results_html(results, shown, missing), secret=False)
+        if missing:
+            console.print_note(missing)
+    elif output != "json" and results.mistakes:
+        console.print_note(f"\nwith -o {team}.html it writes a page that shows these images")
+    if not results.published and output != "json":
+        console.print_note("where the team stands is told once the organizer has published scores")
+
+
+def _print(results: "TeamResults") -> None:
+    team = results.team
+    revision = f", revision {team.revision}" if team.revision > 1 else ""
+    console.print_line(f"{team.team} in cohort {results.cohort}{revision}: {_stood(results)}")
+    if team.message:
+        console.print_line(f"{team.phase}: {console.printable(team.message)}")
+    for title in results.titles:
+        console.print_line(f"title: {title.name}, {title.because}")
+    console.print_text("\nBought:")
+    for line in team.receipt:
+        count = f" x {line.quantity}" if line.quantity > 1 else ""
+        console.print_text(f"  {line.title + count:<40}{line.total_bnn:>6g} B NN")
+    console.print_text(f"  {'total':<40}{team.spent_bnn:>6g} of {team.budget_bnn:g} B NN")
+    console.print_text("\nTrained, by validation accuracy:")
+    for member in team.members:
+        console.print_line(f"  {_trained(member, alone=len(team.members) == 1)}", indent=4)
+    if team.val_accuracy is not None and len(team.members) > 1:
+        console.print_line(f"  together, by {team.combine}: {team.val_accuracy:.1%}")
+    _print_mistakes(results)
+
+
+def _stood(results: "TeamResults") -> str:
+    from orchestrator.report.html import ordinal
+
+    team, score = results.team, results.team.score
+    if score is not None:
+        return (
+            f"{ordinal(score.rank)} of {results.num_ranked}, {score.accuracy:.1%} of "
+            f"{results.num_images} test images (95 % interval {score.accuracy_low:.1%} - "
+            f"{score.accuracy_high:.1%})"
+        )
+    if team.val_accuracy is not None:
+        return f"{team.val_accuracy:.1%} of the validation images"
+    return team.phase
+
+
+def _trained(member: "MemberLine", alone: bool) -> str:
+    from orchestrator.report.curves import sparkline
+
+    name = "" if alone else f"network {member.index}  "
+    if not member.val_accuracies:
+        return f"{name}{member.phase}, no epoch yet"
+    first, last = member.val_accuracies[0], member.val_accuracies[-1]
+    line = sparkline(member.val_accuracies, SPARKLINE)
+    ended = "" if member.phase == "Succeeded" else f", {member.phase}"
+    return (
+        f"{name}{line}  {first:.1%} to {last:.1%}, best in epoch {member.best_epoch} of "
+        f"{member.epochs}, {display.duration(member.seconds)}{ended}"
+    )
+
+
+def _print_mistakes(results: "TeamResults") -> None:
+    if results.unknown:
+        console.print_note(f"\n{results.unknown}")
+    if results.images == "none" or results.confusion is None:
+        return
+    kind = "test images" if results.images == "test" else "validation images"
+    wrong = sum(count for _, _, count in results.confusion.mix_ups)
+    console.print_text(f"\nErred on {wrong} of {results.num_images} {kind}; most often:")
+    for true, called, count in results.confusion.mix_ups[:MIX_UPS_SHOWN]:
+        total = sum(results.confusion.counts[true])
+        names = [console.printable(str(results.classes[label])) for label in (true, called)]
+        console.print_line(f"  {count:>3} of {total} {names[0]} taken for {names[1]}", indent=6)

@@ -1,0 +1,272 @@
+"""The store and the score book -> the values of the report, and of one team's part of it.
+
+In: a cohort's jobs, attempts, epochs and receipts, and its scores where there are any. Out: a
+`Report`. Next on the path: `pictures` for what it names, then `html`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from orchestrator.cohort import Cohort
+from orchestrator.leaderboard import leaderboard
+from orchestrator.phases import Phase
+from orchestrator.report.curves import Series, line_chart
+from orchestrator.report.page import (
+    ClassName,
+    Confusion,
+    Figures,
+    HardImage,
+    MemberLine,
+    ReceiptLine,
+    Report,
+    Said,
+    Score,
+    State,
+    Team,
+)
+from orchestrator.report.timeline import Run, timeline
+from orchestrator.scorebook import ScoreBook
+from orchestrator.state import Attempt, Job, Member, newest_revisions
+from orchestrator.store import Store
+from orchestrator.titles import Contender, Title, titles
+
+HARD_IMAGES_SHOWN = 24
+WITH_CHARTS = {"accuracy": 1.0, "loss": None}
+
+
+def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Report:
+    """Everything that is known of a cohort; raises `NotFound` for an unknown one.
+
+    `book` are its scores, which are for the organizer alone unless they are published.
+    """
+    record = store.cohort(cohort)
+    budget_bnn = float(Cohort.stored(record.spec).spec.budget)
+    jobs = store.jobs(cohort)
+    attempts = {job.id: store.attempts(job.id) for job in jobs}
+    scores = scores_of(jobs, book)
+    held = titles_of(jobs, book, budget_bnn)
+    by_team: dict[str, list[str]] = {}
+    for title in held:
+        if title.team is not None:
+            by_team.setdefault(title.team, []).append(title.name)
+    newest = sorted(newest_revisions(jobs), key=lambda job: _standing(job, scores.get(job.uid)))
+    teams = tuple(
+        team_of(store, job, attempts[job.id], number, scores.get(job.uid), by_team.get(job.team))
+        for number, job in enumerate(newest)
+    )
+    numbers = {team.team: team.number for team in teams}
+    hard = hard_images(book) if book else ()
+    runs = [
+        Run(attempt, job.team, numbers[job.team], len(job.members))
+        for job in jobs
+        for attempt in attempts[job.id]
+    ]
+    return Report(
+        cohort=cohort,
+        state=state_of(book),
+        made_at=now,
+        budget_bnn=budget_bnn,
+        classes=class_names(record.data.classes),
+        test_images=book.test_images if book else 0,
+        test_images_left_out=book.test_images_left_out if book else 0,
+        figures=_figures(newest, runs, now),
+        teams=teams,
+        titles=held,
+        hard_images=hard[:HARD_IMAGES_SHOWN],
+        num_hard_images=len(hard),
+        answers_known=book is not None and book.tells_images,
+        unscored=tuple(
+            job.team for job in newest if job.phase is Phase.SUCCEEDED and job.uid not in scores
+        ),
+        at_work=tuple(job.team for job in newest if not job.phase.terminal),
+        timeline=timeline(runs, now),
+    )
+
+
+def state_of(book: ScoreBook | None) -> State:
+    """How far a cohort's results may be shown."""
+    if book is None:
+        return "unscored"
+    return "published" if book.published else "unpublished"
+
+
+def class_names(classes: Sequence[str]) -> tuple[ClassName, ...]:
+    """The classes by name; those of the game's own images, n0 to n9, with their species."""
+    from jobs.drawn_monkeys import CLASS_NAMES
+
+    species = CLASS_NAMES if set(classes) == set(CLASS_NAMES) else {}
+    return tuple(ClassName(name, species.get(name, "")) for name in classes)
+
+
+def scores_of(jobs: Sequence[Job], book: ScoreBook | None) -> dict[str, Score]:
+    """The scores of the jobs that count, by the job's uid."""
+    if book is None:
+        return {}
+    uids = {job.team: job.uid for job in newest_revisions(jobs)}
+    kept = {score.job: score for score in book.scores}
+    return {
+        uids[row.team]: Score(
+            row.rank,
+            kept[uids[row.team]].accuracy,
+            kept[uids[row.team]].accuracy_low,
+            kept[uids[row.team]].accuracy_high,
+            kept[uids[row.team]].macro_recall,
+            Confusion(kept[uids[row.team]].confusion),
+        )
+        for row in leaderboard(jobs, book).rows
+        if row.rank is not None
+    }
+
+
+def titles_of(jobs: Sequence[Job], book: ScoreBook | None, budget_bnn: float) -> tuple[Title, ...]:
+    """Who holds which title; none before the first scoring."""
+    if book is None:
+        return ()
+    newest = {job.team: job for job in newest_revisions(jobs)}
+    contenders = []
+    for row in leaderboard(jobs, book).rows:
+        score = book.find(newest[row.team])
+        if score is not None:
+            contenders.append(
+                Contender(
+                    row.team,
+                    score.accuracy,
+                    score.recall_per_class,
+                    row.spent_bnn,
+                    row.num_members,
+                )
+            )
+    return titles(contenders, book.classes, budget_bnn)
+
+
+def hard_images(book: ScoreBook) -> tuple[HardImage, ...]:
+    """The test images that more than half of the teams got wrong, the hardest first."""
+    if not book.tells_images:
+        return ()
+    found = []
+    for row, image in enumerate(book.images):
+        answers = [(score.team, score.predicted[row]) for score in book.scores]
+        wrong = Counter(label for _, label in answers if label != image.label)
+        if 2 * wrong.total() > len(answers):
+            found.append(
+                HardImage(
+                    sha256=image.sha256,
+                    label=image.label,
+                    num_wrong=wrong.total(),
+                    num_teams=len(answers),
+                    said=tuple(Said(*each) for each in wrong.most_common()),
+                    right=tuple(team for team, label in answers if label == image.label),
+                )
+            )
+    return tuple(sorted(found, key=lambda image: (-image.num_wrong, image.label, image.sha256)))
+
+
+def team_of(
+    store: Store,
+    job: Job,
+    attempts: Sequence[Attempt],
+    number: int,
+    score: Score | None,
+    held: Sequence[str] | None = None,
+) -> Team:
+    """One team's part: its receipt, its networks and their curves."""
+    _, receipt = store.document(job.id)
+    told = {member.index: _epochs(store, member) for member in job.members}
+    own_code = any(plan.custom is not None for plan in store.plans(job.id))
+    return Team(
+        number=number,
+        team=job.team,
+        revision=job.revision,
+        phase=str(job.phase),
+        reason=str(job.reason),
+        message=job.message,
+        spent_bnn=job.spent_bnn,
+        budget_bnn=float(receipt["budget_bnn"]),
+        receipt=tuple(
+            ReceiptLine(str(line["title"]), int(line.get("quantity", 1)), float(line["total_bnn"]))
+            for line in receipt["lines"]
+        ),
+        combine=job.combine,
+        members=tuple(_member(member, told[member.index], attempts) for member in job.members),
+        num_members_trained=job.members_trained,
+        val_accuracy=job.val_accuracy,
+        accuracy_curves=line_chart(_series(told, "accuracy"), _in_words(told), top=1.0),
+        loss_curves=line_chart(_series(told, "loss"), _losses_in_words(told), top=None),
+        self_reported=own_code,
+        score=score,
+        titles=tuple(held or ()),
+    )
+
+
+Epochs = Mapping[str, tuple[float, ...]]
+"""By the name of the figure, after each epoch."""
+FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def _epochs(store: Store, member: Member) -> Epochs:
+    # A further attempt tells its history again.
+    reports = [r for _, r in store.epochs(member.key.job_id, member.index, member.attempt)]
+    return {name: tuple(getattr(report, name) for report in reports) for name in FIGURES}
+
+
+def _series(told: Mapping[int, Epochs], figure: str) -> list[Series]:
+    """Training behind validation."""
+    train = [Series(each[f"train_{figure}"], index, dashed=True) for index, each in told.items()]
+    return [*train, *(Series(each[f"val_{figure}"], index) for index, each in told.items())]
+
+
+def _in_words(told: Mapping[int, Epochs]) -> str:
+    parts = [
+        f"network {index} from {known[0]:.1%} to {known[-1]:.1%} in {len(known)} epochs"
+        for index, each in told.items()
+        if (known := each["val_accuracy"])
+    ]
+    return f"Validation accuracy by epoch: {'; '.join(parts)}"
+
+
+def _losses_in_words(told: Mapping[int, Epochs]) -> str:
+    parts = [
+        f"network {index} from {known[0]:.2f} to {known[-1]:.2f}"
+        for index, each in told.items()
+        if (known := each["val_loss"])
+    ]
+    return f"Validation loss by epoch: {'; '.join(parts)}"
+
+
+def _member(member: Member, told: Epochs, attempts: Sequence[Attempt]) -> MemberLine:
+    known = told["val_accuracy"]
+    best = max(range(len(known)), key=lambda epoch: known[epoch]) + 1 if known else None
+    return MemberLine(
+        index=member.index,
+        phase=str(member.phase),
+        epoch=member.epoch,
+        epochs=member.epochs,
+        first_val_accuracy=known[0] if known else None,
+        val_accuracy=member.val_accuracy,
+        best_epoch=best,
+        val_accuracies=known,
+        seconds=sum(
+            each.ended_at - each.started_at
+            for each in attempts
+            if each.key == member.key and each.ended_at is not None
+        ),
+    )
+
+
+def _standing(job: Job, score: Score | None) -> tuple[bool, float, float, float, str]:
+    """By rank; without one by validation accuracy, and those without that one last."""
+    if score is not None:
+        return (False, score.rank, 0, 0, "")
+    val_accuracy = job.val_accuracy if job.val_accuracy is not None else -1.0
+    return (True, -val_accuracy, job.spent_bnn, job.submitted_at, job.team)
+
+
+def _figures(newest: Sequence[Job], runs: Sequence[Run], now: float) -> Figures:
+    members = [member for job in newest for member in job.members]
+    return Figures(
+        num_teams=len(newest),
+        num_networks=sum(member.phase is Phase.SUCCEEDED for member in members),
+        num_epochs=sum(member.epoch for member in members),
+        num_slots=len({(run.attempt.node, run.attempt.slot) for run in runs}),
+        slot_seconds=sum((run.attempt.ended_at or now) - run.attempt.started_at for run in runs),
+    )

@@ -1,0 +1,91 @@
+"""Which images one team's networks called something else: test images, or validation images.
+
+In: the score book, or members' probabilities on the validation images, which lie among the
+artifacts. Out: `Answers`, what each image is and what it was called. Used by `gamectl results`;
+next on the path: `pictures`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.report.page import Confusion, Mistake
+from orchestrator.scorebook import ScoreBook, TeamScore
+
+if TYPE_CHECKING:  # torch comes with it
+    from jobs.images import ImageFile
+    from orchestrator.artifacts import Artifacts
+    from orchestrator.state import Job
+    from orchestrator.store import Store
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a team's job says of some images."""
+
+    images: tuple[Mistake, ...]
+    """All of them, those that it got right included."""
+    num_classes: int
+
+    @property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Those that it got wrong: one of each class, then another of each, and so on."""
+        seen: Counter[int] = Counter()
+        turns = []
+        for image in self.images:
+            if image.label != image.called:
+                turns.append((seen[image.label], image.label, image))
+                seen[image.label] += 1
+        return tuple(image for _, _, image in sorted(turns, key=lambda turn: turn[:2]))
+
+    @property
+    def confusion(self) -> Confusion:
+        """What images of each class were called."""
+        counts = [[0] * self.num_classes for _ in range(self.num_classes)]
+        for image in self.images:
+            counts[image.label][image.called] += 1
+        return Confusion(tuple(map(tuple, counts)))
+
+
+def hidden_answers(book: ScoreBook, score: TeamScore) -> Answers:
+    """What the job said of the test images; empty where the book does not tell."""
+    answers = zip(book.images, score.predicted, strict=True) if book.tells_images else ()
+    return Answers(
+        tuple(Mistake(image.sha256, image.label, called) for image, called in answers),
+        len(book.classes),
+    )
+
+
+def validation_answers(
+    job: "Job", store: "Store", artifacts: "Artifacts", training: Sequence["ImageFile"]
+) -> Answers:
+    """What a succeeded job said of the validation images, which are among `training`.
+
+    Of stacked members out of fold, as its validation accuracy. Raises `Damaged` where what the
+    members left is gone.
+    """
+    import numpy as np
+
+    from jobs.split import split_images
+    from orchestrator.finish import validation_probs
+    from orchestrator.truth import ValidationTruth
+
+    plan = store.plans(job.id)[0]
+    labels = np.array([file.label for file in training], dtype=np.int64)
+    _, groups = np.unique([file.sha256 for file in training], return_inverse=True)
+    chosen = split_images(labels, groups, plan.data).validation
+    kept = store.weights(job.id)
+    probs = validation_probs(
+        job.combine,
+        [artifacts.val_probs(kept[index]) for index in sorted(kept)],
+        ValidationTruth(labels[chosen], groups[chosen]),
+    )
+    called = probs.argmax(axis=1)
+    return Answers(
+        tuple(
+            Mistake(training[row].sha256, training[row].label, int(label))
+            for row, label in zip(chosen, called, strict=True)
+        ),
+        len(plan.data.classes),
+    )

@@ -1,0 +1,96 @@
+"""One team's part of a cohort, for the team: what it may know, and nothing more.
+
+In: its job and, once they are published, the scores. Out: a `TeamResults`. Without published scores
+the images that it erred on are validation images, and its place is not told. Used by
+`gamectl results`; next on the path: `pictures` and `html`.
+"""
+
+from jobs.errors import JobsError
+from jobs.places import Where, where
+from orchestrator.artifacts import Artifacts
+from orchestrator.errors import GameError
+from orchestrator.phases import Phase
+from orchestrator.report.gather import class_names, scores_of, team_of, titles_of
+from orchestrator.report.mistakes import Answers, hidden_answers, validation_answers
+from orchestrator.report.page import TeamResults
+from orchestrator.scorebook import ScoreBook
+from orchestrator.settings import Settings
+from orchestrator.state import DataRecord, Job
+from orchestrator.store import Store
+
+
+def take_home(
+    store: Store,
+    job: Job,
+    published: ScoreBook | None,
+    data: Where | None,
+    settings: Settings,
+    now: float,
+) -> TeamResults:
+    """What the job's team may take home.
+
+    `published` are the cohort's scores, and None before they are published; `data` names the folder
+    of its images where it is not the one that was submitted.
+    """
+    record = store.cohort(job.cohort)
+    scores = scores_of(store.jobs(job.cohort), published)
+    budget_bnn = float(store.document(job.id)[1]["budget_bnn"])
+    held = [
+        title
+        for title in titles_of(store.jobs(job.cohort), published, budget_bnn)
+        if title.team == job.team
+    ]
+    score = scores.get(job.uid)
+    known = published.find(job) if published is not None else None
+    answers, unknown = None, ""
+    if published is not None and known is not None:
+        answers = hidden_answers(published, known)
+        if not answers.images:
+            unknown = (
+                "Which test images they are is not known of these scores; "
+                f"`gamectl score --cohort {job.cohort}` measures that."
+            )
+    elif job.phase is Phase.SUCCEEDED:
+        answers, unknown = _on_validation(store, job, record.data, data, settings)
+    else:
+        unknown = f"Nothing to compare yet: the job is {job.phase}."
+    of_test = known is not None
+    return TeamResults(
+        cohort=job.cohort,
+        published=published is not None,
+        made_at=now,
+        team=team_of(store, job, store.attempts(job.id), 0, score, [title.name for title in held]),
+        num_ranked=len(scores),
+        titles=tuple(held),
+        classes=class_names(record.data.classes),
+        images="test" if of_test else "validation" if answers is not None else "none",
+        num_images=published.test_images if published and of_test else _count(answers),
+        mistakes=answers.mistakes if answers is not None else (),
+        confusion=score.confusion if score else answers.confusion if answers else None,
+        unknown=unknown,
+    )
+
+
+def _count(answers: Answers | None) -> int:
+    return len(answers.images) if answers is not None else 0
+
+
+def _on_validation(
+    store: Store, job: Job, record: DataRecord, data: Where | None, settings: Settings
+) -> tuple[Answers | None, str]:
+    from orchestrator.progress_bars import progress
+    from orchestrator.sources import decode_source
+
+    source = str(where(str(data))) if data else record.source
+    size_px = store.plans(job.id)[0].data.image_size_px
+    skip_broken = bool(store.cohort(job.cohort).spec["spec"]["data"]["skipBrokenImages"])
+    try:
+        folder = decode_source(source, [size_px], skip_broken, settings, progress).folder
+        if folder.fingerprint != store.plans(job.id)[0].data.fingerprint:
+            return None, (
+                f"The images in {source} are not those that it trained on, so its mistakes are not "
+                "known; --data names another folder."
+            )
+        return validation_answers(job, store, Artifacts(settings.artifacts), folder.training), ""
+    except (GameError, JobsError, OSError) as error:
+        return None, f"Its mistakes are not known: {error}; --data names a folder."

@@ -1,0 +1,201 @@
+"""Attempts -> bars on slots: when each member trained, and where.
+
+In: the attempts of a cohort, with the teams they belong to. Out: a `Timeline`, in the units of an
+SVG's view box, which the template `charts.html` draws. Times at which no slot had work (a night
+between two submissions) are cut short. Pure. Used by `gather`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from orchestrator import display
+from orchestrator.state import Attempt
+
+WIDTH = 1200
+LEFT = 96
+ROW, BAR, TOP, BOTTOM = 34, 26, 8, 30
+NUM_COLOURS = 12
+LABEL_CHAR = 8.4
+"""Width of a letter."""
+IDLE_SHARE = 0.06
+"""A pause that is longer than this share of the work is cut to half of it."""
+NUM_TICKS = 8
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An attempt and whose it is."""
+
+    attempt: Attempt
+    team: str
+    team_number: int
+    num_members: int
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One attempt, drawn."""
+
+    x: float
+    width: float
+    colour: int
+    lost: bool
+    """Whether it ended without a result."""
+    label: str
+    """As much of its name as has room."""
+    name: str
+    """Team, and member where it has several."""
+    place: str
+    started: str
+    took: str
+    ended: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A slot."""
+
+    label: str
+    y: float
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A time on the axis."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Slots and what ran on them."""
+
+    rows: tuple[Row, ...]
+    marks: tuple[Mark, ...]
+    pauses: tuple[Mark, ...]
+    """Where time is cut, and how much of it."""
+    took: str
+    """The work, without the pauses."""
+    height: float
+    width: int = WIDTH
+    left: int = LEFT
+    bar: int = BAR
+    bottom: int = BOTTOM
+
+    @property
+    def lost(self) -> bool:
+        """Whether any attempt ended without a result."""
+        return any(bar.lost for row in self.rows for bar in row.bars)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Spans of work, each with where it begins on the page."""
+
+    spans: tuple[tuple[float, float, float], ...]
+    """Begin, end, x."""
+    scale: float
+
+    def x(self, at: float) -> float:
+        span = next((s for s in self.spans if at <= s[1]), self.spans[-1])
+        return round(span[2] + (min(max(at, span[0]), span[1]) - span[0]) * self.scale, 1)
+
+
+def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
+    """The attempts on their slots; those that go on end `now`. None without any."""
+    if not runs:
+        return None
+    ends = {id(run): max(run.attempt.ended_at or now, run.attempt.started_at) for run in runs}
+    axis = _axis([(run.attempt.started_at, ends[id(run)]) for run in runs])
+    by_slot: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_slot[run.attempt.node, run.attempt.slot].append(run)
+    several_nodes = len({node for node, _ in by_slot}) > 1
+    rows: list[Row] = []
+    for place in sorted(by_slot, key=_natural):
+        node, slot = place
+        bars = [_bar(run, ends[id(run)], axis, place, now) for run in by_slot[place]]
+        label = f"{slot}, {node}" if several_nodes else slot
+        rows.append(Row(label, TOP + ROW * len(rows), tuple(sorted(bars, key=lambda b: b.x))))
+    busy_s = sum(end - begin for begin, end, _ in axis.spans)
+    return Timeline(
+        rows=tuple(rows),
+        marks=_marks(axis, busy_s),
+        pauses=tuple(
+            Mark(round((axis.x(end) + x) / 2, 1), display.duration(begin - end))
+            for (_, end, _), (begin, _, x) in pairwise(axis.spans)
+        ),
+        took=display.duration(busy_s),
+        height=TOP + ROW * len(rows) + BOTTOM,
+    )
+
+
+def _axis(runs: Sequence[tuple[float, float]]) -> _Axis:
+    merged: list[list[float]] = []
+    for begin, end in sorted(runs):
+        if merged and begin <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([begin, end])
+    busy_s = max(1.0, sum(end - begin for begin, end in merged))
+    spans: list[list[float]] = []
+    for begin, end in merged:
+        if spans and begin - spans[-1][1] <= IDLE_SHARE * busy_s:
+            spans[-1][1] = end
+        else:
+            spans.append([begin, end])
+    gap = IDLE_SHARE / 2 * (WIDTH - LEFT) / (1 + IDLE_SHARE / 2 * (len(spans) - 1))
+    room = WIDTH - LEFT - 4 - gap * (len(spans) - 1)
+    scale = room / max(1.0, sum(end - begin for begin, end in spans))
+    x, placed = float(LEFT), []
+    for begin, end in spans:
+        placed.append((begin, end, x))
+        x += (end - begin) * scale + gap
+    return _Axis(tuple(placed), scale)
+
+
+def _bar(run: Run, ended_at: float, axis: _Axis, place: tuple[str, str], now: float) -> Bar:
+    attempt = run.attempt
+    name = f"{run.team} / {attempt.key.index}" if run.num_members > 1 else run.team
+    x = axis.x(attempt.started_at)
+    width = round(max(2.0, axis.x(ended_at) - x - 1.5), 1)
+    room = int((width - 10) / LABEL_CHAR)
+    label = name if len(name) <= room else f"{name[: room - 1]}…" if room >= 4 else ""
+    again = f", attempt {attempt.number}" if attempt.number > 1 else ""
+    return Bar(
+        x=x,
+        width=width,
+        colour=run.team_number % NUM_COLOURS,
+        lost=attempt.ended_at is not None and attempt.reason != "Completed",
+        label=label,
+        name=name + again,
+        place=", ".join(reversed(place)),
+        started=display.clock_time(attempt.started_at, now),
+        took=display.duration(ended_at - attempt.started_at),
+        ended=attempt.reason if attempt.ended_at is not None else "still training",
+    )
+
+
+def _marks(axis: _Axis, busy_s: float) -> tuple[Mark, ...]:
+    """Since the beginning of each span: what happened in between is cut anyway."""
+    step = next((s for s in STEPS_S if busy_s / s <= NUM_TICKS), STEPS_S[-1])
+    marks, before_s = [], 0.0
+    for begin, end, x in axis.spans:
+        first = -(-before_s // step) * step
+        at = first
+        while at - before_s <= end - begin:
+            marks.append(Mark(round(x + (at - before_s) * axis.scale, 1), display.duration(at)))
+            at += step
+        before_s += end - begin
+    return tuple(marks)
+
+
+def _natural(place: tuple[str, str]) -> tuple[str, int, str]:
+    node, slot = place
+    digits = "".join(filter(str.isdigit, slot))
+    return node, int(digits or 0), slot

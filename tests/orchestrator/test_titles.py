@@ -1,0 +1,93 @@
+"""Who holds which title."""
+
+import pytest
+
+from orchestrator.titles import Contender, Title, titles
+
+CLASSES = ("n6", "n7", "n8")
+
+
+def team(
+    name: str,
+    accuracy: float = 0.5,
+    squirrel: float = 0.5,
+    others: float = 0.5,
+    spent: float = 10,
+    members: int = 1,
+) -> Contender:
+    return Contender(name, accuracy, (others, squirrel, others), spent, members)
+
+
+def held(*contenders: Contender, classes: tuple[str, ...] = CLASSES) -> dict[str, Title]:
+    return {title.key: title for title in titles(contenders, classes, 100)}
+
+
+def test_the_friend_has_the_best_recall_among_those_near_the_median() -> None:
+    # The others' recalls are .50, .60, .65 and .30: their median is .55.
+    title = held(
+        team("a", squirrel=0.7, others=0.50),
+        team("b", squirrel=0.8, others=0.60),
+        team("c", squirrel=0.9, others=0.65),
+        team("sees-squirrels-everywhere", squirrel=1.0, others=0.30),
+    )["herr-nilssons-friend"]
+    assert title.team == "b"
+    assert "80.0% of the squirrel monkeys" in title.because
+    assert "within 5 points of the median team's (55.0%)" in title.rule
+
+
+def test_five_points_are_near_enough_on_both_sides() -> None:
+    for others in (0.45, 0.55):
+        near = team("near", squirrel=0.9, others=others)
+        title = held(team("a"), team("b"), near)["herr-nilssons-friend"]
+        assert title.team == "near"
+    for others in (0.449, 0.551):
+        far = team("far", squirrel=0.9, others=others)
+        assert held(team("a"), team("b"), far)["herr-nilssons-friend"].team == "a"
+
+
+def test_nobody_may_be_near_the_median() -> None:
+    title = held(team("a", others=0.2), team("b", others=0.8))["herr-nilssons-friend"]
+    assert title.team is None
+    assert "near" in title.because
+
+
+def test_without_squirrel_monkeys_they_have_no_friend() -> None:
+    assert "herr-nilssons-friend" not in held(team("a"), classes=("cat", "dog", "n70"))
+
+
+def test_the_friend_is_of_n7_wherever_it_stands() -> None:
+    first = Contender("first", 0.5, (0.54, 0.5, 0.5), 0, 1)
+    second = Contender("second", 0.5, (0.5, 0.54, 0.5), 0, 1)
+    classes = ("n7", "n8", "n9")
+    assert held(second, first, classes=classes)["herr-nilssons-friend"].team == "first"
+
+
+def test_spending_nothing_wins_no_title_per_nugget() -> None:
+    title = held(
+        team("free", accuracy=0.9, spent=0),
+        team("rich", accuracy=0.8, spent=90),
+        team("wise", accuracy=0.6, spent=20),
+        team("guesses", accuracy=1 / 3, spent=1),
+    )["per-nugget"]
+    assert title.team == "wise"
+    assert "60.0% for 20 B NN" in title.because
+    assert held(team("free", spent=0))["per-nugget"].team is None
+
+
+def test_an_ensemble_is_no_single_network() -> None:
+    assert held(team("a", 0.9, members=2), team("b", 0.8))["single-network"].team == "b"
+    assert held(team("a", 0.9, members=2))["single-network"].team is None
+
+
+def test_half_the_budget_is_not_under_half_of_it() -> None:
+    assert held(team("a", 0.9, spent=50), team("b", 0.8, spent=49))["half-budget"].team == "b"
+    assert held(team("a", 0.9, spent=50))["half-budget"].team is None
+
+
+@pytest.mark.parametrize("key", ["herr-nilssons-friend", "per-nugget", "single-network"])
+def test_of_equal_teams_the_one_that_stands_higher_has_it(key: str) -> None:
+    assert held(team("higher"), team("lower"))[key].team == "higher"
+
+
+def test_without_teams_nobody_has_any() -> None:
+    assert [title.team for title in titles((), CLASSES, 100)] == [None] * 4
