@@ -76,12 +76,13 @@ HOW = (
     How(r"gamectl resume\b"),
     How(r"gamectl controller\b"),
     # Look
-    How(r"gamectl (get|describe|logs)\b"),
+    How(r"gamectl (get|describe|logs|results)\b"),
     How(r"gamectl ui\b", env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
         why="it serves until Ctrl-C; of a server that runs it only tells the address"),
     # Score and explain
     How(r"gamectl score\b"),
     How(r"gamectl leaderboard\b", first=SCORED),
+    How(r"gamectl report\b"),
     How(r"gamectl balance\b"),
     # Data and teachers
     How(r"gamectl teacher train .*imagenet", plus=f"{SMALL_TEACHER} --weights none --cpus 999",
