@@ -80,6 +80,9 @@ The path, a line a file:
     lookup        a cohort as commands look at it
     timeline      the phases a job went through, from its events
     display       words for all of that
+    names         of cohorts and teams, for the Tab key
+    starter       the files that a game begins with
+    doctor/       what an installation, a machine and its services are like
     live_table, live, progress_bars   a cohort watched while it runs
     follow        logs read while they grow
     cli/          the commands, one file each

@@ -44,14 +44,20 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def print_line(text: str, *, indent: int = 2) -> None:
-    """Write one line to stdout: wrapped in a terminal, whole (for grep) anywhere else."""
+def print_line(text: str, *, indent: int = 2, colour: str | None = None) -> None:
+    """Write one line to stdout: wrapped in a terminal, whole (for grep) anywhere else.
+
+    Its first word is in the `colour`, where stdout takes one.
+    """
     if sys.stdout.isatty():
         width = max(40, shutil.get_terminal_size().columns)
         text = textwrap.fill(
             text, width, subsequent_indent=" " * indent, break_long_words=False,
             break_on_hyphens=False, drop_whitespace=True,
         )  # fmt: skip
+    if colour is not None:
+        word, blank, rest = text.partition(" ")
+        text = f"{coloured(word, colour)}{blank}{rest}"
     click.echo(text, color=in_colour() or None)
 
 
@@ -105,13 +111,17 @@ def print_error(text: str) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Collection[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Collection[str] = (),
+    whole: Collection[str] = (),
 ) -> None:
     """Write a table to stdout that fits the terminal (80 columns where there is none).
 
     `right` names the columns that are aligned to the right: numbers. Where there is little room,
-    text is folded before numbers and before the first column, which names the row. Cells are plain
-    text; rich's markup has no effect in them.
+    text is folded before numbers, before the columns that are to stay `whole`, and before the first
+    one, which names the row. Cells are plain text; rich's markup has no effect in them.
     """
     from rich.console import Console
     from rich.table import Table
@@ -119,11 +129,11 @@ def print_table(
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     console = Console(soft_wrap=False)
-    numbers = [column in right for column in columns]
-    widths = column_widths([list(columns), *cells], numbers, console.width)
+    firm = [column in right or column in whole for column in columns]
+    widths = column_widths([list(columns), *cells], firm, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column, width, number in zip(columns, widths, numbers, strict=True):
-        side: Literal["left", "right"] = "right" if number else "left"
+    for column, width in zip(columns, widths, strict=True):
+        side: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(column, justify=side, overflow="fold", width=width)
     for row in cells:
         table.add_row(*map(Text, row))
@@ -131,22 +141,22 @@ def print_table(
 
 
 def column_widths(
-    rows: Sequence[Sequence[str]], numbers: Sequence[bool], room: int
+    rows: Sequence[Sequence[str]], firm: Sequence[bool], room: int
 ) -> tuple[int, ...]:
     """How wide each column of a table is, so that all of them fit into `room`; at least 1 each.
 
     The first row is the header. The widest column is narrowed first: text down to its longest word
-    that is not too long, then down to a part of it, and only then numbers and short names.
+    that is not too long, then down to a part of it, and only then firm columns and short names.
     """
     from rich.cells import cell_len
 
     columns = [list(column) for column in zip(*rows, strict=True)]
     widths = [max(map(cell_len, column)) for column in columns]
     kept = [
-        _longest([column[0].split()[0], *column[1:]], 10 * WHOLE_CHARS if number else WHOLE_CHARS)
-        if number or index == 0
+        _longest([column[0].split()[0], *column[1:]], widths[index] if stays else WHOLE_CHARS)
+        if stays or index == 0
         else 0
-        for index, (column, number) in enumerate(zip(columns, numbers, strict=True))
+        for index, (column, stays) in enumerate(zip(columns, firm, strict=True))
     ]
     words = [_longest(" ".join(column).split(), WORD_CHARS) for column in columns]
     floors = (

@@ -75,11 +75,10 @@ def _say_what_is_next(about: str) -> None:
 
 
 def _print(finding: Finding) -> None:
-    level = console.coloured(f"{finding.level:<{LEVEL_CHARS}}", COLOURS[finding.level])
     indent = LEVEL_CHARS + ABOUT_CHARS
-    console.print_line(
-        f"{level}{finding.about:<{ABOUT_CHARS}}{console.printable(finding.found)}", indent=indent
-    )
+    head = f"{finding.level:<{LEVEL_CHARS}}{finding.about:<{ABOUT_CHARS}}"
+    found = console.printable(finding.found)
+    console.print_line(f"{head}{found}", indent=indent, colour=COLOURS[finding.level])
     if finding.advice:
         console.print_line(f"{'':{indent}}-> {console.printable(finding.advice)}", indent=indent)
 

@@ -282,7 +282,7 @@ def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
         unused.add("expected")
     shown = [name for name in columns if name not in unused]
     rows = [[columns[name](job) for name in shown] for job in jobs]
-    console.print_table(shown, rows, right=["val", "took"])
+    console.print_table(shown, rows, right=["val", "took"], whole=["expected"])
     left = sum(not job.phase.terminal for job in jobs)
     if left and seen.controller is None:
         suspended = sum(job.suspended and not job.phase.terminal for job in jobs)

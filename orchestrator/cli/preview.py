@@ -72,11 +72,13 @@ def command(
     assert admitted.receipt is not None
 
     # Imported here: reading and refusing files needs none of them.
-    from jobs.contact_sheet import contact_sheet
-    from jobs.preview import preview, side_px
-    from orchestrator.live import progress
-    from orchestrator.member_plans import member_plans
-    from orchestrator.sources import decode_source, source_of
+    from orchestrator.progress_bars import progress, waiting
+
+    with waiting("loading torch"):
+        from jobs.contact_sheet import contact_sheet
+        from jobs.preview import preview, side_px
+        from orchestrator.member_plans import member_plans
+        from orchestrator.sources import decode_source, source_of
 
     settings, cohort = Settings(), reading.cohort
     source = source_of(reading, data)

@@ -130,11 +130,13 @@ def train(
         tempfile.TemporaryFile(dir=file.parent).close()
 
     # Imported here: `--help` and wrong usage need none of them.
-    from jobs.plan import TeacherPlan
-    from jobs.teacher import check_takes
+    from orchestrator.progress_bars import epoch_progress, waiting
+
+    with waiting("loading torch"):
+        from jobs.plan import TeacherPlan
+        from jobs.teacher import check_takes
     from orchestrator.backbones import initial_state
     from orchestrator.cluster import cpus_for_one, ray_cluster
-    from orchestrator.progress_bars import epoch_progress, waiting
     from orchestrator.teachers import keep_teacher, kept_path, spec_of
 
     initial = initial_state(architecture, weights)

@@ -207,7 +207,7 @@ def test_a_cluster_elsewhere_is_mentioned(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_any_measurement_a_benchmark_gives_the_speed(home: Path) -> None:
     result = plan(DEMO / "dizzy-macaques.yaml")
     assert result.exit_code == 0
-    assert result.stderr.startswith("speeds: by a short benchmark, ")
+    assert "speeds: by a short benchmark, " in result.stderr
     assert not home.exists()
 
 
