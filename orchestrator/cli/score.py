@@ -4,6 +4,8 @@ In: a cohort's succeeded jobs and the test images. Out: scores in the home folde
 in MLflow too. Next: `gamectl leaderboard`.
 """
 
+from typing import TYPE_CHECKING
+
 import click
 
 from jobs.places import Where, where
@@ -13,6 +15,9 @@ from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
 from orchestrator.scorebook import ScoreBook, read_scores, write_scores
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:  # it imports MLflow
+    from orchestrator.tracking.champion import Crowning
 
 
 @click.command(
@@ -114,15 +119,45 @@ def score_cohort(
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
         _publish(book, settings)
-        write_scores(settings.scores, book.model_copy(update={"published": True}))
-        console.print_note("published to MLflow; look with `gamectl ui`")
 
 
 def _publish(book: ScoreBook, settings: Settings) -> None:
+    from orchestrator.artifacts import Artifacts
+    from orchestrator.tracking.champion import crown
     from orchestrator.tracking.client import connect
+    from orchestrator.tracking.projection import Projection
     from orchestrator.tracking.publish import publish
 
     experiment = connect(
         settings.tracking_uri, settings.mlflow_artifacts, book.cohort, create=False
     )
     publish(book, experiment)
+    write_scores(settings.scores, book.model_copy(update={"published": True}))
+    console.print_note("published to MLflow; look with `gamectl ui`")
+    with open_store(settings) as store:
+        jobs = store.jobs(book.cohort)
+        artifacts, templates = Artifacts(settings.artifacts), settings.model_templates
+        shown = Projection(experiment, store, artifacts, book.cohort, templates)
+        crowning = crown(
+            experiment,
+            book,
+            jobs,
+            shown.model_of,
+            lambda job: store.plans(job.id)[0].data.image_size_px,
+        )
+        shown.publish(jobs, crowning.champion.model if crowning.champion else None)
+    _say(crowning, book)
+
+
+def _say(crowning: "Crowning", book: ScoreBook) -> None:
+    for team in crowning.passed_over:
+        console.print_note(f"{team} is ahead with code of its own, of which MLflow holds no model")
+    champion = crowning.champion
+    if champion is None:
+        console.print_note("no champion: no scored team has a model")
+        return
+    console.print_note(
+        f"champion: {champion.job.team}, {champion.score.accuracy:.1%}; version {champion.version} "
+        f"of the model {champion.model!r} in MLflow:\n  {champion.load}\n"
+        f"try it: gamectl classify IMAGE --cohort {book.cohort}"
+    )

@@ -1,0 +1,77 @@
+"""A cohort's experiment described on its own page, and again when something has changed.
+
+In: jobs, and what was published of them, which MLflow itself tells. Out: tags of the experiment.
+One is written when its text has changed, so seldom: `overview` knows phases and results, and no
+epochs. Used by `projection` while a cohort runs, and by whoever publishes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from orchestrator.state import Job
+from orchestrator.tracking.client import Experiment, mlflow_errors
+from orchestrator.tracking.overview import (
+    NOTHING_YET,
+    Published,
+    Score,
+    description,
+    views,
+)
+from orchestrator.tracking.runs import NOTE_TAG
+
+PUBLISHED_TAG = "game.published"
+"""Another value with every publishing, so that whoever writes the page knows that it is stale."""
+
+
+class FrontPage:
+    """The description and the views of one cohort's experiment."""
+
+    def __init__(self, experiment: Experiment, cohort: str) -> None:
+        self._experiment = experiment
+        self._cohort = cohort
+        self._said: dict[str, str] = {}
+        """Tags of the experiment, as they were when they were looked at last."""
+        self._published = NOTHING_YET
+
+    def show(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> None:
+        """Writes what has changed; `runs` has the runs of jobs by uid. Raises `TrackingError`."""
+        if not jobs or not self._news(jobs, runs):
+            return
+        with mlflow_errors():
+            self._look()
+            for tag, text in self._news(jobs, runs).items():
+                self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
+                self._said[tag] = text
+
+    def publish(self, number: int, champion: str | None) -> None:
+        """Says that scores are among the runs now; `number` is another one with each publishing."""
+        value = json.dumps({"number": number, "champion": champion})
+        with mlflow_errors():
+            self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
+
+    def _news(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> dict[str, str]:
+        links = {
+            job.uid: f"#/experiments/{self._experiment.id}/runs/{runs[job.uid]}"
+            for job in jobs
+            if job.uid in runs
+        }
+        texts = {
+            NOTE_TAG: description(self._cohort, jobs, links, self._published),
+            **views(self._cohort, jobs[0].submitted_at, bool(self._published.scores)),
+        }
+        return {tag: text for tag, text in texts.items() if self._said.get(tag) != text}
+
+    def _look(self) -> None:
+        """Reads the tags and, where something was published since, the scores."""
+        client, before = self._experiment.client, self._said.get(PUBLISHED_TAG)
+        self._said = dict(client.get_experiment(self._experiment.id).tags)
+        said = self._said.get(PUBLISHED_TAG)
+        if said is not None and said != before:
+            self._published = Published(self._scores(), json.loads(said)["champion"])
+
+    def _scores(self) -> dict[str, Score]:
+        runs = self._experiment.runs_by_key("metrics.test_accuracy >= 0")
+        return {
+            uid: Score(*(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")))
+            for uid, run in runs.items()
+        }
