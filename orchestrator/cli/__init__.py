@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "controller": ("orchestrator.cli.controller:command", "Run a cohort's controller."),
     "score": ("orchestrator.cli.score:command", "Evaluate a cohort's networks on the test set."),
     "leaderboard": ("orchestrator.cli.leaderboard:command", "Rank a cohort's scored teams."),
+    "classify": ("orchestrator.cli.classify:command", "Ask the best network about pictures."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),

@@ -96,15 +96,20 @@ def crown(
     return Crowning(None, tuple(passed_over))
 
 
+def no_champion(cohort: str) -> NotFound:
+    """What to say where nothing has the alias."""
+    return NotFound(
+        f"cohort {cohort!r} has no champion yet; `gamectl score --cohort {cohort} --publish` makes "
+        "one"
+    )
+
+
 def find_champion(experiment: Experiment, cohort: str) -> Crowned:
     """Whose network has the alias; raises `NotFound` with the command that makes a champion."""
     with mlflow_errors():
         number = _alias(experiment, cohort)
         if number is None:
-            raise NotFound(
-                f"cohort {cohort!r} has no champion yet; `gamectl score --cohort {cohort} "
-                "--publish` makes one"
-            )
+            raise no_champion(cohort)
         tags = experiment.client.get_model_version(cohort, number).tags
     if KEY_TAG not in tags:
         raise NotFound(
@@ -163,14 +168,14 @@ def _version(
     found = client.search_model_versions(f"name = '{book.cohort}'")
     version = next((v for v in found if v.tags.get(MODEL_TAG) == model_id), None)
     tags = {
-        KEY_TAG: job.uid,
-        MODEL_TAG: model_id,
         "team": job.team,
         "cohort": job.cohort,
         "revision": str(job.revision),
         "accuracy": f"{score.accuracy:.4f}",
         "accuracy_interval": f"{score.accuracy_low:.4f} - {score.accuracy_high:.4f}",
         "test_images": str(book.test_images),
+        KEY_TAG: job.uid,
+        MODEL_TAG: model_id,
     }
     if version is None:
         logged = client.get_logged_model(model_id)
@@ -204,7 +209,7 @@ def _description(book: ScoreBook, job: Job, score: TeamScore, version: str, size
     revision = f", revision {job.revision}" if job.revision > 1 else ""
     names = species_names(book.classes)
     return (
-        f"**{job.team}**{revision}: {score.accuracy:.1%} of {book.test_images} test images right "
+        f"{job.team}{revision}: {score.accuracy:.1%} of {book.test_images} test images right "
         f"(95 % interval {score.accuracy_low:.1%} to {score.accuracy_high:.1%}).\n\n"
         f'```python\nmlflow.pytorch.load_model("models:/{book.cohort}/{version}")\n```\n\n'
         f"Images (B, 3, {size_px}, {size_px}), RGB, float32 from 0 to 1, go in; probabilities "

@@ -106,7 +106,10 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             if not create:
-                raise NotFound(f"MLflow at {without_user(tracking_uri)} has no experiment {name!r}")
+                raise NotFound(
+                    f"MLflow at {without_user(tracking_uri)} has no experiment {name!r}; "
+                    f"`gamectl resume --cohort {name}` writes what it lacks"
+                )
             location = (artifacts / name).as_uri() if artifacts is not None else None
             experiment_id = client.create_experiment(
                 name, artifact_location=location, tags=EXPERIMENT_TAGS

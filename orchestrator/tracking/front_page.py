@@ -12,6 +12,8 @@ from orchestrator.state import Job
 from orchestrator.tracking.client import Experiment, mlflow_errors
 from orchestrator.tracking.overview import (
     NOTHING_YET,
+    TEAMS_VIEW,
+    VIEW_TAG,
     Published,
     Score,
     description,
@@ -21,6 +23,18 @@ from orchestrator.tracking.runs import NOTE_TAG
 
 PUBLISHED_TAG = "game.published"
 """Another value with every publishing, so that whoever writes the page knows that it is stale."""
+
+FOR_TRAINING = "workflowType=machine_learning"
+"""Without it the UI opens on pages for language models."""
+EXPERIMENTS = f"#/experiments?{FOR_TRAINING}"
+
+
+def page_of(experiment: Experiment) -> str:
+    """Where an experiment is in the UI, with its teams in view where that has been prepared."""
+    with mlflow_errors():
+        tags = experiment.client.get_experiment(experiment.id).tags
+    view = f"&viewStateShareKey={TEAMS_VIEW}" if VIEW_TAG + TEAMS_VIEW in tags else ""
+    return f"#/experiments/{experiment.id}/runs?{FOR_TRAINING}{view}"
 
 
 class FrontPage:

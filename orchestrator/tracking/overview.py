@@ -20,18 +20,20 @@ from orchestrator.state import Job, newest_revisions
 
 VIEW_TAG = "mlflow.sharedViewState."
 TEAMS_VIEW, MEMBERS_VIEW = "teams", "members"
-MOST_ROWS = 100
+MOST_ROWS = 80
 """An experiment's tag has 20,000 characters."""
+GAP = "&emsp;"
+"""Between the columns of a table, which MLflow draws without any."""
 
-HOW_TO_READ = """\
-**How to read this page.** A team's job is one run, named after the team (`team r2` is its second
-revision); what it bought stands on the run's own page. The networks that it trained are the runs
-`team/0`, `team/1`, ... below it; their pages have the curves. *Views*, above, holds **Teams**
-(phase, accuracy and nuggets, one line a team) and **Members** (every network, below its team).
-Validation accuracy is measured on images that teams may look at; test accuracy decides, and is here
-once the organizer has published it.
-
-*gamectl keeps this text up to date; what you change in it is overwritten.*"""
+HOW_TO_READ = (
+    "**How to read this page.** A team's job is one run, named after the team (`team r2` is its "
+    "second revision); what it bought stands on the run's own page. The networks that it trained "
+    "are the runs `team/0`, `team/1`, ... below it; their pages have the curves. *Views*, above, "
+    "holds **Teams** (phase, accuracy and nuggets, one line a team) and **Members** (one line a "
+    "network). Validation accuracy is measured on images that teams may look at; test accuracy "
+    "decides, and is here once the organizer has published it.\n\n"
+    "*gamectl keeps this text up to date; what you change in it is overwritten.*"
+)
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,17 @@ def description(
     heads = ["team", "phase", "validation accuracy", "B NN spent", "members"]
     if ranked:
         heads = ["place", "team", "test accuracy", "95 % interval", *heads[1:]]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines = [_line(heads), "|" + ":--|" * len(heads)]
     for place, job in rows[:MOST_ROWS]:
         name = team_of(job)
         team = f"[{name}]({runs[job.uid]})" if job.uid in runs else name
         cells = [team, job.phase, _percent(job.val_accuracy), f"{job.spent_bnn:g}", _members(job)]
         if ranked:
             cells = [place, team, *_test_cells(published.scores.get(job.uid)), *cells[1:]]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line(cells))
     if len(rows) > MOST_ROWS:
         lines += ["", f"... and {len(rows) - MOST_ROWS} more teams."]
-    parts = [_headline(cohort, newest, ranked, published), "\n".join(lines)]
+    parts = [_headline(cohort, newest, ranked, published), "\n".join(lines), "&nbsp;"]
     if published.champion is not None:
         parts.append(
             f"The best network that MLflow can load is [{published.champion}]"
@@ -90,7 +92,7 @@ def description(
 def views(cohort: str, made_at: float, is_published: bool) -> dict[str, str]:
     """The experiment's tags that hold its views; teams are in order of what is known of them."""
     accuracy = "metrics.`test_accuracy`" if is_published else "metrics.`val_accuracy`"
-    figures = ["metrics.`val_accuracy`", "metrics.`spent_bnn`", "metrics.`num_members_trained`"]
+    figures = ["metrics.`val_accuracy`", "params.`spent_bnn`", "params.`num_members`"]
     if is_published:
         figures.insert(0, accuracy)
     epochs = ["train_loss", "val_loss", "train_accuracy", "val_accuracy", "seconds"]
@@ -101,8 +103,9 @@ def views(cohort: str, made_at: float, is_published: bool) -> dict[str, str]:
         **_columns(["tags.`phase`", *figures, "attributes.`Models`"]),
     }
     members = {
-        "orderByKey": "attributes.start_time",
-        "searchFilter": "",
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "searchFilter": "tags.member != ''",
         **_columns(["tags.`phase`", *(f"metrics.`{name}`" for name in epochs), "tags.`attempt`"]),
     }
     return {
@@ -140,7 +143,11 @@ def _headline(
         news = f"**{best.team}** won with {published.scores[best.uid].accuracy:.1%} on the test set"
     else:
         news = "test accuracy is not published yet"
-    return f"**{cohort}**: {teams} ({states}); {news}. The table below has them all."
+    return f"**{cohort}**: {teams} ({states}); {news}. Unfold this for all of them."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + f"{GAP}| ".join(cells) + " |"
 
 
 def _percent(share: float | None) -> str:
