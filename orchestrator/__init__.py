@@ -67,6 +67,8 @@ The path, a line a file:
     scoring       the hidden test set
     scorebook     the organizer's scores
     leaderboard   who won
+    classify      pictures shown to a trained network
+    mlflow_ui     MLflow's pages, while somebody looks
     balance       what each loadout is worth: several seeds, mean and spread
     balance_table that, as a table and as a section of a Markdown file
     deployment    what a cohort changes in the manifests of an overlay

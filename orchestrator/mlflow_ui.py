@@ -48,7 +48,7 @@ def free_port(host: str, port: int | None) -> int:
     if port is None:
         raise Refused(f"cannot listen on {host}: {reason}; say --host 127.0.0.1, or --port PORT")
     raise Refused(
-        f"cannot listen on {host}, port {port}: {reason}; without --port the next free one is taken"
+        f"cannot listen on {host}, port {port}: {reason}; try --port {port + 1}, or without --port"
     )
 
 

@@ -62,6 +62,7 @@ def command() -> None:
         f"""
 What next:
   {gamectl} ui                curves, receipts and confusion matrices, in MLflow
+  {gamectl} classify IMAGE    ask the best network which monkey is in a picture
   {gamectl} shop              what there is to buy
   {gamectl} validate FILE     check a loadout of your own"""
     )
