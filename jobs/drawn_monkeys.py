@@ -27,6 +27,15 @@ TEST_COUNTS = (26, 28, 27, 30, 26, 28, 26, 28, 27, 26)
 JPEG_QUALITY = 90
 
 
+def species_names(classes: Sequence[str]) -> dict[str, str]:
+    """Return what each class is called: its species, where these are the game's ten classes.
+
+    The photos of the game have the same folders. Other data's classes are called by their names.
+    """
+    known = CLASS_NAMES if set(classes) == set(CLASS_NAMES) else {}
+    return {name: known.get(name, name) for name in classes}
+
+
 def draw_dataset(
     folder: Path,
     seed: int = 0,

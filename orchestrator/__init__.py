@@ -69,6 +69,9 @@ The path, a line a file:
     leaderboard   who won
     titles        who won what else
     report/       a cohort, and a team's part of it, as HTML pages
+    publishing    scores, report and champion shown to everybody
+    classify      pictures shown to a trained network
+    mlflow_ui     MLflow's pages, while somebody looks
     balance       what each loadout is worth: several seeds, mean and spread
     balance_table that, as a table and as a section of a Markdown file
     deployment    what a cohort changes in the manifests of an overlay

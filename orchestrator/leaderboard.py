@@ -3,7 +3,7 @@
 In: the jobs of a cohort and its score book. Out: rows in order, ready for a table or for JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,14 +49,23 @@ class Leaderboard:
         return asdict(self)
 
 
+def standing(jobs: Sequence[Job], accuracies: Mapping[str, float]) -> list[Job]:
+    """The newest job of each team that has an accuracy, the best first; accuracies go by uid.
+
+    Equal ones go to the team that spent less, then to the earlier submission.
+    """
+    scored = [job for job in newest_revisions(jobs) if job.uid in accuracies]
+    return sorted(scored, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
+
+
 def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
     """Ranks by test accuracy, then by fewer nuggets spent, then by earlier submission.
 
     Teams whose newest job has no score stand below, by name.
     """
-    newest = newest_revisions(jobs)
-    scored = [(job, found) for job in newest if (found := book.find(job)) is not None]
-    scored.sort(key=lambda pair: (-pair[1].accuracy, pair[0].spent_bnn, pair[0].submitted_at))
+    scores = {score.job: score for score in book.scores}
+    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
+    scored = [(job, scores[job.uid]) for job in ranked]
     rows = [
         Row(
             rank,
@@ -72,7 +81,8 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
         )
         for rank, (job, found) in enumerate(scored, start=1)
     ]
-    others = sorted((job for job in newest if book.find(job) is None), key=lambda job: job.team)
+    unscored = (job for job in newest_revisions(jobs) if job.uid not in scores)
+    others = sorted(unscored, key=lambda job: job.team)
     rows += [
         Row(
             None, job.team, None, None, None, None, job.spent_bnn,

@@ -25,6 +25,8 @@ PAGES = [
 MEANT: Mapping[str, str] = {
     "FOLDER": "photos/monkeys",
     "FILE": "late.yaml",
+    "PICTURE.jpg": "photo.jpg",
+    "FILE.html": "page.html",
     "TEAM": "howling-pixels",
     "NAME": "demo",
 }
@@ -83,6 +85,7 @@ HOW = (
     How(r"gamectl score\b"),
     How(r"gamectl leaderboard\b", first=SCORED),
     How(r"gamectl report\b"),
+    How(r"gamectl classify\b", first="gamectl score --publish"),
     How(r"gamectl balance\b"),
     # Data and teachers
     How(r"gamectl teacher train .*imagenet", plus=f"{SMALL_TEACHER} --weights none --cpus 999",

@@ -49,6 +49,9 @@ class Game:
             link = folder / "photos" / name
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(photos if name == "monkeys" else photos / name)
+        (folder / "holiday").mkdir()
+        for copy in ("photo.jpg", "holiday/one.png"):
+            shutil.copy(photos / "training" / "n0" / "0.png", folder / copy)
         self._write("loadouts/demo", "demo", {"howling-pixels": TRIO, "dizzy-macaques": ""})
         self._write("loadouts/balance", "balance", {"none": ""})
         self._write(".", "demo", {"late": "", "my-loadout": ""})

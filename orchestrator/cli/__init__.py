@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "leaderboard": ("orchestrator.cli.leaderboard:command", "Rank a cohort's scored teams."),
     "report": ("orchestrator.cli.report:command", "Write a cohort as one page to look at."),
     "results": ("orchestrator.cli.results:command", "Show a team how it did, to take home."),
+    "classify": ("orchestrator.cli.classify:command", "Ask the best network about pictures."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
@@ -60,7 +61,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Files": ("shop", "validate", "preview", "plan", "schema"),
     "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
     "Look": ("get", "describe", "logs", "results", "ui"),
-    "Score and explain": ("score", "leaderboard", "report", "balance"),
+    "Score and explain": ("score", "leaderboard", "report", "classify", "balance"),
     "Data and teachers": ("data", "teacher"),
 }
 

@@ -63,6 +63,7 @@ def command() -> None:
 What next:
   {gamectl} report            all of this as one page for the projector
   {gamectl} ui                curves, receipts and confusion matrices, in MLflow
+  {gamectl} classify IMAGE    ask the best network which monkey is in a picture
   {gamectl} shop              what there is to buy
   {gamectl} validate FILE     check a loadout of your own"""
     )

@@ -4,7 +4,6 @@ In: a cohort's succeeded jobs and the test images. Out: scores in the home folde
 in MLflow too, with the report. Next: `gamectl leaderboard`.
 """
 
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -14,11 +13,11 @@ from orchestrator import console
 from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
-from orchestrator.scorebook import ScoreBook, read_scores, write_scores
+from orchestrator.scorebook import read_scores, write_scores
 from orchestrator.settings import Settings
 
-if TYPE_CHECKING:  # numpy comes with it
-    from jobs.images import ImageFolder
+if TYPE_CHECKING:  # it imports MLflow
+    from orchestrator.tracking.champion import Crowning
 
 
 @click.command(
@@ -124,28 +123,26 @@ def score_cohort(
     images = images_in_words(book.test_images, book.test_images_left_out)
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
-        book = book.model_copy(update={"published": True})
-        with waiting("publishing to MLflow"):
-            _publish(book, decoded.folder, settings)
-        write_scores(settings.scores, book)
+        with open_store(settings) as store, waiting("publishing to MLflow"):
+            from orchestrator.publishing import publish_cohort
+
+            crowning = publish_cohort(book, decoded.folder, store, settings)
         console.print_note(
             "published to MLflow, with the report as `report.html` of the run `the whole cohort`; "
             f"look with `gamectl ui`, or write it here with `gamectl report --cohort {name}`"
         )
+        _say(crowning, name)
 
 
-def _publish(book: ScoreBook, images: "ImageFolder", settings: Settings) -> None:
-    from orchestrator.report.gather import gather
-    from orchestrator.report.html import report_html
-    from orchestrator.report.pictures import pictures
-    from orchestrator.tracking.client import connect
-    from orchestrator.tracking.publish import publish, publish_report
-
-    experiment = connect(
-        settings.tracking_uri, settings.mlflow_artifacts, book.cohort, create=False
+def _say(crowning: "Crowning", cohort: str) -> None:
+    for team in crowning.passed_over:
+        console.print_note(f"{team} is ahead with code of its own, of which MLflow holds no model")
+    champion = crowning.champion
+    if champion is None:
+        console.print_note("no champion: no scored team has a model")
+        return
+    console.print_note(
+        f"champion: {champion.job.team}, {champion.score.accuracy:.1%}; version {champion.version} "
+        f"of the model {champion.model!r} in MLflow:\n  {champion.load}\n"
+        f"try it: gamectl classify IMAGE --cohort {cohort}"
     )
-    publish(book, experiment)
-    with open_store(settings) as store:
-        report = gather(store, book.cohort, book, time.time())
-    shown = pictures(images.test, {image.sha256 for image in report.hard_images})
-    publish_report(experiment, book.cohort, report_html(report, shown))

@@ -6,7 +6,10 @@
     templates    models exported once for each architecture
     model        a job's combined network as a `pt2` model
     background   the projection kept up to date while a controller runs
+    overview     the texts on top of the experiment: its description, its views
+    front_page   these written, when something has changed
     publish      scores and confusion matrices, once the organizer says so
+    champion     the best network in the model registry, then
 
 The only package that imports MLflow, and one process a cohort writes at a time: ghost runs and
 locks come from many writers. Nothing waits for it; where it fails or falls behind, the store has

@@ -49,14 +49,16 @@ class Experiment:
 
         return get_artifact_repository(artifact_uri, tracking_uri=self.tracking_uri)
 
-    def runs_by_key(self) -> dict[str, Any]:
-        """All runs that this project wrote, by the job or member they show."""
+    def runs_by_key(self, also: str = "") -> dict[str, Any]:
+        """All runs that this project wrote, by the job or member they show.
+
+        `also` is a filter in MLflow's language, for some of them.
+        """
+        wanted = f"tags.`{KEY_TAG}` != ''" + (f" and {also}" if also else "")
         runs: dict[str, Any] = {}
         token = None
         while True:
-            page = self.client.search_runs(
-                [self.id], filter_string=f"tags.`{KEY_TAG}` != ''", page_token=token
-            )
+            page = self.client.search_runs([self.id], filter_string=wanted, page_token=token)
             for run in page:
                 runs.setdefault(run.data.tags[KEY_TAG], run)
             token = page.token

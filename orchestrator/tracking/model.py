@@ -13,15 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
 from jobs.ensemble import Ensemble
 from jobs.plan import DataPlan
 from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import Templates
 
 MODEL_NAME = "model"
+NO_MODEL = "none"
+"""Stands in the place of a model's id where a team's own code is all there is."""
 
 
 def log_model(
@@ -53,3 +57,25 @@ def log_model(
         # Last, so that a run never leads to half a model.
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
     return model_id
+
+
+def known_model(experiment: Experiment, run_id: str) -> str | None:
+    """The id of the model that a run says it has, if it is there: people may delete it."""
+    model_id: str | None = experiment.client.get_run(run_id).data.tags.get(MODEL_TAG)
+    if model_id is None or model_id == NO_MODEL:
+        return model_id
+    try:
+        experiment.client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return model_id
+
+
+def drop_models(experiment: Experiment, run_id: str) -> None:
+    """Drops a run's models that were logged without being told of, as by a killed process."""
+    for left in experiment.client.search_logged_models(
+        [experiment.id], filter_string=f"source_run_id = '{run_id}'"
+    ):
+        experiment.client.delete_logged_model(left.model_id)

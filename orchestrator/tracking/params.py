@@ -4,16 +4,17 @@ In: plans and reports of the training side, a job and its receipt. Out: params, 
 of a run. Pure. Next on the path: `projection`, which writes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 
 from jobs.plan import CustomPlan, EpochReport, MemberPlan, Plan
 from orchestrator.display import lost_note
 from orchestrator.state import Job
 
 METRICS_AN_EPOCH = len(EpochReport.model_fields) - 1
+LONGEST_PARAM = 500
 SELF_REPORTED = frozenset({"train_loss", "train_accuracy", "learning_rate", "images_per_second"})
 """Validation is measured outside of the sandbox, and so is time."""
 
@@ -31,6 +32,16 @@ def epoch_metrics(report: EpochReport, at: float, plan: MemberPlan) -> list[Metr
         Metric(f"self_reported/{name}" if name in said else name, value, ms(at), report.epoch)
         for name, value in values.items()
     ]
+
+
+def epochs_metrics(epochs: Sequence[tuple[float, EpochReport]], plan: MemberPlan) -> list[Metric]:
+    """The figures of several epochs, each with the time that it ended."""
+    return [metric for at, report in epochs for metric in epoch_metrics(report, at, plan)]
+
+
+def as_params(params: Mapping[str, str]) -> list[Param]:
+    """Params in MLflow's form; what is too long for it is cut."""
+    return [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
 
 
 def job_metrics(job: Job, at: float) -> list[Metric]:

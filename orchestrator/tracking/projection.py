@@ -11,10 +11,11 @@ times as much, which would be taken from whoever trains, and scoring does not ne
 
 import json
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, RunTag
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
@@ -24,10 +25,12 @@ from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.store import Store
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
-from orchestrator.tracking.model import log_model
+from orchestrator.tracking.front_page import FrontPage
+from orchestrator.tracking.model import NO_MODEL, drop_models, known_model, log_model
 from orchestrator.tracking.params import (
     METRICS_AN_EPOCH,
-    epoch_metrics,
+    as_params,
+    epochs_metrics,
     job_metrics,
     job_params,
     ms,
@@ -47,7 +50,6 @@ from orchestrator.tracking.runs import (
 )
 from orchestrator.tracking.templates import Templates
 
-LONGEST_PARAM = 500
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
@@ -75,6 +77,7 @@ class Projection:
         self._artifacts = artifacts
         self._cohort = cohort
         self._templates = Templates(templates)
+        self._front_page = FrontPage(experiment, cohort)
         self._shown: dict[int, Job] = {}
         """Jobs as MLflow shows them, but for their models."""
         with mlflow_errors():
@@ -109,6 +112,10 @@ class Projection:
                 errors.append(error)
             if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
                 break
+        try:
+            self._show_front_page(jobs)
+        except TrackingError as error:
+            errors.append(error)
         if errors:
             raise errors[0]
 
@@ -135,12 +142,38 @@ class Projection:
     def _lacks_model(self, job: Job) -> bool:
         return job.phase is Phase.SUCCEEDED and MODEL_TAG not in self._runs[job.uid].said
 
+    def publish(self, jobs: Sequence[Job], champion: str | None, report_run: str) -> None:
+        """Brings the experiment's description up to date with scores that are among the runs.
+
+        `champion` is the registered model that the best job's is a version of, `report_run` the run
+        that holds the report.
+        """
+        self._front_page.publish(time.time_ns(), champion, report_run)
+        self._show_front_page(jobs)
+
+    def _show_front_page(self, jobs: Sequence[Job]) -> None:
+        self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
+
+    def model_of(self, job: Job) -> str | None:
+        """The id of a succeeded job's model, which is logged where MLflow does not have it.
+
+        None of a team's own code, of which there is no model.
+        """
+        with mlflow_errors():
+            self._log_model(job)
+        said = self._runs[job.uid].said[MODEL_TAG]
+        return None if said == NO_MODEL else said
+
     def _log_model(self, job: Job) -> None:
         run, plans = self._runs[job.uid], self._store.plans(job.id)
-        model_id = "none"  # of a team's own code
-        if plans[0].custom is None:
+        # Asked anew: a controller and whoever publishes may both find that it lacks.
+        model_id = known_model(self._experiment, run.id)
+        if model_id is None and plans[0].custom is not None:
+            model_id = NO_MODEL
+            self._client.set_tag(run.id, MODEL_TAG, model_id)
+        elif model_id is None:
             if run.id in self._found:
-                self._drop_models(run)
+                drop_models(self._experiment, run.id)
             model = trained_ensemble(job, self._store, self._artifacts)
             params = job_params(job, plans, self._store.document(job.id)[1])
             model_id = log_model(
@@ -151,16 +184,7 @@ class Projection:
                 for m in job_metrics(job, end_of(job))
             ]
             self._client.log_batch(run.id, metrics=metrics, tags=[RunTag(MODEL_TAG, model_id)])
-        else:
-            self._client.set_tag(run.id, MODEL_TAG, model_id)
         run.said[MODEL_TAG] = model_id
-
-    def _drop_models(self, run: Run) -> None:
-        """Models that were logged without being told of, as by a process that was killed."""
-        for left in self._client.search_logged_models(
-            [self._experiment.id], filter_string=f"source_run_id = '{run.id}'"
-        ):
-            self._client.delete_logged_model(left.model_id)
 
     def _job_run(self, job: Job, plans: Sequence[MemberPlan]) -> Run:
         run = self._runs.get(job.uid)
@@ -224,12 +248,12 @@ class Projection:
         """
         while len(epochs) > EPOCHS_A_CALL:
             first, epochs = epochs[:EPOCHS_A_CALL], epochs[EPOCHS_A_CALL:]
-            self._client.log_batch(run.id, metrics=_metrics(first, plan))
+            self._client.log_batch(run.id, metrics=epochs_metrics(first, plan))
             run.epoch = first[-1][1].epoch
         params: dict[str, str] = {}
         if DESCRIBED_TAG not in run.said:
             params, tags = plan_params(plan), {**tags, DESCRIBED_TAG: "1"}
-        self._say(run, phase, tags, _metrics(epochs, plan), params)
+        self._say(run, phase, tags, epochs_metrics(epochs, plan), params)
         if epochs:
             run.epoch = epochs[-1][1].epoch
 
@@ -261,7 +285,7 @@ class Projection:
             return
         self._client.log_batch(
             run.id,
-            params=_params(params),
+            params=as_params(params),
             metrics=metrics,
             tags=[RunTag(key, value) for key, value in news.items()],
         )
@@ -270,11 +294,3 @@ class Projection:
     def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))
         run.status, run.ended_ms = STATUS[phase], ms(at)
-
-
-def _params(params: Mapping[str, str]) -> list[Param]:
-    return [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
-
-
-def _metrics(epochs: Sequence[tuple[float, EpochReport]], plan: MemberPlan) -> list[Metric]:
-    return [metric for at, report in epochs for metric in epoch_metrics(report, at, plan)]

@@ -42,20 +42,21 @@ def publish(book: ScoreBook, experiment: Experiment) -> None:
             _publish(experiment, runs[score.job].info.run_id, score, book)
 
 
-def publish_report(experiment: Experiment, cohort: str, page: str) -> None:
-    """Puts the cohort's page into its experiment, on a run of its own; raises `TrackingError`.
+def publish_report(experiment: Experiment, page: str) -> str:
+    """Puts the cohort's page into its experiment, on a run of its own; returns the run's id.
 
-    Published again it takes the place of the older one.
+    Published again it takes the place of the older one. Raises `TrackingError`.
     """
     with mlflow_errors():
         found = experiment.runs_by_key().get(REPORT_KEY)
         if found is None:
-            tags = {KEY_TAG: REPORT_KEY, "mlflow.source.name": "gamectl", "cohort": cohort}
+            tags = {KEY_TAG: REPORT_KEY, "mlflow.source.name": "gamectl"}
             found = experiment.client.create_run(experiment.id, tags=tags, run_name=REPORT_RUN)
-        run_id = found.info.run_id
+        run_id = str(found.info.run_id)
         experiment.client.log_text(run_id, page, REPORT_FILE)
         experiment.client.set_tag(run_id, NOTE_TAG, REPORT_NOTE)
         experiment.client.set_terminated(run_id)
+    return run_id
 
 
 def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreBook) -> None:

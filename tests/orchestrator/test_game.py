@@ -82,7 +82,12 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert told(home, "trio", "validation") == pytest.approx(jobs["trio"]["val_accuracy"])
     assert logged_report(home) is None
 
-    assert gamectl("score", "--cohort", "small", "--publish").exit_code == 0
+    assert "gamectl score --cohort small --publish" in gamectl("classify", "x.png").stderr
+    done = gamectl("score", "--cohort", "small", "--publish")
+    assert done.exit_code == 0
+    best = board["rows"][0]
+    assert f"champion: {best['team']}, {best['accuracy']:.1%}; version 1" in done.stderr
+    assert 'mlflow.pytorch.load_model("models:/small@champion")' in done.stderr
     published = read_json("leaderboard")
     assert published == {**board, "published": True}
     accuracies = {row["team"]: row["accuracy"] for row in board["rows"]}
@@ -97,6 +102,20 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     report = logged_report(home)
     assert report is not None
     assert report.count("data:image/webp") == len(shown["hard_images"])
+
+    # The champion says of test images what it said when it was scored.
+    said = read_json("classify", photos / "validation")
+    assert (said["team"], said["champion"]) == (best["team"], True)
+    right = [Path(image["file"]).parent.name == image["class"] for image in said["images"]]
+    assert (len(right), sum(right) / len(right)) == (18, best["accuracy"])
+    text = gamectl("classify", photos / "validation" / "n0" / "0.png", "gone.png", "--team", "apes")
+    assert text.exit_code == 1
+    assert "0.png" in text.stdout
+    assert "error: gone.png: no such file" in text.stderr
+    assert (
+        "wild has no trained network: it is Failed"
+        in gamectl("classify", "x", "--team", "wild").stderr
+    )
 
     described = gamectl("describe", "job", "trio")
     for expected in ("Ensemble Enchanter", "60 B NN", "members: [{}", "Completed"):
@@ -257,7 +276,9 @@ def test_other_test_images_are_not_scored_by_accident(
 
 
 def test_commands_that_need_a_cohort_say_what_to_run_first(home: Path) -> None:
-    for words in (["get", "jobs"], ["score"], ["leaderboard"], ["describe", "job", "apes"]):
+    for words in (
+        ["get", "jobs"], ["score"], ["leaderboard"], ["describe", "job", "apes"], ["classify", "x"],
+    ):  # fmt: skip
         done = gamectl(*words)
         assert done.exit_code == 1
         assert done.stderr.startswith("error: nothing was submitted yet: there is no store in")
@@ -267,7 +288,7 @@ def test_commands_that_need_a_cohort_say_what_to_run_first(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["submit", "get", "get jobs", "describe", "describe job", "score", "leaderboard", "ui", "demo"],
+    ["submit", "get jobs", "describe job", "score", "leaderboard", "classify", "ui", "demo"],
 )
 def test_help_shows_an_example(command: str) -> None:
     done = gamectl(*command.split(), "--help")

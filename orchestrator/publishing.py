@@ -1,0 +1,52 @@
+"""A scored cohort shown to everybody, in MLflow.
+
+In: scores that the organizer wants published, and the images that they were measured on. Out: scores
+and confusion matrices on the jobs' runs; the report; the best network as champion; the experiment's
+description with all of it. Publishing again writes the same again, and whatever was missing. Used by `gamectl score --publish`.
+"""
+
+import time
+
+from jobs.images import ImageFolder
+from orchestrator.artifacts import Artifacts
+from orchestrator.report.gather import gather
+from orchestrator.report.html import report_html
+from orchestrator.report.pictures import pictures
+from orchestrator.scorebook import ScoreBook, write_scores
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.tracking.champion import Crowning, crown
+from orchestrator.tracking.client import connect
+from orchestrator.tracking.projection import Projection
+from orchestrator.tracking.publish import publish, publish_report
+
+
+def publish_cohort(
+    book: ScoreBook, images: ImageFolder, store: Store, settings: Settings
+) -> Crowning:
+    """Publishes the scores, notes in the score book that they are, and says who is champion.
+
+    Raises `TrackingError` where MLflow fails, and `NotFound` where it lacks a run.
+    """
+    cohort = book.cohort
+    experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, cohort, create=False)
+    publish(book, experiment)
+    book = book.model_copy(update={"published": True})
+    report = gather(store, cohort, book, time.time())
+    shown = pictures(images.test, {image.sha256 for image in report.hard_images})
+    report_run = publish_report(experiment, report_html(report, shown))
+    write_scores(settings.scores, book)
+    jobs = store.jobs(cohort)
+    projection = Projection(
+        experiment, store, Artifacts(settings.artifacts), cohort, settings.model_templates
+    )
+    crowning = crown(
+        experiment,
+        book,
+        jobs,
+        projection.model_of,
+        lambda job: store.plans(job.id)[0].data.image_size_px,
+    )
+    champion = crowning.champion.model if crowning.champion else None
+    projection.publish(jobs, champion, report_run)
+    return crowning

@@ -1,0 +1,93 @@
+"""A cohort's experiment described on its own page, and again when something has changed.
+
+In: jobs, and what was published of them, which MLflow itself tells. Out: tags of the experiment.
+One is written when its text has changed, so seldom: `overview` knows phases and results, and no
+epochs. Used by `projection` while a cohort runs, and by whoever publishes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from orchestrator.state import Job
+from orchestrator.tracking.client import Experiment, mlflow_errors
+from orchestrator.tracking.overview import (
+    NOTHING_YET,
+    TEAMS_VIEW,
+    VIEW_TAG,
+    Published,
+    Score,
+    description,
+    views,
+)
+from orchestrator.tracking.runs import NOTE_TAG
+
+PUBLISHED_TAG = "game.published"
+"""Another value with every publishing, so that whoever writes the page knows that it is stale."""
+
+FOR_TRAINING = "workflowType=machine_learning"
+"""Without it the UI opens on pages for language models."""
+EXPERIMENTS = f"#/experiments?{FOR_TRAINING}"
+
+
+def page_of(experiment: Experiment) -> str:
+    """Where an experiment is in the UI, with its teams in view where that has been prepared."""
+    with mlflow_errors():
+        tags = experiment.client.get_experiment(experiment.id).tags
+    view = f"&viewStateShareKey={TEAMS_VIEW}" if VIEW_TAG + TEAMS_VIEW in tags else ""
+    return f"#/experiments/{experiment.id}/runs?{FOR_TRAINING}{view}"
+
+
+class FrontPage:
+    """The description and the views of one cohort's experiment."""
+
+    def __init__(self, experiment: Experiment, cohort: str) -> None:
+        self._experiment = experiment
+        self._cohort = cohort
+        self._said: dict[str, str] = {}
+        """Tags of the experiment, as they were when they were looked at last."""
+        self._published = NOTHING_YET
+
+    def show(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> None:
+        """Writes what has changed; `runs` has the runs of jobs by uid. Raises `TrackingError`."""
+        if not jobs or not self._news(jobs, runs):
+            return
+        with mlflow_errors():
+            self._look()
+            for tag, text in self._news(jobs, runs).items():
+                self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
+                self._said[tag] = text
+
+    def publish(self, number: int, champion: str | None, report_run: str) -> None:
+        """Says that scores are among the runs now; `number` is another one with each publishing."""
+        value = json.dumps({"number": number, "champion": champion, "report": report_run})
+        with mlflow_errors():
+            self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
+
+    def _news(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> dict[str, str]:
+        links = {job.uid: self._link(runs[job.uid]) for job in jobs if job.uid in runs}
+        texts = {
+            NOTE_TAG: description(self._cohort, jobs, links, self._published),
+            **views(self._cohort, jobs[0].submitted_at, bool(self._published.scores)),
+        }
+        return {tag: text for tag, text in texts.items() if self._said.get(tag) != text}
+
+    def _link(self, run_id: str) -> str:
+        return f"#/experiments/{self._experiment.id}/runs/{run_id}"
+
+    def _look(self) -> None:
+        """Reads the tags and, where something was published since, the scores."""
+        client, before = self._experiment.client, self._said.get(PUBLISHED_TAG)
+        self._said = dict(client.get_experiment(self._experiment.id).tags)
+        said = self._said.get(PUBLISHED_TAG)
+        if said is not None and said != before:
+            told = json.loads(said)
+            self._published = Published(
+                self._scores(), told["champion"], self._link(told["report"]) + "/artifacts"
+            )
+
+    def _scores(self) -> dict[str, Score]:
+        runs = self._experiment.runs_by_key("metrics.test_accuracy >= 0")
+        return {
+            uid: Score(*(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")))
+            for uid, run in runs.items()
+        }
