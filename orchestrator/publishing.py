@@ -1,8 +1,9 @@
 """A scored cohort shown to everybody, in MLflow.
 
-In: scores that the organizer wants published, and the images that they were measured on. Out: scores
-and confusion matrices on the jobs' runs; the report; the best network as champion; the experiment's
-description with all of it. Publishing again writes the same again, and whatever was missing. Used by `gamectl score --publish`.
+In: scores that the organizer wants published, and the images that they were measured on. Out:
+scores and confusion matrices on the jobs' runs; the report; the best network as champion; the
+experiment's description with all of it. Publishing again writes the same again, and whatever was
+missing. Used by `gamectl score --publish`.
 """
 
 import time
