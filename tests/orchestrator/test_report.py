@@ -134,6 +134,16 @@ def test_classes_that_are_too_many_for_a_matrix_are_told_as_mix_ups() -> None:
     assert [matrix.shade(0, column) for column in range(3)] == [8, 2, 0]
 
 
+def test_a_matrix_of_forty_classes_is_not_drawn(store: Store) -> None:
+    classes = tuple(f"species-{number}" for number in range(40))
+    jobs = put(store, TEAMS[:1], classes)
+    book = made_up_book(jobs, TEAMS[:1], classes, images_a_class=2)
+    page = report_html(gather(store, "small", book, NOW), {})
+    assert 'class="matrix' not in page
+    assert "The most frequent mix-ups" in page
+    assert "squirrel" not in page
+
+
 def test_a_chart_leaves_out_what_is_not_finite() -> None:
     assert line_chart([Series((), 0)], "", top=1.0) is None
     assert line_chart([Series((math.nan,), 0)], "", top=1.0) is None

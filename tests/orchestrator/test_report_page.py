@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.report.gather import gather
-from orchestrator.report.html import report_html
+from orchestrator.report.html import report_html, results_html
 from orchestrator.report.pictures import data_uri
+from orchestrator.report.take_home import take_home
+from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.orchestrator.browser import browser, opened, reason_why_not
 from tests.orchestrator.reported import BEGAN_AT, MadeUp, made_up_book, put
@@ -52,6 +54,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shown = dict.fromkeys((i.sha256 for i in report.hard_images[1:]), data_uri(photo.read_bytes()))
     page = folder / "report.html"
     page.write_text(report_html(report, shown, "one picture is missing"))
+    return page
+
+
+@pytest.fixture(scope="module")
+def results(file: Path) -> Path:
+    """What the team with the longest story takes home of it."""
+    store = Store(f"sqlite:///{file.parent / 'store.db'}")
+    jobs = store.jobs("small")
+    book = made_up_book(jobs, TEAMS, CLASSES)
+    told = take_home(store, jobs[1], book, None, Settings(), BEGAN_AT + 3600)
+    store.close()
+    page = file.parent / "results.html"
+    page.write_text(results_html(told, {}, "no pictures"))
     return page
 
 
@@ -102,6 +117,22 @@ def test_names_and_messages_are_only_words(running: Any, file: Path) -> None:
                       "{textContent: 'window.pwned = 2'}))")  # fmt: skip
         assert page.evaluate("window.pwned") is None
         assert "Content Security Policy" in " ".join(shown.console)
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), WINDOWS[1:3])
+def test_what_a_team_takes_home_fits_as_well(
+    running: Any, results: Path, width: int, height: int, scheme: str
+) -> None:
+    with opened(running, results, width, height, scheme) as shown:
+        page = shown.page
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.get_by_role("heading", level=1).inner_text() == "trio"
+        assert page.get_by_text("1st of 8").is_visible()
+        assert page.locator("table").evaluate_all("all => all.every(table => table.caption)")
+        mistakes = page.locator(".gallery > li").count()
+        assert f"{mistakes} of 108 hidden test images" in page.locator("main").inner_text()
+        assert page.evaluate("window.pwned") is None
+        assert shown.console == []
 
 
 def column(page: Any, number: int) -> list[str]:
