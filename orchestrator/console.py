@@ -51,6 +51,12 @@ def print_line(text: str, *, indent: int = 2) -> None:
     click.echo(text)
 
 
+def filled(text: str) -> str:
+    """A paragraph in lines that fit the terminal (80 columns where there is none)."""
+    width = min(100, max(40, shutil.get_terminal_size().columns))
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def print_text(text: str) -> None:
     """Write text to stdout as it is."""
     click.echo(text)
