@@ -24,10 +24,9 @@ from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading
 from orchestrator.loadout import Loadout
 from orchestrator.receipt import receipt_of
-from orchestrator.rewriting import renamed, values_of
+from orchestrator.rewriting import renamed, take_out, values_of
 from orchestrator.state import Job, newest_revisions
 from orchestrator.student import mean_interval
-from orchestrator.yaml_nodes import Loc
 
 WHOLE = "whole"
 MOST_POINTS = 100.0
@@ -235,7 +234,7 @@ def _without(file: LoadoutFile, item: str, cohort: Cohort) -> Variant | Kept:
             cost_bnn = receipt_of(file.loadout, cohort).total_bnn - receipt.total_bnn
             return Variant(tuple(left_out), cost_bnn, replace(changed, receipt=receipt))
         if problem.code == "not-used":  # a parameter that only the item had a use for
-            _delete(root, problem.loc)
+            take_out(root, problem.loc)
         elif (hanging := _item_at(changed.loadout, problem)) is not None:
             left_out.append(hanging)
             _leave_out(root, hanging)
@@ -258,14 +257,6 @@ def _leave_out(root: dict[str, Any], item: str) -> None:
     for bought in spec["purchases"]:
         for member in bought.get("members", ()):
             member.get("items", {}).pop(item, None)
-
-
-def _delete(root: dict[str, Any], loc: Loc) -> None:
-    """Takes out the value at a path."""
-    holder: Any = root
-    for part in loc[:-1]:
-        holder = holder[part]
-    del holder[loc[-1]]
 
 
 def _fitting(name: str, max_chars: int) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.files import LoadoutFile
 from orchestrator.loadout import Loadout
-from orchestrator.yaml_nodes import parse
+from orchestrator.yaml_nodes import Loc, parse
 
 
 def values_of(file: LoadoutFile) -> dict[str, Any]:
@@ -31,6 +31,14 @@ def renamed(file: LoadoutFile, root: dict[str, Any], team: str) -> LoadoutFile:
     if code is not None:  # its file was read with the loadout, and is not read again
         loadout = loadout.with_code(code)
     return replace(file, team=team, loadout=loadout, text=yaml_text(root))
+
+
+def take_out(root: dict[str, Any], loc: Loc) -> None:
+    """Takes out the value at a path."""
+    holder: Any = root
+    for part in loc[:-1]:
+        holder = holder[part]
+    del holder[loc[-1]]
 
 
 def yaml_text(value: object) -> str:

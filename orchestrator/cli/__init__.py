@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "leaderboard": ("orchestrator.cli.leaderboard:command", "Rank a cohort's scored teams."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
     "ablate": ("orchestrator.cli.ablate:command", "Measure what a loadout's items are worth."),
+    "tune": ("orchestrator.cli.tune:command", "Search for a loadout's best settings."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
     "deploy": ("orchestrator.cli.deploy:command", "Print Kubernetes manifests for a cohort."),

@@ -7,6 +7,7 @@
     model        a job's combined network as a `pt2` model
     background   the projection kept up to date while a controller runs
     publish      scores and confusion matrices, once the organizer says so
+    trials       the trials of a search for settings, in an experiment of their own
 
 The only package that imports MLflow, and one process a cohort writes at a time: ghost runs and
 locks come from many writers. Nothing waits for it; where it fails or falls behind, the store has
