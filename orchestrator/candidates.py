@@ -23,8 +23,9 @@ from orchestrator.yaml_nodes import Loc, parse
 
 TURNED_SHARE = 0.5
 """Of the knobs, in one candidate: with all of them turned little is left of what went well."""
-TRIES_EACH = 50
-"""Draws for one candidate: some are refused, as a schedule beside learning-rate-decay."""
+TRIES_IN_A_ROW = 100
+"""Draws for one candidate: some are refused, as a schedule beside learning-rate-decay, and where
+there is little to choose from most are known already."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,16 @@ def candidates(
     assert own is not None, "the loadout is admitted"
     found = [own]
     seen = {plan_of(own, cohort, member)}
-    for _ in range(TRIES_EACH * number):
-        if len(found) == number:
-            break
+    failed = 0
+    while len(found) < number and failed < TRIES_IN_A_ROW:
+        failed += 1
         turned = [knob for knob in knobs if random.random() < TURNED_SHARE]
         drawn = {knob.name: knob.range.draw(random) for knob in turned}
         made = _candidate(len(found), file, cohort, knobs, member, drawn)
         if made is not None and (plan := plan_of(made, cohort, member)) not in seen:
             seen.add(plan)
             found.append(made)
+            failed = 0
     return found
 
 

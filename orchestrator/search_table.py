@@ -51,3 +51,28 @@ def summary(search: Search) -> str:
             "expect less of it on other images."
         )
     return text
+
+
+def figures(search: Search) -> dict[str, float]:
+    """What MLflow's run of the search has as metrics."""
+    known = {"num_trials": float(len(search.outcomes))}
+    if search.ranked:
+        known["best_val_accuracy"] = search.ranked[0].reports[-1].val_accuracy
+    if search.own is not None:
+        known["own_val_accuracy"] = search.own.reports[-1].val_accuracy
+    return known
+
+
+def note(search: Search, patch: str | None) -> str:
+    """What stands at the top of that run's page, in Markdown."""
+    best = search.ranked[0] if search.ranked else None
+    if best is None:
+        found = "no trial came to its last epoch"
+    elif patch is None:
+        found = f"no trial did better than the loadout's own {_accuracy(best)}"
+    else:
+        found = f"{_accuracy(best)} with trial {best.number}, {_accuracy(search.own)} before"
+    lines = [f"Settings for **{search.team}**, cohort {search.cohort}: {found}."]
+    if patch is not None:
+        lines += ["", "```yaml", patch.rstrip(), "```"]
+    return "\n".join([*lines, "", summary(search)])

@@ -15,11 +15,13 @@ from jobs.values import Teaching
 from orchestrator.candidates import Candidate
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Cohort
+from orchestrator.costs import kind, work
 from orchestrator.errors import GameError
 from orchestrator.member_plans import member_plan
 from orchestrator.search_view import SearchView
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, silent
+from orchestrator.speeds import Speeds
 from orchestrator.submission import Prepared, keep_teacher, taught
 from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
 from orchestrator.trials import Outcome, first_rung
@@ -100,6 +102,15 @@ def plans_of(
             member_plan(each.file.loadout, cohort, member, folder.classes, folder.fingerprint)
         )
     return list(taught(plans, prepared.teacher))
+
+
+def longest_s(
+    plans: Sequence[MemberPlan], prepared: Prepared, num_slots: int, speeds: Speeds
+) -> float:
+    """How long the trials take if none is stopped early, in seconds."""
+    num_images = len(prepared.decoded.folder.training)
+    each_s = [work(plan, num_images) * speeds.factor(kind(plan)) for plan in plans]
+    return max(sum(each_s) / num_slots, *each_s)
 
 
 def search(

@@ -14,10 +14,11 @@ from orchestrator.candidates import Candidate
 from orchestrator.search_space import Knob
 
 State = Literal["complete", "stopped", "failed"]
-REDUCTION = 3
-"""ASHA lets a third of the trials go on at every rung."""
-FIRST_RUNG = 1 / 6
-"""Of the longest trial's epochs; the next rung is at three times as many."""
+REDUCTION = 2
+"""ASHA lets one of so many trials go on at every rung. A whole training takes seconds here, so a
+good one that is stopped too soon would cost more than weak ones that go on."""
+FIRST_RUNG = 1 / 4
+"""Of the longest trial's epochs; the next rung is at twice as many."""
 
 
 @dataclass(frozen=True)

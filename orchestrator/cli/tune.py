@@ -6,6 +6,7 @@ No test image is read. `searching` does the work.
 """
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from orchestrator.candidates import Candidate
     from orchestrator.search_space import Knob
     from orchestrator.submission import Prepared
+    from orchestrator.tracking.trials import TrialLog
     from orchestrator.trials import Search
 
 
@@ -128,21 +130,32 @@ def command(
     index = member or 0
     knobs = knobs_of(read.loadout, reading.cohort, index, keep)
     tried = candidates(read, reading.cohort, knobs, index, trials, seed)
-    found, whole = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings)
-    best = found.ranked[0] if found.ranked else None
+    done = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings)
+    best = done.found.ranked[0] if done.found.ranked else None
     better = None if best is None or best.number == 0 else patch(best.candidate, tried[0])
-    _draw(found, picture or Path(f"{read.team}-tuning.png"))
+    _keep(done, better, picture or Path(f"{read.team}-tuning.png"))
     if output == "json":
-        console.print_json(found.to_dict(better))
+        console.print_json(done.found.to_dict(better))
     else:
-        _print(found, better, loadout)
+        _print(done.found, better, loadout)
     if file is not None and best is not None:
         with atomic_file(file) as out:
             out.write(best.candidate.file.text.encode())
         file.chmod(0o644)
         console.print_note(f"loadout with the best settings: {file}")
-    if not whole:
+    if not done.whole:
         raise SystemExit(INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A search that has ended."""
+
+    found: "Search"
+    whole: bool
+    """False after Ctrl-C."""
+    log: "TrialLog | None"
+    """Its run in MLflow, where that could be written."""
 
 
 def _check(reading: Reading, file: LoadoutFile, member: int | None) -> None:
@@ -172,8 +185,8 @@ def _search(
     data: Where | None,
     cpus: int | None,
     settings: Settings,
-) -> "tuple[Search, bool]":
-    """Runs the search; returns it, and whether it came to its end."""
+) -> _Done:
+    """Runs the search, and keeps its trials in MLflow as they end."""
     from orchestrator import searching, submission
     from orchestrator.attend import interruptible
     from orchestrator.progress_bars import progress
@@ -187,7 +200,7 @@ def _search(
     make_home(settings)
     with interruptible(lambda: "stopped before anything was tried"):
         source = source_of(reading, data)
-        alone = _only(reading, file)
+        alone = replace(reading, files=(file,))
         prepared = submission.prepare(alone, source, settings, progress, with_test=False)
         plans = searching.plans_of(tried, member, reading.cohort, prepared)
         _forecast(plans, prepared, minutes, cpus, settings)
@@ -214,13 +227,10 @@ def _search(
         num_images=num_images,
         outcomes=outcomes,
     )
-    return found, whole
-
-
-def _only(reading: Reading, file: LoadoutFile) -> Reading:
-    from dataclasses import replace
-
-    return replace(reading, files=(file,))
+    if desk.log_error is not None:
+        console.print_note(f"warning: {desk.log_error}; MLflow does not have all trials")
+        log = None
+    return _Done(found, whole, log)
 
 
 def _forecast(
@@ -233,7 +243,7 @@ def _forecast(
     """Says how long it may take at most; raises `Refused` where a trial can never run."""
     from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
-    from orchestrator.costs import kind, work
+    from orchestrator.searching import longest_s
     from orchestrator.submission import misfits
 
     resources = prepared.cohort.spec.resources
@@ -242,16 +252,14 @@ def _forecast(
     machine = this_machine(cpus, resources)
     for reason in misfits(prepared, machine).values():
         raise Refused(f"{reason}; nothing was tried")
-    num_images = len(prepared.decoded.folder.training)
-    speeds = known_speeds(settings)
-    seconds = sum(work(plan, num_images) * speeds.factor(kind(plan)) for plan in plans)
     slots = min(num_slots(resources, machine), len(plans))
-    longest = duration(seconds / slots)
-    if minutes is not None and 60 * minutes < seconds / slots:
-        longest = f"{duration(60 * minutes)}, as asked for"
+    at_most_s = longest_s(plans, prepared, slots, known_speeds(settings))
+    longest = f"about {duration(at_most_s)}"
+    if minutes is not None and 60 * minutes < at_most_s:
+        longest = f"the {duration(60 * minutes)} asked for"
     console.print_note(
-        f"{len(plans)} trials: at most about {longest}, less what is stopped early, on {slots} "
-        f"{'slot' if slots == 1 else 'slots'}; Ctrl-C ends with the best until then"
+        f"{len(plans)} trials on {slots} {'slot' if slots == 1 else 'slots'}: at most {longest}, "
+        "less where weak ones are stopped early; Ctrl-C ends with the best until then"
     )
 
 
@@ -270,10 +278,22 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
     console.print_note(f"MLflow's experiment: {found.experiment}")
 
 
-def _draw(found: "Search", file: Path) -> None:
+def _keep(done: _Done, better: str | None, file: Path) -> None:
+    """Writes the picture, and what the search came to into its run in MLflow."""
     from orchestrator.search_picture import picture  # matplotlib takes a second
+    from orchestrator.search_table import figures, note
 
+    drawn = picture(done.found)
     with atomic_file(file) as out:
-        out.write(picture(found))
+        out.write(drawn)
     file.chmod(0o644)
     console.print_note(f"picture: {file}")
+    if done.log is None:
+        return
+    files = {"search.png": drawn}
+    if better is not None:
+        files["best.yaml"] = better.encode()
+    try:
+        done.log.end(files, figures(done.found), note(done.found, better), not done.whole)
+    except GameError as error:
+        console.print_note(f"warning: {error}; the picture is not in MLflow")

@@ -73,7 +73,9 @@ def test_each_item_is_left_out_once_and_nothing_else_changes(read: Read) -> None
 
 
 def test_what_hangs_together_is_left_out_together(read: Read) -> None:
-    deep = "purchases: [{item: resolution-rocket, size: 128}, {item: neural-turbo-boost, blocks: 6}]"
+    deep = (
+        "purchases: [{item: resolution-rocket, size: 128}, {item: neural-turbo-boost, blocks: 6}]"
+    )
     reading, file = read(deep)
     all_of_it = variants(file, reading.cohort)
     # Without larger images six blocks pool everything away; without blocks the images may stay.
