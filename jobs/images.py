@@ -104,12 +104,12 @@ class DecodedFolder:
         return LabelledImages(images, labels, groups.astype(np.int64))
 
 
-def scan(root: Path) -> ImageFolder:
+def scan(root: Path, with_test: bool = True) -> ImageFolder:
     """List and hash a data folder's files. Names that begin with a dot are ignored.
 
     Class numbers follow the natural order of the class names (n2 before n10). Whoever trains need
     not have the hidden part: without `validation/`, or with nothing in it, no test images are
-    listed.
+    listed; nor are any looked at where they are not asked for.
 
     Raises:
         DataError: no such folder, no training part, fewer than two classes, a class empty or
@@ -124,7 +124,8 @@ def scan(root: Path) -> ImageFolder:
 
     problems = []
     # An empty folder may be where another machine has the hidden part mounted.
-    parts = [root / part for part in there if part == TRAINING or _visible(root / part)]
+    hidden = with_test and TEST in there and bool(_visible(root / TEST))
+    parts = [root / TRAINING, *([root / TEST] if hidden else [])]
     names = {entry.name for part in parts for entry in _visible(part) if entry.is_dir()}
     classes = tuple(sorted(names, key=_natural_key))
     if len(classes) < 2:
@@ -142,6 +143,7 @@ def decode(
     cache: Path,
     skip_broken: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    with_test: bool = True,
 ) -> DecodedFolder:
     """Scan a folder and make sure that the cache holds its images at every size.
 
@@ -154,11 +156,12 @@ def decode(
         cache: folder of the arrays; made if it does not exist.
         skip_broken: leave broken images out of folder, fingerprint and arrays.
         progress: called with (files done, files to do) while decoding.
+        with_test: read the hidden part as well, where it is there.
 
     Raises:
         DataError: as `scan`; broken images without `skip_broken`; a class without any image left.
     """
-    scanned = scan(root)
+    scanned = scan(root, with_test)
     arrays = ArrayCache(cache)
     scanned_fingerprint = _digest([scanned.fingerprint, scanned.test_fingerprint])
     reasons = arrays.read_broken(scanned_fingerprint)  # SHA-256 -> why the file is broken

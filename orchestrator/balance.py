@@ -14,15 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from orchestrator.cohort import Cohort, CohortMetadata
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading
-from orchestrator.loadout import Loadout
+from orchestrator.rewriting import renamed, values_of
 from orchestrator.scorebook import ScoreBook
 from orchestrator.state import Job, newest_revisions
-from orchestrator.yaml_nodes import parse
 
 SEED_STEP = 1000
 """Between two runs of a loadout; more than any ensemble has members."""
@@ -105,32 +102,14 @@ def _runs(file: LoadoutFile, num_seeds: int) -> list[LoadoutFile]:
 def _seeded(file: LoadoutFile, number: int) -> LoadoutFile:
     """The same loadout under another name, every seed of it moved by `number` steps."""
     assert file.loadout is not None
-    root: Any = parse(file.text).root
-    team = job_name(file.loadout.team, number)
-    root["metadata"]["team"] = team
-    spec = root.setdefault("spec", {})
+    root = values_of(file)
+    spec = root["spec"]
     spec.setdefault("seed", file.loadout.spec.seed)
     members = (m for bought in spec.get("purchases", ()) for m in bought.get("members", ()))
     for seeded in (spec, *members):
         if "seed" in seeded:
             seeded["seed"] = _moved(file.path, seeded["seed"], number)
-    text = yaml.dump(root, Dumper=_Dumper, sort_keys=False)
-    seeded = Loadout.from_file(root)
-    if file.loadout.code is not None:  # its file was read with the loadout, and is not read again
-        seeded = seeded.with_code(file.loadout.code)
-    return replace(file, team=team, loadout=seeded, text=text)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes YAML 1.2: PyYAML alone would leave text such as 1e5 without its quotes."""
-
-
-def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if parse(text).root == text else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _text_node)
+    return renamed(file, root, job_name(file.loadout.team, number))
 
 
 def _moved(path: str, seed: int, number: int) -> int:

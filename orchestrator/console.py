@@ -95,6 +95,12 @@ def _draws_on_stderr() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
+def filled(text: str) -> str:
+    """A paragraph in lines that fit the terminal (80 columns where there is none)."""
+    width = min(100, max(40, shutil.get_terminal_size().columns))
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def print_text(text: str) -> None:
     """Write text to stdout as it is."""
     click.echo(text, color=in_colour() or None)

@@ -60,8 +60,12 @@ def decode_source(
     skip_broken: bool,
     settings: Settings,
     progress: ProgressBar = silent,
+    with_test: bool = True,
 ) -> DecodedFolder:
-    """A source's images, decoded at these sizes; raises `jobs.errors.DataError` if it can't be."""
+    """A source's images, decoded at these sizes; raises `jobs.errors.DataError` if it can't be.
+
+    Without `with_test` no test image is read.
+    """
     root = data_root(source, settings, progress)
     with progress("decoding the images") as show:
-        return decode(root, sizes_px, settings.image_cache, skip_broken, show)
+        return decode(root, sizes_px, settings.image_cache, skip_broken, show, with_test)

@@ -41,9 +41,15 @@ class Prepared:
 
 
 def prepare(
-    reading: Reading, source: str, settings: Settings, progress: ProgressBar = silent
+    reading: Reading,
+    source: str,
+    settings: Settings,
+    progress: ProgressBar = silent,
+    with_test: bool = True,
 ) -> Prepared:
     """Decodes the data at every size that is asked for, and resolves the members' plans.
+
+    Without `with_test` no test image is read, for what will not be scored.
 
     Raises `jobs.errors.DataError` where the data can't be used, and `Refused` where a loadout does
     not fit it, or a teacher is wanted and there is none that fits. Where artifacts can't be kept in
@@ -54,7 +60,7 @@ def prepare(
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
     sizes_px = sorted({_size_px(file, cohort) for file in admitted})
     skip_broken = cohort.spec.data.skip_broken_images
-    decoded = decode_source(source, sizes_px, skip_broken, settings, progress)
+    decoded = decode_source(source, sizes_px, skip_broken, settings, progress, with_test)
     folder = decoded.folder
     _check_fit(admitted, folder.classes)
     plans = [_plans(file, cohort, folder) for file in admitted]
@@ -65,7 +71,7 @@ def prepare(
         decoded=decoded,
         sizes_px=tuple(sizes_px),
         jobs=tuple(
-            _new_job(file, _taught(job, teacher), len(folder.training))
+            _new_job(file, taught(job, teacher), len(folder.training))
             for file, job in zip(admitted, plans, strict=True)
         ),
         teacher=teacher,
@@ -105,23 +111,22 @@ def submit(
     Raises `Refused` where a team has no submissions left, or teams would stay on other data.
     """
     if prepared.teacher is not None:  # before a plan in the store names it
-        _keep_teacher(prepared, prepared.teacher, settings, progress)
+        keep_teacher(prepared, settings, progress)
     spec = prepared.cohort.model_dump(mode="json", by_alias=True)
     limit = prepared.cohort.spec.limits.submissions_per_team
     return store.submit(prepared.cohort.name, spec, prepared.data, prepared.jobs, at, limit)
 
 
-def _keep_teacher(
-    prepared: Prepared, teacher: "Teacher", settings: Settings, progress: ProgressBar
-) -> None:
+def keep_teacher(prepared: Prepared, settings: Settings, progress: ProgressBar = silent) -> None:
     """Keeps the teacher for as long as the jobs, and what it says to all of them alike.
 
     Its answers are cached here, so that the controller need not stop and wait for them.
     """
     from orchestrator.teachings import TeacherWeights, teachings
 
+    assert prepared.teacher is not None
     weights = TeacherWeights(settings.artifacts)
-    weights.keep(teacher.spec, teacher.weights)
+    weights.keep(prepared.teacher.spec, prepared.teacher.weights)
     plans = [plan for job in prepared.jobs for plan in job.plans if plan.distill is not None]
     images = {size_px: prepared.decoded.training(size_px) for size_px in prepared.sizes_px}
     teachings(plans, images, weights, settings.teacher_logits, progress)
@@ -163,8 +168,8 @@ def _teacher(plans: Sequence[MemberPlan], reading: Reading, settings: Settings) 
     return find_teacher(settings.teachers, own, reading.folder, student.data)
 
 
-def _taught(plans: Sequence[MemberPlan], teacher: "Teacher | None") -> tuple[MemberPlan, ...]:
-    """The plans of a job, with the teacher in those that distil."""
+def taught(plans: Sequence[MemberPlan], teacher: "Teacher | None") -> tuple[MemberPlan, ...]:
+    """Plans with the teacher in those that distil."""
     if teacher is None:
         return tuple(plans)
     return tuple(

@@ -87,6 +87,8 @@ HOW = (
     How(r"gamectl report\b"),
     How(r"gamectl classify\b", first="gamectl score --publish"),
     How(r"gamectl balance\b"),
+    How(r"gamectl ablate\b", plus="--seeds 1", why="several seeds take several times as long"),
+    How(r"gamectl tune\b", plus="--trials 2", why="a search of many trials takes minutes"),
     # Data and teachers
     How(r"gamectl teacher train .*imagenet", plus=f"{SMALL_TEACHER} --weights none --cpus 999",
         fails="999 CPUs", why="ImageNet's weights are downloaded; one small training is enough"),

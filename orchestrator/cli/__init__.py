@@ -46,6 +46,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "results": ("orchestrator.cli.results:command", "Show a team how it did, to take home."),
     "classify": ("orchestrator.cli.classify:command", "Ask the best network about pictures."),
     "balance": ("orchestrator.cli.balance:command", "Measure what loadouts are worth."),
+    "ablate": ("orchestrator.cli.ablate:command", "Measure what a loadout's items are worth."),
+    "tune": ("orchestrator.cli.tune:command", "Search for a loadout's best settings."),
     "teacher": ("orchestrator.cli.teacher:command", "Train and show teachers to distil from."),
     "ui": ("orchestrator.cli.ui:command", "Open the MLflow UI on what was tracked."),
     "deploy": ("orchestrator.cli.deploy:command", "Print Kubernetes manifests for a cohort."),
@@ -61,7 +63,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Files": ("shop", "validate", "preview", "plan", "schema"),
     "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
     "Look": ("get", "describe", "logs", "results", "ui"),
-    "Score and explain": ("score", "leaderboard", "report", "classify", "balance"),
+    "Score and explain": (
+        "score",
+        "leaderboard",
+        "report",
+        "classify",
+        "ablate",
+        "tune",
+        "balance",
+    ),
     "Data and teachers": ("data", "teacher"),
 }
 

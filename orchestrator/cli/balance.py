@@ -21,6 +21,7 @@ from orchestrator.files import Reading, read_paths
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
+    from jobs.images import ImageFolder
     from orchestrator.balance import Balance
 
 BASELINE = "none"
@@ -122,32 +123,52 @@ def measure(
 
     Raises a `GameError` where a loadout is refused or the cohort can't be run.
     """
-    from jobs.images import scan
-    from orchestrator.balance import balance, data_label, known_baseline, side_cohort
+    from orchestrator.balance import balance, known_baseline, side_cohort
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
-    from orchestrator.live import progress
     from orchestrator.scorebook import read_scores
-    from orchestrator.sources import data_root, source_of
 
     _check(reading)
     teams = [file.loadout.team for file in reading.files if file.loadout is not None]
     baseline = known_baseline(baseline, BASELINE, teams)
-    make_home(settings)
-    source = source_of(reading, data)
-    images = scan(data_root(source, settings, progress))
-    if not images.test:  # before hours of training, not after
-        raise Refused(
-            f"{images.root} has no test images (validation/), and nothing else decides; "
-            "put them there, or name another folder with --data FOLDER"
-        )
-    label = data_label(source, images.fingerprint)
-    cohort, _ = run_cohort(side_cohort(reading, num_seeds, label), data, False, cpus, settings)
+    images = images_of(reading, data, settings, with_test=True)
+    side = side_cohort(reading, num_seeds, label_of(reading, data, images))
+    cohort, _ = run_cohort(side, data, False, cpus, settings)
     score_cohort(cohort, False, None, settings)
     book = read_scores(settings.scores, cohort)
     assert book is not None, "score_cohort has just written it"
     with open_store(settings) as store:
         return balance(teams, num_seeds, baseline, store.jobs(cohort), book)
+
+
+def images_of(
+    reading: Reading, data: Where | None, settings: Settings, with_test: bool
+) -> "ImageFolder":
+    """The images that a side cohort is measured on.
+
+    Raises `Refused` where there are to be test images and there are none, and what
+    `jobs.images.scan` does.
+    """
+    from jobs.images import scan
+    from orchestrator.progress_bars import progress
+    from orchestrator.sources import data_root, source_of
+
+    make_home(settings)
+    images = scan(data_root(source_of(reading, data), settings, progress))
+    if with_test and not images.test:  # before hours of training, not after
+        raise Refused(
+            f"{images.root} has no test images (validation/), and nothing else decides; "
+            "put them there, or name another folder with --data FOLDER"
+        )
+    return images
+
+
+def label_of(reading: Reading, data: Where | None, images: "ImageFolder") -> str:
+    """What tells a side cohort on these images from one on others."""
+    from orchestrator.balance import data_label
+    from orchestrator.sources import source_of
+
+    return data_label(source_of(reading, data), images.fingerprint)
 
 
 def _check(reading: Reading) -> None:

@@ -65,7 +65,7 @@ def command(
         from orchestrator.classify import classify, pictures_in
         from orchestrator.cohort import Cohort
         from orchestrator.finish import unseen_probs
-        from orchestrator.live import progress
+        from orchestrator.progress_bars import progress
 
         files, num_left_out = pictures_in(places)
         rules, artifacts = (

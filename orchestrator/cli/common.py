@@ -18,6 +18,7 @@ from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.errors import NotFound, Refused, StoreError
+from orchestrator.files import LoadoutFile, Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord, Job
@@ -55,6 +56,17 @@ class DataPlace(click.ParamType[Where]):
         return [CompletionItem(incomplete, type="dir")]
 
 
+data_option = click.option(
+    "--data",
+    type=DataPlace(),
+    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
+)
+cohort_file_option = click.option(
+    "--cohort-file",
+    metavar="PATH",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The cohort whose rules and data hold; the cohort.yaml beside the loadout by default.",
+)
 cohort_option = click.option(
     "--cohort",
     "cohort",
@@ -87,6 +99,51 @@ code_option = click.option(
     default="carried",
     help="Where a cluster has gamectl from: carried along, or what is installed there.",
 )
+
+
+def picture_option(default: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """The option --picture; `default` says where the picture is written without it."""
+    return click.option(
+        "--picture",
+        metavar="FILE.png",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_to_be_png,
+        help=f"Where to write the picture; {default} in this folder by default.",
+    )
+
+
+def _to_be_png(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() != ".png":
+        raise click.BadParameter(f"'{file}' does not end in .png")
+    if file is not None and not file.absolute().parent.is_dir():  # before hours, not after
+        raise click.BadParameter(f"there is no folder {file.parent}")
+    return file
+
+
+def read_loadout(
+    loadout: Path,
+    cohort_file: Path | None,
+    other_data: bool,
+    undone: str,
+    say: Callable[[str], None] = console.print_note,
+) -> tuple[Reading, LoadoutFile]:
+    """One loadout and the rules that hold for it.
+
+    Where it is not admitted its problems are said, and `Refused` is raised with what was left
+    `undone` for them, such as "nothing was drawn".
+    """
+    reading = read_paths([loadout, cohort_file] if cohort_file else [loadout], other_data)
+    for each in reading.files:
+        for problem in each.problems:
+            say(str(problem))
+    if not reading.ok:
+        raise Refused(f"{undone}; correct the problems above")
+    found = next((each for each in reading.files if Path(each.path) == loadout), None)
+    if found is None or found.loadout is None:
+        raise Refused(f"{loadout} is no loadout; a file with `kind: Loadout` is wanted")
+    if cohort_file is not None and reading.cohort_path != cohort_file:
+        raise Refused(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
+    return reading, found
 
 
 def run_options(command: Callable[_P, _T]) -> Callable[_P, _T]:

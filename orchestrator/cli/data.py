@@ -73,7 +73,7 @@ def check(path: Where, output: str, sheet: Path | None, strict: bool) -> None:
     """
     from jobs.atomic import atomic_file
     from jobs.data_check import check_folder, duplicates_sheet
-    from orchestrator.live import progress
+    from orchestrator.progress_bars import progress
     from orchestrator.sources import data_root
 
     root = data_root(str(path), Settings(), progress)

@@ -77,7 +77,7 @@ def command(
         admitted, unsafe = _kept_apart(admitted, cohort)
         refused += [(misfit.file, _misfit_problems(misfit)) for misfit in unsafe]
     machine = this_machine(cpus, cohort.spec.resources)
-    speeds = _speeds(settings) if admitted else Speeds()
+    speeds = known_speeds(settings) if admitted else Speeds()
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":
@@ -141,7 +141,7 @@ def _misfit_problems(misfit: Misfit) -> tuple[Problem, ...]:
     return located(misfit.file, [LocatedProblem(("spec",), "does-not-fit", misfit.reason)])
 
 
-def _speeds(settings: Settings) -> Speeds:
+def known_speeds(settings: Settings) -> Speeds:
     """Measured speeds if any member was trained before, or else this machine's; says which."""
     measured: tuple[Member, ...] = ()
     if settings.store is not None or (settings.store_file and settings.store_file.exists()):

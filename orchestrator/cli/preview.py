@@ -10,9 +10,7 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, make_home
-from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.cli.common import cohort_file_option, data_option, make_home, read_loadout
 from orchestrator.receipt import Receipt
 from orchestrator.settings import Settings
 
@@ -35,17 +33,8 @@ DRAWS, DRAWS_OF_EACH = 6, 3
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the picture; TEAM-preview.png in this folder by default.",
 )
-@click.option(
-    "--cohort-file",
-    metavar="PATH",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The cohort whose rules and data hold; the cohort.yaml beside the loadout by default.",
-)
-@click.option(
-    "--data",
-    type=DataPlace(),
-    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
-)
+@cohort_file_option
+@data_option
 @click.option(
     "--seed",
     default=0,
@@ -62,12 +51,9 @@ def command(
     """
     if file is not None and file.suffix.lower() != ".png":
         raise click.BadParameter(f"'{file}' does not end in .png", param_hint="-o")
-    reading = read_paths(
-        [loadout, cohort_file] if cohort_file else [loadout], other_data=data is not None
+    reading, admitted = read_loadout(
+        loadout, cohort_file, data is not None, "nothing was drawn", console.print_line
     )
-    admitted = _admitted(reading, loadout)
-    if cohort_file is not None and reading.cohort_path != cohort_file:
-        raise Refused(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
     assert admitted.loadout is not None
     assert admitted.receipt is not None
 
@@ -109,16 +95,3 @@ def _bought(receipt: Receipt) -> str:
         for line in receipt.lines
     )
     return ", ".join(items) or "nothing"
-
-
-def _admitted(reading: Reading, loadout: Path) -> LoadoutFile:
-    """The loadout's file. Raises `Refused`, with its problems said, where it can't be previewed."""
-    for each in reading.files:
-        for problem in each.problems:
-            console.print_line(str(problem))
-    if not reading.ok:
-        raise Refused("nothing was drawn; correct the problems above")
-    found = next((each for each in reading.files if Path(each.path) == loadout), None)
-    if found is None or found.loadout is None:
-        raise Refused(f"{loadout} is no loadout; a file with `kind: Loadout` is wanted")
-    return found

@@ -104,7 +104,7 @@ def find_pictures(
     They are looked for in the data's hidden part or, with `test` False, in its training part.
     """
     from jobs.images import scan
-    from orchestrator.live import progress
+    from orchestrator.progress_bars import progress
     from orchestrator.report.pictures import pictures
     from orchestrator.sources import data_root
 

@@ -232,7 +232,7 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
     from jobs.metrics import score as score_of
     from jobs.teacher import teacher_logits
     from jobs.values import Teaching
-    from orchestrator.live import progress
+    from orchestrator.progress_bars import progress
     from orchestrator.scoring import need_test_images, scored_images
     from orchestrator.sources import source_of
     from orchestrator.teachers import find_teacher
@@ -283,7 +283,7 @@ def _data(
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import sources
-    from orchestrator.live import progress
+    from orchestrator.progress_bars import progress
     from orchestrator.member_plans import data_plan
 
     cohort, source = reading.cohort, sources.source_of(reading, data)

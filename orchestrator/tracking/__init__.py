@@ -10,6 +10,7 @@
     front_page   these written, when something has changed
     publish      scores and confusion matrices, once the organizer says so
     champion     the best network in the model registry, then
+    trials       the trials of a search for settings, in an experiment of their own
 
 The only package that imports MLflow, and one process a cohort writes at a time: ghost runs and
 locks come from many writers. Nothing waits for it; where it fails or falls behind, the store has

@@ -1,0 +1,299 @@
+"""`gamectl tune`: a search for better settings of a loadout, on its validation images.
+
+In: one loadout and its cohort's rules. Out: the best settings as YAML to be pasted, a table of the
+best trials, and a picture of the search; the trials are in MLflow, in an experiment of their own.
+No test image is read. `searching` does the work.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.atomic import atomic_file
+from jobs.places import Where
+from orchestrator import console
+from orchestrator.attend import INTERRUPTED
+from orchestrator.cli.common import (
+    check_cpus,
+    cohort_file_option,
+    cpus_option,
+    data_option,
+    make_home,
+    picture_option,
+    read_loadout,
+)
+from orchestrator.cohort import HERE
+from orchestrator.display import duration
+from orchestrator.errors import GameError, Refused
+from orchestrator.files import LoadoutFile, Reading
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.plan import MemberPlan
+    from orchestrator.candidates import Candidate
+    from orchestrator.search_space import Knob
+    from orchestrator.submission import Prepared
+    from orchestrator.tracking.trials import TrialLog
+    from orchestrator.trials import Search
+
+
+@click.command(
+    "tune",
+    epilog="""\b
+    Example:
+      gamectl tune loadouts/demo/dizzy-macaques.yaml
+      gamectl tune my-loadout.yaml --trials 50 --minutes 15 -o better.yaml
+      gamectl tune my-loadout.yaml --keep epochs --keep batchSize""",
+)
+@click.argument("loadout", metavar="LOADOUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--trials",
+    default=20,
+    show_default=True,
+    type=click.IntRange(2, 1000),
+    help="Settings to try, the loadout's own among them.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="End after so long, with the best until then.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**53 - 1),
+    help="Another one draws other settings to try; networks keep the loadout's seed.",
+)
+@click.option(
+    "--member",
+    type=click.IntRange(min=0),
+    help="Which network of an ensemble, counted from 0; the first by default.",
+)
+@click.option(
+    "--keep", multiple=True, metavar="SETTING", help="Leave this setting as it is; repeatable."
+)
+@click.option(
+    "-o",
+    "file",
+    metavar="FILE.yaml",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the loadout with the best settings there.",
+)
+@picture_option("TEAM-tuning.png")
+@cohort_file_option
+@data_option
+@cpus_option
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
+def command(
+    loadout: Path,
+    trials: int,
+    minutes: float | None,
+    seed: int,
+    member: int | None,
+    keep: tuple[str, ...],
+    file: Path | None,
+    picture: Path | None,
+    cohort_file: Path | None,
+    data: Where | None,
+    cpus: int | None,
+    output: str,
+) -> None:
+    """Search for better settings of a loadout.
+
+    Ray Tune tries other values of what is free (learning rate, batch size, epochs within the
+    limits) and of what bought items leave open, such as a dropout rate; what is bought, and the
+    seed, stay. Networks train as members do and are judged by the validation images; weak ones are
+    stopped early (ASHA). The same call begins anew, and tries the same settings in the same order.
+    Ctrl-C ends it with the best until then.
+    """
+    if file is not None and file.suffix not in (".yaml", ".yml"):
+        raise click.BadParameter(f"'{file}' does not end in .yaml", param_hint="-o")
+    settings = Settings()
+    reading, read = read_loadout(loadout, cohort_file, data is not None, "nothing was tried")
+    check_cpus(cpus, settings)
+    _check(reading, read, member)
+
+    # Imported here: wrong usage needs none of them.
+    from orchestrator.candidates import candidates, patch
+    from orchestrator.search_space import knobs_of
+
+    assert read.loadout is not None
+    index = member or 0
+    knobs = knobs_of(read.loadout, reading.cohort, index, keep)
+    tried = candidates(read, reading.cohort, knobs, index, trials, seed)
+    done = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings)
+    best = done.found.ranked[0] if done.found.ranked else None
+    better = None if best is None or best.number == 0 else patch(best.candidate, tried[0])
+    _keep(done, better, picture or Path(f"{read.team}-tuning.png"))
+    if output == "json":
+        console.print_json(done.found.to_dict(better))
+    else:
+        _print(done.found, better, loadout)
+    if file is not None and best is not None:
+        with atomic_file(file) as out:
+            out.write(best.candidate.file.text.encode())
+        file.chmod(0o644)
+        console.print_note(f"loadout with the best settings: {file}")
+    if not done.whole:
+        raise SystemExit(INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A search that has ended."""
+
+    found: "Search"
+    whole: bool
+    """False after Ctrl-C."""
+    log: "TrialLog | None"
+    """Its run in MLflow, where that could be written."""
+
+
+def _check(reading: Reading, file: LoadoutFile, member: int | None) -> None:
+    """Raises `Refused` for what can't be tuned."""
+    assert file.loadout is not None
+    several = reading.cohort.spec.resources.workers_per_member
+    if several > 1:
+        raise Refused(
+            f"cohort {reading.cohort.name} trains every member with {several} workers, and a trial "
+            "is one process: tune under a cohort file with workersPerMember: 1"
+        )
+    if member is not None and member >= file.loadout.num_members:
+        of = "1 network" if file.loadout.num_members == 1 else f"{file.loadout.num_members}"
+        raise Refused(f"--member {member}: the loadout has {of}, counted from 0")
+    cluster = reading.cohort.spec.cluster
+    if cluster != HERE:
+        console.print_note(f"the search runs here, and not on the cohort's cluster, {cluster}")
+
+
+def _search(
+    reading: Reading,
+    file: LoadoutFile,
+    knobs: "tuple[Knob, ...]",
+    tried: "list[Candidate]",
+    member: int,
+    minutes: float | None,
+    data: Where | None,
+    cpus: int | None,
+    settings: Settings,
+) -> _Done:
+    """Runs the search, and keeps its trials in MLflow as they end."""
+    from orchestrator import searching, submission
+    from orchestrator.attend import interruptible
+    from orchestrator.progress_bars import progress
+    from orchestrator.search_view import SearchView
+    from orchestrator.sources import source_of
+    from orchestrator.trials import Search
+    from orchestrator.truth import validation_truth
+
+    assert file.loadout is not None
+    assert file.team is not None
+    make_home(settings)
+    with interruptible(lambda: "stopped before anything was tried"):
+        source = source_of(reading, data)
+        alone = replace(reading, files=(file,))
+        prepared = submission.prepare(alone, source, settings, progress, with_test=False)
+        plans = searching.plans_of(tried, member, reading.cohort, prepared)
+        _forecast(plans, prepared, minutes, cpus, settings)
+        experiment = f"{reading.cohort.name}-{file.team}-tuning"
+        log = None
+        try:
+            log = searching.open_log(settings, experiment, time.strftime("search %b %d %H:%M"))
+        except GameError as error:
+            console.print_note(f"warning: {error}; the trials are not kept in MLflow")
+        truth = validation_truth(lambda data: prepared.decoded.training(data.image_size_px))
+        num_images = len(truth(plans[0].data).labels)
+        with SearchView([plan.epochs for plan in plans]) as view:
+            desk = searching.Desk(tried, plans, view, log)
+            time_s = None if minutes is None else 60 * minutes
+            whole = searching.search(plans, prepared, settings, cpus, time_s, desk, progress)
+            outcomes = desk.close()
+    found = Search(
+        team=file.team,
+        cohort=reading.cohort.name,
+        experiment=experiment,
+        member=member if file.loadout.ensemble else None,
+        knobs=knobs,
+        num_candidates=len(tried),
+        num_images=num_images,
+        outcomes=outcomes,
+    )
+    if desk.log_error is not None:
+        console.print_note(f"warning: {desk.log_error}; MLflow does not have all trials")
+        log = None
+    return _Done(found, whole, log)
+
+
+def _forecast(
+    plans: "list[MemberPlan]",
+    prepared: "Prepared",
+    minutes: float | None,
+    cpus: int | None,
+    settings: Settings,
+) -> None:
+    """Says how long it may take at most; raises `Refused` where a trial can never run."""
+    from orchestrator.capacity import num_slots, this_machine
+    from orchestrator.cli.plan import known_speeds
+    from orchestrator.searching import longest_s
+    from orchestrator.submission import misfits
+
+    resources = prepared.cohort.spec.resources
+    if settings.ray_address is not None:
+        return
+    machine = this_machine(cpus, resources)
+    for reason in misfits(prepared, machine).values():
+        raise Refused(f"{reason}; nothing was tried")
+    slots = min(num_slots(resources, machine), len(plans))
+    at_most_s = longest_s(plans, prepared, slots, known_speeds(settings))
+    longest = f"about {duration(at_most_s)}"
+    if minutes is not None and 60 * minutes < at_most_s:
+        longest = f"the {duration(60 * minutes)} asked for"
+    console.print_note(
+        f"{len(plans)} trials on {slots} {'slot' if slots == 1 else 'slots'}: at most {longest}, "
+        "less where weak ones are stopped early; Ctrl-C ends with the best until then"
+    )
+
+
+def _print(found: "Search", better: str | None, loadout: Path) -> None:
+    from orchestrator import search_table as written
+
+    columns, rows = written.table(found)
+    console.print_table(columns, rows, right=columns[1:])
+    if better is not None:
+        console.print_text(
+            f"\n# in place of the spec of {loadout.name}\n{better}",
+        )
+    console.print_note(console.filled(written.summary(found)))
+    if better is None and found.ranked:
+        console.print_note("no trial did better: the loadout's own settings stay")
+    console.print_note(f"MLflow's experiment: {found.experiment}")
+
+
+def _keep(done: _Done, better: str | None, file: Path) -> None:
+    """Writes the picture, and what the search came to into its run in MLflow."""
+    from orchestrator.search_picture import picture  # matplotlib takes a second
+    from orchestrator.search_table import figures, note
+
+    drawn = picture(done.found)
+    with atomic_file(file) as out:
+        out.write(drawn)
+    file.chmod(0o644)
+    console.print_note(f"picture: {file}")
+    if done.log is None:
+        return
+    files = {"search.png": drawn}
+    if better is not None:
+        files["best.yaml"] = better.encode()
+    try:
+        done.log.end(files, figures(done.found), note(done.found, better), not done.whole)
+    except GameError as error:
+        console.print_note(f"warning: {error}; the picture is not in MLflow")

@@ -1,0 +1,78 @@
+"""A `Search` as a table, and the words that explain it.
+
+In: what `trials` holds. Out: cells and text for `cli.tune` to print.
+"""
+
+from collections import Counter
+
+from jobs.metrics import wilson_interval
+from orchestrator.trials import Outcome, Search, State
+
+PLACES = ("best", "second", "third")
+ACCURACY = "validation accuracy"
+WORDS: dict[State, str] = {
+    "complete": "came to their last epoch",
+    "stopped": "were stopped before",
+    "failed": "failed",
+}
+
+
+def table(search: Search) -> tuple[list[str], list[list[str]]]:
+    """The columns and the rows: each setting, as the loadout has it and in the best trials."""
+    own, shown = search.own, search.ranked[: len(PLACES)]
+    columns = ["", "yours", *PLACES[: len(shown)]]
+    rows = [
+        [ACCURACY, _accuracy(own), *map(_accuracy, shown)],
+        ["trial", "0", *(str(each.number) for each in shown)],
+    ]
+    for knob in search.knobs:
+        values = [each.candidate.settings[knob.name] for each in shown]
+        rows.append([knob.name, str(knob.value), *("-" if v is None else str(v) for v in values)])
+    return columns, rows
+
+
+def _accuracy(outcome: Outcome | None) -> str:
+    return "-" if outcome is None or outcome.accuracy is None else f"{outcome.accuracy:.1%}"
+
+
+def summary(search: Search) -> str:
+    """What happened to the trials, and how far the best can be trusted, in a paragraph."""
+    states = Counter(each.state for each in search.outcomes)
+    counts = ", ".join(
+        f"{states[state]} {words}" for state, words in WORDS.items() if states[state]
+    )
+    text = f"{len(search.outcomes)} of {search.num_candidates} trials were begun: {counts or '-'}."
+    if search.ranked:
+        accuracy = search.ranked[0].accuracy or 0
+        low, high = wilson_interval(round(accuracy * search.num_images), search.num_images)
+        text += (
+            f" An accuracy such as {accuracy:.1%} on {search.num_images} validation images may be "
+            f"off by {100 * (high - low) / 2:.0f} points, and the best of many is lucky, too: "
+            "expect less of it on other images."
+        )
+    return text
+
+
+def figures(search: Search) -> dict[str, float]:
+    """What MLflow's run of the search has as metrics."""
+    known = {"num_trials": float(len(search.outcomes))}
+    if search.ranked:
+        known["best_val_accuracy"] = search.ranked[0].reports[-1].val_accuracy
+    if search.own is not None:
+        known["own_val_accuracy"] = search.own.reports[-1].val_accuracy
+    return known
+
+
+def note(search: Search, patch: str | None) -> str:
+    """What stands at the top of that run's page, in Markdown."""
+    best = search.ranked[0] if search.ranked else None
+    if best is None:
+        found = "no trial came to its last epoch"
+    elif patch is None:
+        found = f"no trial did better than the loadout's own {_accuracy(best)}"
+    else:
+        found = f"{_accuracy(best)} with trial {best.number}, {_accuracy(search.own)} before"
+    lines = [f"Settings for **{search.team}**, cohort {search.cohort}: {found}."]
+    if patch is not None:
+        lines += ["", "```yaml", patch.rstrip(), "```"]
+    return "\n".join([*lines, "", summary(search)])

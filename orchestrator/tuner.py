@@ -1,0 +1,177 @@
+"""Trials on Ray Tune: each trains one plan, and ASHA stops those that fall behind.
+
+In: a plan a trial, references to its inputs, and how long it may all take. Out: the epochs of every
+trial, told while it trains, and how each ended. Tune runs the trials: it starts one on every slot's
+worth of free CPUs and GPUs, keeps its processes between trials, and asks its scheduler for each
+epoch whether to go on ("A System for Massively Parallel Hyperparameter Tuning",
+https://arxiv.org/abs/1810.05934). A trial that fails is a weak one, and not the end.
+
+Trials are numbered and drawn beforehand, so Tune searches a grid of numbers; that way the settings
+are checked as a loadout's are. Tune writes into a temporary folder and says nothing.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+
+from jobs.memory import keep_freed_memory
+from jobs.plan import EpochReport, MemberPlan, SandboxRules
+from orchestrator.cluster import num_slots_that_fit
+from orchestrator.cohort import Resources
+from orchestrator.faults import judge, seen
+from orchestrator.trials import REDUCTION
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the trials
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+"""Environment variables that Tune reads; a user's own values stay."""
+TRIAL, FAULT, METRIC, TIME = "trial", "fault", "val_accuracy", "epoch"
+WEAKEST = -1.0
+"""The accuracy of a trial that failed, so that ASHA counts it among the weakest."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told; called in the process that searches."""
+
+    on_epoch: Callable[[int, EpochReport], None]
+    on_end: Callable[[int, str | None], None]
+    """With what went wrong, where something did."""
+
+
+def run_trials(
+    plans: Sequence[MemberPlan],
+    inputs: Sequence[list[Any]],
+    resources: Resources,
+    rules: SandboxRules,
+    grace_epochs: int,
+    time_s: float | None,
+    listener: Listener,
+) -> bool:
+    """Trains all of them, or what there is time for; returns False after Ctrl-C.
+
+    `inputs` are references in Ray's object store, as a slot is given them. The first trial is never
+    stopped for its accuracy: the others are compared with it. Raises `ClusterError` where a trial
+    fits nowhere.
+    """
+    num_slots_that_fit(resources)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    trainable = tune.with_resources(
+        tune.with_parameters(
+            _train,
+            plans=[plan.model_dump_json() for plan in plans],
+            inputs=list(inputs),
+            sandbox=rules.model_dump_json(),
+        ),
+        {"cpu": resources.cpus, "gpu": resources.gpus},
+    )
+    scheduler = _Asha(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=max(plan.epochs for plan in plans) + 1,  # each ends by itself, after its last epoch
+        grace_period=grace_epochs,
+        reduction_factor=REDUCTION,
+    )
+    with tempfile.TemporaryDirectory(prefix="gamectl-tune-") as folder:
+        tuner = tune.Tuner(
+            trainable,
+            param_space={TRIAL: tune.grid_search(list(range(len(plans))))},
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler,
+                time_budget_s=time_s,
+                reuse_actors=True,
+                max_concurrent_trials=resources.max_slots,
+            ),
+            run_config=tune.RunConfig(
+                name="search", storage_path=folder, verbose=0, callbacks=[_Teller(listener)]
+            ),
+        )
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # Tune's tables
+                tuner.fit()
+        except KeyboardInterrupt:
+            return False
+    return True
+
+
+def _train(config: dict[str, Any], plans: list[str], inputs: list[list[Any]], sandbox: str) -> None:
+    """One trial, in a process of Tune's: as a slot trains a member, without checkpoint and log."""
+    # Imported here: the process that searches waits for none of it.
+    from jobs.custom.parent import train_custom
+    from jobs.train import train_member
+
+    keep_freed_memory()
+    number = config[TRIAL]
+    plan = MemberPlan.model_validate_json(plans[number])
+    images, *others = [ray.get(ref) for ref in inputs[number]]
+    teaching = others[0] if others else None
+    last_epoch = 0
+
+    def report(epoch: EpochReport) -> None:
+        nonlocal last_epoch
+        last_epoch = epoch.epoch
+        tune.report(epoch.model_dump())  # ends this thread where ASHA has seen enough
+
+    try:
+        if plan.custom is None:
+            train_member(plan, images, report, teaching=teaching)
+        else:
+            rules = SandboxRules.model_validate_json(sandbox)
+            train_custom(
+                plan, images, report, None, teaching, None, None, rules, lambda _output: None
+            )
+    except Exception as error:  # whatever it is, the other trials go on
+        message = judge(seen("training", error)).message
+        tune.report({TIME: last_epoch + 1, METRIC: WEAKEST, FAULT: message})
+
+
+class _Asha(tune.schedulers.ASHAScheduler):  # type: ignore[misc]  # Ray has no types
+    """Lets the first trial come to its end, whatever the others do."""
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        action: str = super().on_trial_result(controller, trial, result)
+        return self.CONTINUE if trial.config[TRIAL] == 0 else action
+
+
+class _Teller(tune.Callback):  # type: ignore[misc]  # Ray has no types
+    """Passes on what Tune's trials report."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._faults: dict[int, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps what it would need to begin again, which we never do from there."""
+        return {}
+
+    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        number = trial.config[TRIAL]
+        if FAULT in result:
+            self._faults[number] = result[FAULT]
+            return
+        values = {name: result[name] for name in EpochReport.model_fields}
+        self._listener.on_epoch(number, EpochReport.model_validate(values))
+
+    def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
+        number = trial.config[TRIAL]
+        self._listener.on_end(number, self._faults.get(number))
+
+    def on_trial_error(self, *, trial: Any, **_: Any) -> None:
+        self._listener.on_end(
+            trial.config[TRIAL], "its process was lost, perhaps for lack of memory"
+        )

@@ -1,0 +1,187 @@
+"""`gamectl tune`: trials on real Ray Tune, and settings that give what they promise."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from PIL import Image
+
+from jobs.custom.sandbox import unavailable
+from jobs.images import LabelledImages
+from jobs.plan import CustomPlan, EpochReport, MemberPlan, OptimizerPlan, SandboxRules
+from jobs.train import train_member
+from orchestrator.cohort import Resources
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.tracking.client import connect
+from orchestrator.yaml_nodes import parse
+from tests.orchestrator.commands import gamectl
+from tests.orchestrator.tracked import DATA
+
+WriteCohort = Callable[..., Path]
+LOADOUT = """
+learningRate: 0.001
+batchSize: 4
+epochs: 2
+seed: 5
+purchases:
+  - item: speed-boost
+  - item: resolution-rocket
+    size: 32
+"""
+RULES = SandboxRules()
+GOOD = MemberPlan(data=DATA, epochs=2, batch_size=8, optimizer=OptimizerPlan(learning_rate=0.05))
+DIVERGING = GOOD.model_copy(update={"optimizer": OptimizerPlan(learning_rate=1e30)})
+OWN_CODE = """
+from torch import nn
+
+def build_model(num_classes, size_px):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes))
+"""
+
+
+class Heard:
+    """What the search was told."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.epochs: dict[int, list[EpochReport]] = {}
+        self.ends: dict[int, str | None] = {}
+        self._stop_at = stop_at
+
+    def on_epoch(self, number: int, report: EpochReport) -> None:
+        self.epochs.setdefault(number, []).append(report)
+        if number == self._stop_at:
+            raise KeyboardInterrupt  # as Ctrl-C does, wherever the search is just then
+
+    def on_end(self, number: int, fault: str | None) -> None:
+        self.ends[number] = fault
+
+
+def run(plans: list[MemberPlan], images: LabelledImages, heard: Heard) -> bool:
+    from orchestrator.tuner import Listener, run_trials
+
+    ref = ray.put(images)
+    return run_trials(
+        plans, [[ref]] * len(plans), Resources(), RULES, 1, None,
+        Listener(heard.on_epoch, heard.on_end),
+    )  # fmt: skip
+
+
+def without_times(reports: list[EpochReport]) -> list[dict[str, Any]]:
+    return [report.model_dump(exclude={"seconds", "images_per_second"}) for report in reports]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_is_a_members_training_and_one_that_fails_is_not_the_end(
+    images: LabelledImages, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plans = [GOOD, DIVERGING]
+    if unavailable(RULES) is None:
+        own = CustomPlan(file="own.py", source=OWN_CODE, defines=("build_model",))
+        plans.append(GOOD.model_copy(update={"custom": own}))
+    heard = Heard()
+    assert run(plans, images, heard)
+    assert heard.ends[0] is None
+    assert "learning rate" in (heard.ends[1] or "")
+    alone: list[EpochReport] = []
+    train_member(GOOD, images, alone.append)
+    assert without_times(heard.epochs[0]) == without_times(alone)
+    if len(plans) == 3:  # trained in its sandbox
+        assert heard.ends[2] is None
+        assert heard.epochs[2][0].epoch == 1
+    said = capfd.readouterr()
+    assert "Configuration for experiment" not in said.out + said.err, "Tune is silent"
+
+    interrupted = Heard(stop_at=0)
+    assert not run([GOOD], images, interrupted)
+    assert len(interrupted.epochs[0]) == 1
+
+
+@pytest.fixture
+def hidden(photos: Path, tmp_path: Path) -> Path:
+    """The photos, with a hidden part that nothing can read."""
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    for file in (folder / "validation").rglob("*.png"):
+        file.write_bytes(b"not to be opened")
+    return folder
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_best_settings_give_what_was_found(
+    write_cohort: WriteCohort, hidden: Path, photos: Path, tmp_path: Path, home: Path
+) -> None:
+    folder = write_cohort({"apes": LOADOUT}, "  limits: {epochs: 3}\n")
+    better, image = tmp_path / "better.yaml", tmp_path / "tuning.png"
+    words = ["tune", folder / "apes.yaml", "--trials", 5, "--picture", image]
+    done = gamectl(*words, "--data", hidden, "--output", "json", "-o", better)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert "test set" not in done.output
+    assert "test images" not in done.output
+    assert (found["validation_images"], found["team"]) == (12, "apes")
+    assert found["searched"][-1] == "speed-boost.momentum"
+    trials = {trial["number"]: trial for trial in found["trials"]}
+    assert len(trials) == 5
+    assert trials[0]["state"] == "complete", "what the others are compared with is not stopped"
+    complete = [each for each in trials.values() if each["state"] == "complete"]
+    best = trials[found["best"]]
+    assert best["val_accuracy"] == max(each["val_accuracy"] for each in complete)
+    with Image.open(image) as drawn:
+        assert drawn.size == (1920, 1080)
+
+    # MLflow has every trial, below the run of the search.
+    settings = Settings()
+    experiment = connect(settings.tracking_uri, None, found["experiment"], create=False)
+    runs = {run.info.run_name: run for run in experiment.client.search_runs([experiment.id])}
+    assert {f"trial {number}" for number in trials} < set(runs)
+    (search,) = [run for name, run in runs.items() if name.startswith("search")]
+    in_mlflow = runs[f"trial {best['number']}"]
+    assert in_mlflow.data.tags["mlflow.parentRunId"] == search.info.run_id
+    assert in_mlflow.data.params["search.batchSize"] == str(best["settings"]["batchSize"])
+    assert search.data.metrics["best_val_accuracy"] == best["val_accuracy"]
+
+    # As an ordinary member, and with the patch pasted: the same bits.
+    root: Any = parse(better.read_text()).root
+    if found["patch"] is not None:
+        assert parse(found["patch"]).root == {"spec": root["spec"]}
+    submitted = gamectl("submit", better, folder / "cohort.yaml", "--data", photos)
+    assert submitted.exit_code == 0, submitted.output
+    store = Store(settings.store_url)
+    (job,) = store.jobs("small")
+    assert job.val_accuracy == best["val_accuracy"]
+    member = job.members[0]
+    epochs = [report for _, report in store.epochs(job.id, 0, member.attempt)]
+    store.close()
+    history = experiment.client.get_metric_history(in_mlflow.info.run_id, "val_loss")
+    assert [metric.value for metric in history] == [report.val_loss for report in epochs]
+
+
+def test_mistakes_are_said_before_anything_is_trained(
+    write_cohort: WriteCohort, photos: Path, home: Path, tmp_path: Path
+) -> None:
+    folder = write_cohort({"apes": LOADOUT})
+    file = folder / "apes.yaml"
+    assert "did you mean batchSize" in gamectl("tune", file, "--keep", "batchsize").stderr
+    assert "--member 1: the loadout has 1 network" in gamectl("tune", file, "--member", 1).stderr
+    assert gamectl("tune", file, "--trials", 1).exit_code == 2
+    assert gamectl("tune", file, "--picture", "x.jpg").exit_code == 2
+    assert "no folder" in gamectl("tune", file, "--picture", tmp_path / "no" / "x.png").stderr
+    assert gamectl("tune", file, "-o", "x.txt").exit_code == 2
+    assert "is no loadout" in gamectl("tune", folder / "cohort.yaml").stderr
+    write_cohort({"apes": LOADOUT}, "  resources: {workersPerMember: 2}\n")
+    assert "workersPerMember: 1" in gamectl("tune", file).stderr
+    write_cohort({"apes": LOADOUT}, "  resources: {cpus: 1000}\n")
+    too_large = gamectl("tune", file, "--data", photos)
+    assert "lower resources.cpus" in too_large.stderr
+    write_cohort({"apes": "epochs: 0\n"})
+    refused = gamectl("tune", file)
+    assert "out-of-range" in refused.stderr
+    assert "nothing was tried" in refused.stderr
+    assert refused.stdout == ""
+    assert not (home / "mlflow.db").exists()
