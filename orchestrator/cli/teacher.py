@@ -283,8 +283,8 @@ def _data(
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import sources
-    from orchestrator.progress_bars import progress
     from orchestrator.member_plans import data_plan
+    from orchestrator.progress_bars import progress
 
     cohort, source = reading.cohort, sources.source_of(reading, data)
     skip_broken = cohort.spec.data.skip_broken_images

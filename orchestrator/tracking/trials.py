@@ -11,14 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, RunTag
 
 from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
-from orchestrator.tracking.params import METRICS_AN_EPOCH, epoch_metrics, ms, plan_params
-from orchestrator.tracking.projection import EPOCHS_A_CALL, LONGEST_PARAM
+from orchestrator.tracking.params import (
+    METRICS_AN_EPOCH,
+    as_params,
+    epochs_metrics,
+    ms,
+    plan_params,
+)
+from orchestrator.tracking.projection import EPOCHS_A_CALL
+from orchestrator.tracking.runs import NOTE_TAG
 from orchestrator.trials import Outcome
 
-NOTE_TAG = "mlflow.note.content"
 STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -42,11 +48,8 @@ class TrialLog:
         }
         settings = {f"search.{k}": str(v) for k, v in outcome.candidate.settings.items()}
         params = plan_params(outcome.plan) | settings
-        metrics = [
-            metric
-            for report in outcome.reports
-            for metric in epoch_metrics(report, ended_at, outcome.plan)
-        ]
+        epochs = [(ended_at, report) for report in outcome.reports]
+        metrics = epochs_metrics(epochs, outcome.plan)
         with mlflow_errors():
             run_id = self._create(f"trial {outcome.number}", began_at, tags).run_id
             self._write(run_id, metrics, params)
@@ -81,7 +84,7 @@ class TrialLog:
     def _write(self, run_id: str, metrics: list[Metric], params: Mapping[str, str]) -> None:
         a_call = EPOCHS_A_CALL * METRICS_AN_EPOCH
         assert a_call <= METRICS_A_CALL
-        given = [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
+        given = as_params(params)
         for start in range(0, max(len(metrics), 1), a_call):
             self._client.log_batch(
                 run_id, metrics=metrics[start : start + a_call], params=given if start == 0 else ()
