@@ -80,7 +80,7 @@ HOW = (
     # Look
     How(r"gamectl (get|describe|logs|results)\b"),
     How(r"gamectl ui\b", env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
-        fails="does not answer", why="it serves until Ctrl-C; a server elsewhere that is away ends it"),
+        fails="does not answer", why="it serves until Ctrl-C; one elsewhere that is away ends it"),
     # Score and explain
     How(r"gamectl score\b"),
     How(r"gamectl leaderboard\b", first=SCORED),
