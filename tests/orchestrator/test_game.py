@@ -117,6 +117,14 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
         in gamectl("classify", "x", "--team", "wild").stderr
     )
 
+    # Scores of a release that kept no answers are measured again, and stay published.
+    scores = home / "scores" / "small.json"
+    whole = json.loads(scores.read_text())
+    older = {**whole, "images": [], "scores": [{**s, "predicted": []} for s in whole["scores"]]}
+    scores.write_text(json.dumps(older))
+    assert gamectl("score").exit_code == 0
+    assert json.loads(scores.read_text()) == whole
+
     described = gamectl("describe", "job", "trio")
     for expected in ("Ensemble Enchanter", "60 B NN", "members: [{}", "Completed"):
         assert expected in described.stdout

@@ -16,6 +16,7 @@ from orchestrator.state import Attempt, MemberKey
 from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator.reported import BEGAN_AT, MadeUp, made_up_book, put
+from tests.orchestrator.states import every_state
 
 TEAMS = (
     MadeUp("apes", 0.5, num_items=1),
@@ -37,6 +38,18 @@ def test_before_scoring_teams_stand_by_validation_accuracy(store: Store) -> None
     assert "gamectl score --cohort small" in page
     assert "hidden test images" not in page
     assert 'class="matrix' not in page
+
+
+def test_a_cohort_at_work_is_shown_as_far_as_it_is(store: Store) -> None:
+    every_state(store, BEGAN_AT)
+    report = gather(store, "small", None, BEGAN_AT + 100)
+    assert len(report.at_work) == 7
+    assert report.teams[0].team == "howling-pixels"
+    assert report.teams[0].degraded
+    page = report_html(report, {})
+    assert "7 of 12 are not through yet" in page
+    for word in ("still training", "No epoch was trained.", "validation loss is nan after epoch 3"):
+        assert word in page
 
 
 def test_scores_that_are_not_published_are_for_the_organizer(store: Store) -> None:
