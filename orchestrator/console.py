@@ -159,7 +159,7 @@ def column_widths(
     columns = [list(column) for column in zip(*rows, strict=True)]
     widths = [max(map(cell_len, column)) for column in columns]
     kept = [
-        _longest([column[0].split()[0], *column[1:]], widths[index] if stays else WHOLE_CHARS)
+        _longest([*column[0].split()[:1], *column[1:]], widths[index] if stays else WHOLE_CHARS)
         if stays or index == 0
         else 0
         for index, (column, stays) in enumerate(zip(columns, firm, strict=True))

@@ -88,6 +88,14 @@ def test_text_is_folded_before_names_and_numbers(room: int) -> None:
         assert widths[2] >= 10
 
 
+def test_a_column_of_names_may_have_no_header(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["", "yours"], [["batchSize", 8]], right=["yours"])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["yours"],
+        ["batchSize", "8"],
+    ]
+
+
 def test_a_table_without_rows_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["a", "b"], [], right=["b"])
     assert capsys.readouterr().out.split() == ["a", "b"]
