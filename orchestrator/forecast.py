@@ -5,15 +5,20 @@ In: the jobs of a cohort, the number of slots, and how many seconds the rest of 
 state machine that run it, on slots that lose nothing. Used by the commands that show the queue.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
 from orchestrator import lifecycle
-from orchestrator.cohort import Queue as QueueRules
 from orchestrator.fair_queue import Queue
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
+
+if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
+    from orchestrator.cohort import Queue as QueueRules
 
 Seconds = Callable[[Member], float]
 

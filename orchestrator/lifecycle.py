@@ -7,12 +7,17 @@ simulation and the tests share one behaviour. Next on the path: `store` writes c
 `phases.TRANSITIONS`.
 """
 
-from dataclasses import replace
+from __future__ import annotations
 
-from orchestrator.cohort import Retry
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from orchestrator.moves import Change, Closed, Note, moved, off_slot, over, settled, with_member
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, Member
+
+if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
+    from orchestrator.cohort import Retry
 
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 60.0

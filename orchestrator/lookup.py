@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator import console
-from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound
 from orchestrator.lease import is_gone
 from orchestrator.outlook import Outlook, outlook
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import CohortRecord, Job, newest_revisions
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.cohort import CohortSpec
     from orchestrator.store import Store
     from orchestrator.store.values import Lease
 
@@ -46,12 +46,19 @@ class Lookup:
 
 def look_up(store: Store, cohort: str, now: float) -> Lookup:
     """The cohort's jobs and what lies ahead of them; raises `NotFound` for an unknown cohort."""
-    spec = Cohort.stored(store.cohort(cohort).spec).spec
+    spec = rules_of(store.cohort(cohort))
     # Before the jobs are read: a controller that has ended by then has written everything.
     lease = lease_of(store, cohort, now)
     jobs = store.jobs(cohort)
     num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
     return Lookup(jobs, outlook(jobs, spec, now, num_slots), controller, now)
+
+
+def rules_of(cohort: CohortRecord) -> CohortSpec:
+    """A cohort's rules as the store has them; raises `Refused` as `Cohort.stored`."""
+    from orchestrator.cohort import Cohort  # its pydantic models take a moment to build
+
+    return Cohort.stored(cohort.spec).spec
 
 
 def lease_of(store: Store, cohort: str, now: float) -> Lease | None:

@@ -6,15 +6,20 @@ takes from is asked, and the speeds that members have had so far are projected. 
 `display`, which puts it into words.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from orchestrator.cohort import CohortSpec
 from orchestrator.forecast import forecast
 from orchestrator.phases import Phase
 from orchestrator.schedule import Queue
 from orchestrator.speeds import Speeds
 from orchestrator.state import Job
+
+if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
+    from orchestrator.cohort import CohortSpec
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from jobs.plan import DataPlan, MemberPlan, OptimizerPlan
-from orchestrator.costs import work
 from orchestrator.state import Member
 
 BENCHMARK_IMAGES, BENCHMARK_EPOCHS = 240, 8
@@ -74,7 +72,9 @@ def factor_here() -> float:
 
     from jobs.images import LabelledImages
     from jobs.memory import keep_freed_memory
+    from jobs.plan import DataPlan, MemberPlan, OptimizerPlan
     from jobs.train import train_member
+    from orchestrator.costs import work
 
     plan = MemberPlan(
         data=DataPlan(fingerprint="", classes=("a", "b"), train_fraction=1),

@@ -24,9 +24,8 @@ from orchestrator.cli.common import (
     print_next,
     run_options,
 )
-from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
-from orchestrator.lookup import controller_of
+from orchestrator.lookup import controller_of, rules_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
@@ -123,7 +122,7 @@ def resume(
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
-        name, rules = record.name, Cohort.stored(record.spec).spec
+        name, rules = record.name, rules_of(record)
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if all_teams:
             teams = _teams(store, name, lambda job: job.suspended and not job.phase.terminal)
@@ -163,7 +162,7 @@ def retry(
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
-        name, rules = record.name, Cohort.stored(record.spec).spec
+        name, rules = record.name, rules_of(record)
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if failed:
             teams = _teams(store, name, lambda job: job.phase is Phase.FAILED)
