@@ -16,7 +16,8 @@ from jobs.plan import MemberPlan
 from orchestrator.admission import admit
 from orchestrator.cohort import Cohort
 from orchestrator.files import LoadoutFile
-from orchestrator.member_plans import member_plan
+from orchestrator.loadout import Loadout
+from orchestrator.member_plans import member_plan, members_of, purchase_of
 from orchestrator.rewriting import renamed, take_out, values_of, yaml_text
 from orchestrator.search_space import Knob, Value
 from orchestrator.yaml_nodes import Loc, parse
@@ -91,7 +92,6 @@ def _candidate(
     for knob, value in changed.values():
         if value != knob.value:
             _write(root, knob, member, value)
-    idle: set[str] = set()
     while True:
         try:
             made = renamed(file, root, file.team)
@@ -103,11 +103,21 @@ def _candidate(
             break
         if problem.code != "not-used":
             return None
-        idle.add(_knob_at(root, problem.loc))
         take_out(root, problem.loc)
     settings: dict[str, Value | None] = {knob.name: knob.value for knob in knobs}
     settings |= {name: value for name, (_, value) in changed.items()}
-    return Candidate(number, settings | dict.fromkeys(idle & settings.keys()), made)
+    idle = dict.fromkeys(_idle(made.loadout, member) & settings.keys())
+    return Candidate(number, settings | idle, made)
+
+
+def _idle(loadout: Loadout, member: int) -> set[str]:
+    """The names of parameters that a member has no use for, as its others are set."""
+    return {
+        f"{used.item}.{type(used).model_fields[name].alias or name}"
+        for bought in loadout.spec.purchases
+        for used in [purchase_of(bought, members_of(loadout)[member])]
+        for name in used.idle()
+    }
 
 
 def _write(root: dict[str, Any], knob: Knob, member: int, value: Value) -> None:

@@ -14,9 +14,11 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import ray
@@ -33,10 +35,12 @@ SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the trials
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # an epoch may be longer, and its end is not waited for
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 """Environment variables that Tune reads; a user's own values stay."""
 TRIAL, FAULT, METRIC, TIME = "trial", "fault", "val_accuracy", "epoch"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WEAKEST = -1.0
 """The accuracy of a trial that failed, so that ASHA counts it among the weakest."""
 
@@ -79,6 +83,7 @@ def run_trials(
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
+    interrupt = _Interrupt()
     scheduler = _Asha(
         time_attr=TIME,
         metric=METRIC,
@@ -98,15 +103,16 @@ def run_trials(
                 max_concurrent_trials=resources.max_slots,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=folder, verbose=0, callbacks=[_Teller(listener)]
+                name="search",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[_Teller(listener)],
+                stop=interrupt,
             ),
         )
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # Tune's tables
-                tuner.fit()
-        except KeyboardInterrupt:
-            return False
-    return True
+        with interrupt.by_signals(), contextlib.redirect_stdout(io.StringIO()):  # Tune's tables
+            tuner.fit()
+    return not interrupt.wanted
 
 
 def _train(config: dict[str, Any], plans: list[str], inputs: list[list[Any]], sandbox: str) -> None:
@@ -146,6 +152,37 @@ class _Asha(tune.schedulers.ASHAScheduler):  # type: ignore[misc]  # Ray has no 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action: str = super().on_trial_result(controller, trial, result)
         return self.CONTINUE if trial.config[TRIAL] == 0 else action
+
+
+class _Interrupt(tune.Stopper):  # type: ignore[misc]  # Ray has no types
+    """Ends all trials in order after Ctrl-C: an exception would leave them on a shared cluster."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def __call__(self, *_: Any) -> bool:
+        """No single trial is ended."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end."""
+        return self.wanted
+
+    @contextlib.contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Within the block Ctrl-C, SIGTERM and a terminal that hangs up are wishes to end."""
+        numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+        previous = {number: signal.signal(number, self._hear) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        if self.wanted:  # whoever asks twice does not want to wait
+            raise KeyboardInterrupt
+        self.wanted = True
 
 
 class _Teller(tune.Callback):  # type: ignore[misc]  # Ray has no types

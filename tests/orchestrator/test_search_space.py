@@ -148,8 +148,8 @@ def test_where_a_choice_leaves_no_use_for_a_parameter_it_is_taken_out(read: Read
         (bought,) = parse(each.file.text).root["spec"]["purchases"]  # type: ignore[index]
         assert ("every" in bought) <= (course == "step")
         assert ("factor" in bought) <= (course in ("step", "plateau"))
-        if course == "cosine" and each.number:
-            assert each.settings["rate-rollercoaster.factor"] is None
+        assert (each.settings["rate-rollercoaster.every"] is None) == (course != "step")
+        assert (each.settings["rate-rollercoaster.warmup"] is None) == (course != "one-cycle")
 
 
 def test_what_a_cohort_refuses_is_not_tried(read: Read) -> None:

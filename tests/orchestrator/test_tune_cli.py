@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.client import connect
 from orchestrator.yaml_nodes import parse
+from tests.conftest import NUM_CPUS
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.tracked import DATA
+from tests.orchestrator.waiting import until
 
 WriteCohort = Callable[..., Path]
 LOADOUT = """
@@ -36,6 +39,7 @@ purchases:
 RULES = SandboxRules()
 GOOD = MemberPlan(data=DATA, epochs=2, batch_size=8, optimizer=OptimizerPlan(learning_rate=0.05))
 DIVERGING = GOOD.model_copy(update={"optimizer": OptimizerPlan(learning_rate=1e30)})
+ENDLESS = GOOD.model_copy(update={"epochs": 5000})
 OWN_CODE = """
 from torch import nn
 
@@ -45,30 +49,20 @@ def build_model(num_classes, size_px):
 
 
 class Heard:
-    """What the search was told."""
+    """What the search was told; Ctrl-C comes once all trials but the last have ended."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, num_trials: int) -> None:
         self.epochs: dict[int, list[EpochReport]] = {}
         self.ends: dict[int, str | None] = {}
-        self._stop_at = stop_at
+        self._last = num_trials - 1
 
     def on_epoch(self, number: int, report: EpochReport) -> None:
         self.epochs.setdefault(number, []).append(report)
-        if number == self._stop_at:
-            raise KeyboardInterrupt  # as Ctrl-C does, wherever the search is just then
+        if number == self._last == len(self.ends):
+            signal.raise_signal(signal.SIGINT)
 
     def on_end(self, number: int, fault: str | None) -> None:
         self.ends[number] = fault
-
-
-def run(plans: list[MemberPlan], images: LabelledImages, heard: Heard) -> bool:
-    from orchestrator.tuner import Listener, run_trials
-
-    ref = ray.put(images)
-    return run_trials(
-        plans, [[ref]] * len(plans), Resources(), RULES, 1, None,
-        Listener(heard.on_epoch, heard.on_end),
-    )  # fmt: skip
 
 
 def without_times(reports: list[EpochReport]) -> list[dict[str, Any]]:
@@ -77,29 +71,32 @@ def without_times(reports: list[EpochReport]) -> list[dict[str, Any]]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_trial_is_a_members_training_and_one_that_fails_is_not_the_end(
+def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     images: LabelledImages, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from orchestrator.tuner import Listener, run_trials
+
     plans = [GOOD, DIVERGING]
     if unavailable(RULES) is None:
         own = CustomPlan(file="own.py", source=OWN_CODE, defines=("build_model",))
         plans.append(GOOD.model_copy(update={"custom": own}))
-    heard = Heard()
-    assert run(plans, images, heard)
+    plans.append(ENDLESS)
+    heard, ref = Heard(len(plans)), ray.put(images)
+    listener = Listener(heard.on_epoch, heard.on_end)
+    inputs, grace = [[ref]] * len(plans), ENDLESS.epochs
+    assert not run_trials(plans, inputs, Resources(), RULES, grace, None, listener)
+    assert set(heard.ends) == set(range(len(plans) - 1))
     assert heard.ends[0] is None
     assert "learning rate" in (heard.ends[1] or "")
     alone: list[EpochReport] = []
     train_member(GOOD, images, alone.append)
     assert without_times(heard.epochs[0]) == without_times(alone)
-    if len(plans) == 3:  # trained in its sandbox
+    if len(plans) == 4:  # trained in its sandbox
         assert heard.ends[2] is None
-        assert heard.epochs[2][0].epoch == 1
+        assert len(heard.epochs[2]) == GOOD.epochs
     said = capfd.readouterr()
     assert "Configuration for experiment" not in said.out + said.err, "Tune is silent"
-
-    interrupted = Heard(stop_at=0)
-    assert not run([GOOD], images, interrupted)
-    assert len(interrupted.epochs[0]) == 1
+    until(lambda: ray.available_resources().get("CPU") == NUM_CPUS)  # nothing trains any more
 
 
 @pytest.fixture
@@ -154,7 +151,8 @@ def test_the_best_settings_give_what_was_found(
     assert submitted.exit_code == 0, submitted.output
     store = Store(settings.store_url)
     (job,) = store.jobs("small")
-    assert job.val_accuracy == best["val_accuracy"]
+    assert job.members[0].val_accuracy == best["val_accuracy"]
+    assert job.val_accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)  # not a float32
     member = job.members[0]
     epochs = [report for _, report in store.epochs(job.id, 0, member.attempt)]
     store.close()
