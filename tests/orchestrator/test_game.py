@@ -296,7 +296,18 @@ def test_commands_that_need_a_cohort_say_what_to_run_first(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["submit", "get jobs", "describe job", "score", "leaderboard", "classify", "ui", "demo"],
+    [
+        "submit",
+        "get",
+        "get jobs",
+        "describe",
+        "describe job",
+        "score",
+        "leaderboard",
+        "classify",
+        "ui",
+        "demo",
+    ],
 )
 def test_help_shows_an_example(command: str) -> None:
     done = gamectl(*command.split(), "--help")
