@@ -9,6 +9,8 @@ built anew from its plan in the store and from its weights among the artifacts (
 hold numbers only), whose SHA-256 the store knows. A team's own code answers in its sandbox.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +25,10 @@ from orchestrator.lookup import find_job
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
-from orchestrator.store import Store
 
-if TYPE_CHECKING:  # it imports torch's friends
+if TYPE_CHECKING:  # they import torch's friends, and SQLAlchemy
     from orchestrator.classify import Answer
+    from orchestrator.store import Store
 
 
 @click.command(
@@ -126,7 +128,7 @@ def _job_of(store: Store, cohort: str, team: str | None, settings: Settings) -> 
     return found
 
 
-def _print(answers: Sequence["Answer"]) -> None:
+def _print(answers: Sequence[Answer]) -> None:
     rows = [
         [
             answer.file,
