@@ -94,7 +94,7 @@ HOW = (
         fails="999 CPUs", why="ImageNet's weights are downloaded; one small training is enough"),
     How(r"gamectl teacher train .*backbone", plus=f"{SMALL_TEACHER} --cpus 999", fails="999 CPUs",
         why="one small training is enough; this ends once the weights are read"),
-    How(r"gamectl teacher train", plus=SMALL_TEACHER, why="it would train for minutes"),
+    How(r"gamectl teacher train\b", plus=SMALL_TEACHER, why="it would train for minutes"),
     How(r"gamectl teacher (list|score)\b", first=TEACHER),
 )  # fmt: skip
 

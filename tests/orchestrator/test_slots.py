@@ -241,6 +241,7 @@ def test_a_question_is_asked_again_only_after_a_while() -> None:
     assert [ask(), ask()] == [True, True]
 
 
+@pytest.mark.cluster
 def test_a_worker_group_gives_the_same_bits_and_stops_between_batches(
     make_pool: MakePool, images: LabelledImages, inputs: Inputs, place: Place
 ) -> None:

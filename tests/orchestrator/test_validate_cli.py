@@ -107,7 +107,7 @@ def test_what_was_not_read_and_which_rules_held_are_notes(tmp_path) -> None:
         (["validate"], "Missing argument 'PATH...'"),
         (["validate", DEMO, "-o", "xml"], "'xml' is not one of"),
         (["schema", "lodout"], "'lodout' is not one of"),
-        (["valdate", DEMO], "Did you mean 'validate'?"),
+        (["submitt", DEMO], "Did you mean 'submit'?"),
         (["--nope"], "No such option"),
         (["qqqq"], "No such command"),
     ],
