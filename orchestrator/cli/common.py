@@ -223,11 +223,17 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
 def pick_cohort(store: Store, name: str | None) -> CohortRecord:
     """The named cohort, or the one submitted last, which is then said on stderr where it matters.
 
-    Raises `NotFound` where there is none.
+    A side cohort, of `ablate` or `balance`, has to be named. Raises `NotFound` where there is none.
     """
     if name is not None:
         return store.cohort(name)
-    cohorts = store.cohorts()
+    every = store.cohorts()
+    cohorts = [cohort for cohort in every if not cohort.side]
+    if not cohorts and every:
+        raise NotFound(
+            f"there are only side cohorts, of ablate and balance; --cohort {every[0].name} names "
+            "the newest"
+        )
     if not cohorts:
         raise NotFound("nothing was submitted yet; `gamectl submit PATH` submits a cohort")
     if len(cohorts) > 1:
