@@ -227,6 +227,7 @@ def _search(
         experiment=experiment,
         member=member if file.loadout.ensemble else None,
         knobs=knobs,
+        own_candidate=tried[0],
         num_candidates=len(tried),
         num_images=num_images,
         outcomes=outcomes,
@@ -275,7 +276,9 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
     if better is not None:
         console.print_text(f"\n# in place of the spec of {loadout.name}\n{better}")
     console.print_note(console.filled(written.summary(found)))
-    if better is None and found.ranked:
+    if not found.ranked:
+        console.print_note("no trial came to its last epoch: give it more time")
+    elif better is None:
         console.print_note("no trial did better: the loadout's own settings stay")
     console.print_note(f"MLflow's experiment: {found.experiment}")
 
