@@ -110,6 +110,8 @@ class Ablation:
     mean: float | None
     worths: tuple[Worth, ...]
     kept: tuple[Kept, ...]
+    failed: tuple[str, ...]
+    """The side cohort's jobs that have no accuracy."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `--output json`."""
@@ -189,6 +191,12 @@ def ablation(
         mean=statistics.fmean(known) if len(known) == num_seeds else None,
         worths=tuple(worths),
         kept=all_of_it.kept,
+        failed=tuple(
+            name
+            for variant in all_of_it.each
+            for name in (job_name(variant.team, number) for number in range(num_seeds))
+            if newest[name].uid not in accuracies
+        ),
     )
 
 

@@ -81,7 +81,7 @@ def side_cohort(reading: Reading, num_seeds: int, data: str) -> Reading:
         for file in reading.files
         for seeded in (_runs(file, num_seeds) if file.loadout is not None else [file])
     ]
-    return replace(reading, cohort=cohort, files=tuple(files))
+    return replace(reading, cohort=cohort, files=tuple(files), side=True)
 
 
 def job_name(team: str, number: int) -> str:

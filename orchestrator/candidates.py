@@ -134,6 +134,8 @@ def _write(root: dict[str, Any], knob: Knob, member: int, value: Value) -> None:
     else:
         holder = spec
     holder[knob.key] = value
+    if "purchases" in holder:  # they stay at the end, where people look for them
+        holder["purchases"] = holder.pop("purchases")
 
 
 def _knob_at(root: dict[str, Any], loc: Loc) -> str:
@@ -159,8 +161,13 @@ def patch(candidate: Candidate, own: Candidate) -> str:
         if place.text is None or _value_at(before, loc) == _value_at(spec, loc):
             continue
         was = own.settings.get(_knob_at(root, loc))
-        lines[place.line - 1] += "  # new" if was is None else f"  # was {was}"
+        lines[place.line - 1] += "  # new" if was is None else f"  # was {shown(was)}"
     return "\n".join(lines) + "\n"
+
+
+def shown(value: Value | None) -> str:
+    """A setting as a person writes it; a dash where there is no use for it."""
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _value_at(root: Any, loc: Loc) -> Any:

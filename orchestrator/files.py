@@ -67,6 +67,8 @@ class Reading:
     cohort_path: Path | None
     files: tuple[LoadoutFile, ...]
     skipped: tuple[str, ...] = ()
+    side: bool = False
+    """Whether it is a side cohort, which no file can make: see `CohortRecord.side`."""
 
     @property
     def folder(self) -> Path:

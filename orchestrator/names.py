@@ -19,6 +19,7 @@ CONNECT_S = 1
 SQLITE = "sqlite:///"
 
 COHORTS = "SELECT name FROM cohorts ORDER BY submitted_at DESC"
+DATA = "SELECT data FROM cohorts ORDER BY submitted_at DESC"
 TEAMS = "SELECT DISTINCT team FROM jobs WHERE cohort = ? ORDER BY team"
 
 
@@ -29,8 +30,10 @@ def cohort_names(url: str) -> list[str]:
 
 def team_names(url: str, cohort: str | None) -> list[str]:
     """A cohort's teams, by default of the one submitted last; raises as `cohort_names`."""
-    named = [cohort] if cohort else cohort_names(url)[:1]
-    return _column(url, TEAMS, named) if named else []
+    if not cohort:
+        each = zip(cohort_names(url), map(json.loads, _column(url, DATA)), strict=True)
+        cohort = next((name for name, data in each if not data.get("side")), None)
+    return _column(url, TEAMS, [cohort]) if cohort else []
 
 
 def last_submission(url: str) -> float:
@@ -42,8 +45,8 @@ def last_submission(url: str) -> float:
 def last_source(url: str) -> str | None:
     """Where the images of the cohort come from that was submitted last; None where none was."""
     with suppress(Exception):
-        newest = _column(url, "SELECT data FROM cohorts ORDER BY submitted_at DESC LIMIT 1")
-        return str(json.loads(newest[0])["source"]) if newest else None
+        each = map(json.loads, _column(url, DATA))
+        return next((str(data["source"]) for data in each if not data.get("side")), None)
     return None
 
 

@@ -48,9 +48,10 @@ def draws(console: Console) -> bool:
     return not os.environ.get("FORCE_COLOR") or console.file.isatty()
 
 
-def _bars(console: Console, *columns: ProgressColumn) -> Progress:
+def bars(console: Console, *columns: ProgressColumn) -> Progress:
+    """Bars that begin with their task's description; none is drawn where there is no terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         *columns,
         console=console,
         transient=True,
@@ -59,7 +60,7 @@ def _bars(console: Console, *columns: ProgressColumn) -> Progress:
 
 
 def _done_of_total(console: Console) -> Progress:
-    return _bars(console, BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+    return bars(console, BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 @contextmanager
@@ -69,12 +70,12 @@ def progress(
     """A function to call with (done, total), drawn as a bar; a line now and then elsewhere."""
     console = stderr_console()
     began = said_at = clock()
-    with _done_of_total(console) as bars:
-        task = bars.add_task(label, total=None, visible=False)
+    with _done_of_total(console) as shown:
+        task = shown.add_task(label, total=None, visible=False)
 
         def update(done: int, total: int) -> None:
             nonlocal said_at
-            bars.update(task, completed=done, total=total, visible=True)
+            shown.update(task, completed=done, total=total, visible=True)
             if draws(console):
                 return
             now = clock()
@@ -92,14 +93,14 @@ def progress(
 def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
     """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
     console = stderr_console()
-    with _done_of_total(console) as bars:
-        task = bars.add_task(label, total=num_epochs)
+    with _done_of_total(console) as shown:
+        task = shown.add_task(label, total=num_epochs)
 
         def update(report: EpochReport) -> None:
             said = f"{label}: {report.val_accuracy:.1%} on validation images"
             if not draws(console):
                 console.print(f"epoch {report.epoch} of {num_epochs}, {said}", highlight=False)
-            bars.update(task, completed=report.epoch, description=said)
+            shown.update(task, completed=report.epoch, description=said)
 
         yield update
 
@@ -114,8 +115,8 @@ def waiting(label: str, usual_s: float | None = None) -> Iterator[None]:
     console = stderr_console()
     text = label if usual_s is None else f"{label} (usually {duration(usual_s)})"
     if draws(console):
-        with _bars(console, SpinnerColumn(), TimeElapsedColumn()) as bars:
-            bars.add_task(text, total=None)
+        with bars(console, SpinnerColumn(), TimeElapsedColumn()) as shown:
+            shown.add_task(text, total=None)
             yield
         return
     say = threading.Timer(SILENT_S, lambda: console.print(f"{text} ...", highlight=False))

@@ -1,8 +1,8 @@
 """A loadout's file with some of its values changed: the text that a person would have written.
 
 In: a `LoadoutFile` and its values, changed. Out: the same file with that loadout and that text, as
-the store keeps it. Used by `balance` (other seeds), `ablation` (items left out) and `tuning` (other
-settings).
+the store keeps it. Used by `balance` (other seeds), `ablation` (items left out) and `candidates`
+(other settings).
 """
 
 from dataclasses import replace

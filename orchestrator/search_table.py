@@ -6,28 +6,30 @@ In: what `trials` holds. Out: cells and text for `cli.tune` to print.
 from collections import Counter
 
 from jobs.metrics import wilson_interval
+from orchestrator.candidates import shown
 from orchestrator.trials import Outcome, Search, State
 
 PLACES = ("best", "second", "third")
 ACCURACY = "validation accuracy"
 WORDS: dict[State, str] = {
-    "complete": "came to their last epoch",
-    "stopped": "were stopped before",
+    "complete": "complete",
+    "stopped": "stopped early",
     "failed": "failed",
 }
 
 
 def table(search: Search) -> tuple[list[str], list[list[str]]]:
     """The columns and the rows: each setting, as the loadout has it and in the best trials."""
-    own, shown = search.own, search.ranked[: len(PLACES)]
-    columns = ["", "yours", *PLACES[: len(shown)]]
+    own, first = search.own, search.ranked[: len(PLACES)]
+    columns = ["", "yours", *PLACES[: len(first)]]
     rows = [
-        [ACCURACY, _accuracy(own), *map(_accuracy, shown)],
-        ["trial", "0", *(str(each.number) for each in shown)],
+        [ACCURACY, _accuracy(own), *map(_accuracy, first)],
+        ["trial", "0", *(str(each.number) for each in first)],
     ]
     for knob in search.knobs:
-        values = [each.candidate.settings[knob.name] for each in shown]
-        rows.append([knob.name, str(knob.value), *("-" if v is None else str(v) for v in values)])
+        values = [search.before[knob.name]]
+        values += [each.candidate.settings[knob.name] for each in first]
+        rows.append([knob.name, *map(shown, values)])
     return columns, rows
 
 
@@ -41,7 +43,7 @@ def summary(search: Search) -> str:
     counts = ", ".join(
         f"{states[state]} {words}" for state, words in WORDS.items() if states[state]
     )
-    text = f"{len(search.outcomes)} of {search.num_candidates} trials were begun: {counts or '-'}."
+    text = f"{len(search.outcomes)} of {search.num_candidates} trials begun: {counts or 'none'}."
     if search.ranked:
         accuracy = search.ranked[0].accuracy or 0
         low, high = wilson_interval(round(accuracy * search.num_images), search.num_images)

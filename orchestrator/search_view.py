@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from orchestrator.progress_bars import stderr_console
+from orchestrator.console import printable
+from orchestrator.progress_bars import bars, draws, stderr_console
 from orchestrator.trials import Outcome, rank
 
 BAR_CHARS = 14
@@ -26,15 +27,12 @@ class SearchView(AbstractContextManager["SearchView"]):
         self._left = list(epochs)
         self._num_ended = 0
         self._best: Outcome | None = None
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
+        self._bars = bars(
+            self._console,
             BarColumn(bar_width=BAR_CHARS),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
         )
         self._task = self._bars.add_task(self._words(), total=sum(epochs))
 
@@ -63,9 +61,9 @@ class SearchView(AbstractContextManager["SearchView"]):
         self._left[outcome.number] = 0
         done = self._bars.tasks[0].completed
         self._bars.update(self._task, total=done + sum(self._left), description=self._words())
-        if not self._console.is_terminal:
+        if not draws(self._console):
             line = f"trial {outcome.number} of {len(self._left)}: {outcome.describe()}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def _words(self) -> str:
         best = ""

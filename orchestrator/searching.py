@@ -158,10 +158,10 @@ def search(
         )
 
 
-def open_log(settings: Settings, experiment: str, name: str) -> "TrialLog":
+def open_log(settings: Settings, experiment: str) -> "TrialLog":
     """The search's run in MLflow; raises `TrackingError` where that can't be reached."""
     from orchestrator.tracking.client import connect
     from orchestrator.tracking.trials import TrialLog
 
     connected = connect(settings.tracking_uri, settings.mlflow_artifacts, experiment, create=True)
-    return TrialLog(connected, name, time.time())
+    return TrialLog(connected, time.strftime("search %b %d %H:%M"), time.time())

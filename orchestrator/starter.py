@@ -11,6 +11,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.files import COHORT_FILE
 from orchestrator.loadout import Loadout
 from orchestrator.manifest import Model
+from orchestrator.rewriting import yaml_text
 
 TEAM = "first-team"
 
@@ -21,7 +22,7 @@ COHORT = """\
 apiVersion: game/v1
 kind: Cohort
 metadata:
-  name: {name}
+  {name}
 spec:
   budget: 100                 # B NN that a team may spend
   #prices: {{wisdom-extractor: 30}}        # where they differ from `gamectl shop`
@@ -80,7 +81,7 @@ def starter_files(name: str) -> dict[str, str]:
     """Texts by path, relative to the folder, of a cohort with that name and a loadout to copy."""
     schemas: dict[str, type[Model]] = {"cohort": Cohort, "loadout": Loadout}
     return {
-        COHORT_FILE: COHORT.format(name=name),
+        COHORT_FILE: COHORT.format(name=yaml_text({"name": name}).strip()),
         f"{TEAM}.yaml": LOADOUT.format(team=TEAM),
         **{
             f"schema/{kind}.json": json.dumps(model.json_schema(), indent=2) + "\n"

@@ -177,6 +177,8 @@ class CohortRecord:
     """The Cohort model, dumped by alias."""
     data: "DataRecord"
     submitted_at: float
+    side: bool = False
+    """`ablate` or `balance` made it, to measure something: it is meant only where it is named."""
 
 
 @dataclass(frozen=True)

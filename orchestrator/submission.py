@@ -38,6 +38,8 @@ class Prepared:
     jobs: tuple[NewJob, ...]
     teacher: "Teacher | None"
     """What students of this submission learn from; None where nobody distils."""
+    side: bool = False
+    """As in `CohortRecord`."""
 
 
 def prepare(
@@ -75,6 +77,7 @@ def prepare(
             for file, job in zip(admitted, plans, strict=True)
         ),
         teacher=teacher,
+        side=reading.side,
     )
 
 
@@ -114,7 +117,8 @@ def submit(
         keep_teacher(prepared, settings, progress)
     spec = prepared.cohort.model_dump(mode="json", by_alias=True)
     limit = prepared.cohort.spec.limits.submissions_per_team
-    return store.submit(prepared.cohort.name, spec, prepared.data, prepared.jobs, at, limit)
+    name, side = prepared.cohort.name, prepared.side
+    return store.submit(name, spec, prepared.data, prepared.jobs, at, limit, side)
 
 
 def keep_teacher(prepared: Prepared, settings: Settings, progress: ProgressBar = silent) -> None:

@@ -5,13 +5,13 @@ on the path: `search_table` and `search_picture` show it, `tracking.trials` keep
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.candidates import Candidate
-from orchestrator.search_space import Knob
+from orchestrator.search_space import Knob, Value
 
 State = Literal["complete", "stopped", "failed"]
 REDUCTION = 2
@@ -68,11 +68,18 @@ class Search:
     member: int | None
     """Which network of an ensemble; None where there is one."""
     knobs: tuple[Knob, ...]
+    own_candidate: Candidate
+    """The loadout as it is."""
     num_candidates: int
     num_images: int
     """Validation images, which decided."""
     outcomes: tuple[Outcome, ...]
     """In the order of their numbers."""
+
+    @property
+    def before(self) -> Mapping[str, Value | None]:
+        """The loadout's own settings."""
+        return self.own_candidate.settings
 
     @property
     def ranked(self) -> list[Outcome]:

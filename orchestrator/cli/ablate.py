@@ -3,36 +3,40 @@
 In: one loadout and its cohort's rules. Out: a table and a picture of what every item adds to the
 accuracy. The runs are ordinary jobs of a side cohort, as those of `gamectl balance`, and go on
 where they were interrupted. Validation images decide, so that a team may ask; with --test-set it is
-the hidden test set, for the organizer.
+the hidden test set, for the organizer, and the picture is for nobody else either.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.atomic import atomic_file
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import (
     check_cpus,
+    check_places,
     cohort_file_option,
     cpus_option,
     data_option,
+    long_output_option,
     open_store,
     picture_option,
     read_loadout,
+    write_result,
 )
 from orchestrator.cohort import HERE
 from orchestrator.display import duration, short_time
-from orchestrator.files import LoadoutFile, Reading
+from orchestrator.files import Reading
 from orchestrator.settings import Settings
+from orchestrator.state import Job
 
 if TYPE_CHECKING:
-    from jobs.images import ImageFolder
     from orchestrator.ablation import Ablation, Variants
+    from orchestrator.cohort import CohortSpec
 
 
 @click.command(
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 100),
     help="Pairs of networks to compare.",
 )
-@picture_option("TEAM-ablation.png")
+@picture_option("TEAM-ablation.png, or TEAM-ablation-test.png,")
 @cohort_file_option
 @data_option
 @cpus_option
@@ -59,12 +63,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let the hidden test set decide, for the organizer; validation images do by default.",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@long_output_option
 def command(
     loadout: Path,
     seeds: int,
@@ -85,6 +84,8 @@ def command(
     reading, file = read_loadout(loadout, cohort_file, data is not None, "nothing was measured")
     if reading.cohort.spec.cluster == HERE:
         check_cpus(cpus, settings)
+    picture = picture or Path(f"{file.team}-ablation{'-test' if test_set else ''}.png")
+    check_places(picture)
 
     # Imported here: wrong usage needs none of them.
     from orchestrator import ablation_table as written
@@ -101,7 +102,14 @@ def command(
         console.print_note(
             console.filled(f"{each.item} cannot be left out alone: without it {each.reason}")
         )
-    _draw(result, picture or Path(f"{file.team}-ablation.png"))
+    _draw(result, picture, test_set)
+    if result.failed:
+        console.print_note(
+            f"without a result: {', '.join(result.failed)}. "
+            f"gamectl describe job {result.failed[0]} --cohort {result.cohort} says why"
+        )
+    else:
+        console.print_note(f"the networks: gamectl get jobs --cohort {result.cohort}")
 
 
 def measure(
@@ -129,10 +137,12 @@ def measure(
     images = images_of(reading, data, settings, with_test=test_set)
     label = label_of(reading, data, images)
     side = side_cohort(to_run(reading, all_of_it, len(f"-{label}")), num_seeds, label)
-    _forecast(side, images, cpus, settings)
     if side.cohort_path is None:  # without one, the default rules hold, as for `validate`
         side = replace(side, cohort_path=Path(side.files[0].path))
-    cohort, _ = run_cohort(side, data, False, cpus, settings)
+    spec = side.cohort.spec
+    cohort, _ = run_cohort(
+        side, data, False, cpus, settings, lambda jobs: announce(jobs, spec, cpus, settings)
+    )
     if test_set:
         score_cohort(cohort, False, None, settings)
     with open_store(settings) as store:
@@ -148,50 +158,42 @@ def measure(
         return ablation(all_of_it, num_seeds, jobs, scores, "validation", num_images)
 
 
-def _forecast(side: Reading, images: "ImageFolder", cpus: int | None, settings: Settings) -> None:
-    """Says how many networks are left to train and when they will be done on this machine."""
-    from orchestrator.capacity import this_machine
-    from orchestrator.cli.plan import known_speeds
-    from orchestrator.planning import plan_cohort
-
-    left = _left_to_run(side, settings)
+def announce(jobs: Sequence[Job], spec: "CohortSpec", cpus: int | None, settings: Settings) -> None:
+    """Says how many networks are left to train and, of this machine, when they will be done."""
+    left = [job for job in jobs if job.is_left]
     if not left:
         return
-    cohort, machine = side.cohort, this_machine(cpus, side.cohort.spec.resources)
-    speeds = known_speeds(settings)
-    ahead = plan_cohort(left, cohort, images.classes, len(images.training), machine, speeds)
-    jobs = "1 job" if len(left) == 1 else f"{len(left)} jobs"
-    networks = "1 network" if ahead.num_members == 1 else f"{ahead.num_members} networks"
-    now = time.time()
-    console.print_note(
-        f"{jobs} to run, {networks}: about {duration(ahead.finish_s)} on {ahead.num_slots} "
-        f"{'slot' if ahead.num_slots == 1 else 'slots'} of this machine, until "
-        f"{short_time(now + ahead.finish_s, now)}; Ctrl-C keeps what is done"
+    num = sum(not member.phase.terminal for job in left for member in job.members)
+    ahead = f"{_number(len(left), 'job')} to run, {_number(num, 'network')}"
+    if spec.cluster == HERE and settings.ray_address is None:
+        ahead += f": {_how_long(jobs, num, spec, cpus, settings)}"
+    console.print_note(f"{ahead}; Ctrl-C keeps what is done")
+
+
+def _how_long(
+    jobs: Sequence[Job], num: int, spec: "CohortSpec", cpus: int | None, settings: Settings
+) -> str:
+    from orchestrator.capacity import num_slots, this_machine
+    from orchestrator.cli.plan import known_speeds
+    from orchestrator.forecast import forecast
+
+    slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
+    speeds, now = known_speeds(settings), time.time()
+    end = forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now
+    return (
+        f"about {duration(end - now)} on {_number(slots, 'slot')} of this machine, until "
+        f"{short_time(end, now)}"
     )
 
 
-def _left_to_run(side: Reading, settings: Settings) -> list[LoadoutFile]:
-    """The loadouts that have not succeeded yet, as they are now."""
-    from orchestrator.phases import Phase
-    from orchestrator.state import newest_revisions
-
-    if settings.store is None and settings.store_file and not settings.store_file.exists():
-        return list(side.files)
-    with open_store(settings) as store:
-        if side.cohort.name not in {each.name for each in store.cohorts()}:
-            return list(side.files)
-        done = {
-            store.document(job.id)[0]
-            for job in newest_revisions(store.jobs(side.cohort.name))
-            if job.phase is Phase.SUCCEEDED
-        }
-    return [file for file in side.files if file.text not in done]
+def _number(number: int, of: str) -> str:
+    return f"1 {of}" if number == 1 else f"{number} {of}s"
 
 
-def _draw(result: "Ablation", file: Path) -> None:
+def _draw(result: "Ablation", file: Path, secret: bool) -> None:
     from orchestrator.ablation_picture import picture  # matplotlib takes a second
 
-    with atomic_file(file) as out:
-        out.write(picture(result))
-    file.chmod(0o644)
+    write_result(file, picture(result), secret)
     console.print_note(f"picture: {file}")
+    if secret:
+        console.print_note("it shows test results that are not published: it is for you alone")

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.atomic import atomic_file
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, make_home, open_store
+from orchestrator.cli.common import (
+    cpus_option,
+    data_option,
+    ending_in,
+    long_output_option,
+    make_home,
+    open_store,
+    write_result,
+)
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.settings import Settings
@@ -45,27 +52,17 @@ BASELINE = "none"
     metavar="TEAM",
     help=f"The loadout that the others are compared with; `{BASELINE}`, where it is there.",
 )
-@click.option(
-    "--data",
-    type=DataPlace(),
-    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
-)
-@click.option(
-    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
-)
+@data_option
+@cpus_option
 @click.option(
     "-o",
     "file",
     metavar="FILE.md",
     type=click.Path(path_type=Path),
+    callback=ending_in(".md", hint="; --output json is for programs"),
     help="Write the table into this file's section for the data; the rest of it stays.",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@long_output_option
 def command(
     paths: tuple[Path, ...],
     seeds: int,
@@ -80,10 +77,6 @@ def command(
     The first run has the loadout's own seeds, the next ones have them moved by 1000, 2000, ... An
     interrupted measurement goes on where it was; with other data, it starts anew.
     """
-    if file is not None and file.suffix != ".md":
-        raise click.BadParameter(
-            f"'{file}' does not end in .md; --output json is for programs", param_hint="-o"
-        )
     reading, settings = read_paths(paths, other_data=data is not None), Settings()
 
     # Imported here: wrong usage needs none of them.
@@ -105,9 +98,7 @@ def command(
         words = _words(paths, seeds, baseline, data, file)
         text = written.read_for_update(file, section)
         text = written.updated(text, section, written.section(result, section, words))
-        with atomic_file(file) as out:  # it may hold the table of other data, too
-            out.write(text.encode())
-        file.chmod(0o644)
+        write_result(file, text.encode())
         console.print_note(f"written into {file}, section {section}")
 
 

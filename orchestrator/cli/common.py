@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from jobs.atomic import atomic_file
 from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.cli import completing
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+READABLE = 0o644
 
 
 class DataPlace(click.ParamType[Where]):
@@ -81,6 +84,12 @@ output_option = click.option(
     default="text",
     help="For people, or for programs.",
 )
+long_output_option = click.option(  # where -o names a file
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
 cpus_option = click.option(
     "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
 )
@@ -101,23 +110,49 @@ code_option = click.option(
 )
 
 
+def ending_in(
+    *suffixes: str, hint: str = ""
+) -> Callable[[click.Context, click.Parameter, Path | None], Path | None]:
+    """The callback of an option for a file whose name ends in one of these; `hint` follows."""
+
+    def check(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+        if file is not None and file.suffix.lower() not in suffixes:
+            raise click.BadParameter(f"'{file}' does not end in {suffixes[0]}{hint}")
+        return file
+
+    return check
+
+
 def picture_option(default: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     """The option --picture; `default` says where the picture is written without it."""
     return click.option(
         "--picture",
         metavar="FILE.png",
         type=click.Path(path_type=Path, dir_okay=False),
-        callback=_to_be_png,
+        callback=ending_in(".png"),
         help=f"Where to write the picture; {default} in this folder by default.",
     )
 
 
-def _to_be_png(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
-    if file is not None and file.suffix.lower() != ".png":
-        raise click.BadParameter(f"'{file}' does not end in .png")
-    if file is not None and not file.absolute().parent.is_dir():  # before hours, not after
-        raise click.BadParameter(f"there is no folder {file.parent}")
-    return file
+def check_places(*files: Path | None) -> None:
+    """Raises `Refused` where a file can't be written: before hours of training, not after."""
+    for file in filter(None, files):
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            raise Refused(f"{file} cannot be written: there is no folder {file.parent}")
+        try:
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise Refused(f"{file} cannot be written: {error.strerror}") from error
+
+
+def write_result(file: Path, content: bytes, secret: bool = False) -> None:
+    """Writes what was asked for, whole or not at all; where it is secret, for its owner alone."""
+    with atomic_file(file) as out:
+        out.write(content)
+    if not secret:
+        file.chmod(READABLE)
 
 
 def read_loadout(
@@ -223,11 +258,17 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
 def pick_cohort(store: Store, name: str | None) -> CohortRecord:
     """The named cohort, or the one submitted last, which is then said on stderr where it matters.
 
-    Raises `NotFound` where there is none.
+    A side cohort, of `ablate` or `balance`, has to be named. Raises `NotFound` where there is none.
     """
     if name is not None:
         return store.cohort(name)
-    cohorts = store.cohorts()
+    every = store.cohorts()
+    cohorts = [cohort for cohort in every if not cohort.side]
+    if not cohorts and every:
+        raise NotFound(
+            f"there are only side cohorts, of ablate and balance; --cohort {every[0].name} names "
+            "the newest"
+        )
     if not cohorts:
         raise NotFound("nothing was submitted yet; `gamectl submit PATH` submits a cohort")
     if len(cohorts) > 1:

@@ -119,9 +119,10 @@ def get_cohorts(output: str) -> None:
     """
     now = time.time()
     with open_store(Settings()) as store:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "name": cohort.name,
+                "side": cohort.side,
                 "jobs": len(jobs := newest_revisions(store.jobs(cohort.name))),
                 "ended": sum(job.phase.terminal for job in jobs),
                 "data": cohort.data.source,
@@ -141,6 +142,10 @@ def get_cohorts(output: str) -> None:
         ],
         right=["jobs", "ended"],
     )
+    side = [row["name"] for row in rows if row["side"]]
+    if side:
+        note = f"side cohorts, of ablate and balance, which only --cohort names: {', '.join(side)}"
+        console.print_note(console.filled(note))
 
 
 @command.command("events")

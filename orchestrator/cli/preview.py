@@ -10,7 +10,13 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import cohort_file_option, data_option, make_home, read_loadout
+from orchestrator.cli.common import (
+    cohort_file_option,
+    data_option,
+    ending_in,
+    make_home,
+    read_loadout,
+)
 from orchestrator.receipt import Receipt
 from orchestrator.settings import Settings
 
@@ -31,6 +37,7 @@ DRAWS, DRAWS_OF_EACH = 6, 3
     "file",
     metavar="FILE.png",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=ending_in(".png"),
     help="Where to write the picture; TEAM-preview.png in this folder by default.",
 )
 @cohort_file_option
@@ -49,8 +56,6 @@ def command(
     One image of each class from the team's training images, untouched and then as augmentation
     may change it. Where members of an ensemble see different augmentations, each has its columns.
     """
-    if file is not None and file.suffix.lower() != ".png":
-        raise click.BadParameter(f"'{file}' does not end in .png", param_hint="-o")
     reading, admitted = read_loadout(
         loadout, cohort_file, data is not None, "nothing was drawn", console.print_line
     )

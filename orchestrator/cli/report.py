@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.atomic import atomic_file
 from jobs.errors import JobsError
 from jobs.places import Where, where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
-from orchestrator.errors import Refused
+from orchestrator.cli.common import (
+    DataPlace,
+    check_places,
+    cohort_option,
+    ending_in,
+    open_store,
+    pick_cohort,
+    write_result,
+)
 from orchestrator.scorebook import read_scores
 from orchestrator.settings import Settings
 
@@ -23,7 +29,7 @@ if TYPE_CHECKING:  # numpy and Pillow come with them
     from orchestrator.report.page import Report
     from orchestrator.state import DataRecord
 
-READABLE = 0o644
+to_be_page = ending_in(".html", ".htm", hint="; --output json is for programs")
 
 
 @click.command(
@@ -39,6 +45,7 @@ READABLE = 0o644
     "file",
     metavar="FILE.html",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=to_be_page,
     help="Where to write the page; COHORT-report.html in this folder by default.",
 )
 @click.option(
@@ -58,7 +65,6 @@ def command(cohort: str | None, file: Path | None, data: Where | None, output: s
     The page is a single file without anything to load. Before the cohort is scored it shows
     validation accuracy. Before its scores are published it is for the organizer alone, and says so.
     """
-    check_suffix(file)
     settings = Settings()
 
     # Imported here: wrong usage needs none of them.
@@ -82,14 +88,6 @@ def command(cohort: str | None, file: Path | None, data: Where | None, output: s
     if missing:
         console.print_note(missing)
     _say_what_comes_next(report)
-
-
-def check_suffix(file: Path | None) -> None:
-    """Raises `click.BadParameter` for a file that is no page by its name."""
-    if file is not None and file.suffix.lower() not in (".html", ".htm"):
-        raise click.BadParameter(
-            f"'{file}' does not end in .html; --output json is for programs", param_hint="-o"
-        )
 
 
 def find_pictures(
@@ -127,13 +125,9 @@ def find_pictures(
 
 def write_page(path: Path, text: str, secret: bool) -> None:
     """Writes the file, for its owner alone where it is secret, and says where it is."""
-    if not path.absolute().parent.is_dir():
-        raise Refused(f"{path} cannot be written: there is no folder {path.parent}")
+    check_places(path)
     content = text.encode()
-    with atomic_file(path) as out:
-        out.write(content)
-    if not secret:
-        path.chmod(READABLE)
+    write_result(path, content, secret)
     console.print_note(f"written to {path} ({_size(len(content))}); open it in a browser")
 
 

@@ -13,8 +13,14 @@ import click
 
 from jobs.places import Where
 from orchestrator import console, display
-from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
-from orchestrator.cli.report import check_suffix, find_pictures, write_page
+from orchestrator.cli.common import (
+    DataPlace,
+    cohort_option,
+    long_output_option,
+    open_store,
+    pick_cohort,
+)
+from orchestrator.cli.report import find_pictures, to_be_page, write_page
 from orchestrator.lookup import find_job
 from orchestrator.scorebook import read_scores
 from orchestrator.settings import Settings
@@ -40,6 +46,7 @@ MIX_UPS_SHOWN = 5
     "file",
     metavar="FILE.html",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=to_be_page,
     help="Write a page with the images that its networks got wrong.",
 )
 @click.option(
@@ -47,12 +54,7 @@ MIX_UPS_SHOWN = 5
     type=DataPlace(),
     help="Folder with the images, or its URI, where it is not the one that was submitted.",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@long_output_option
 def command(
     team: str, cohort: str | None, file: Path | None, data: Where | None, output: str
 ) -> None:
@@ -60,7 +62,6 @@ def command(
 
     Before the scores are published, it erred on validation images and stands nowhere yet.
     """
-    check_suffix(file)
     settings = Settings()
 
     # Imported here: wrong usage needs none of them.

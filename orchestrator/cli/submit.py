@@ -8,7 +8,7 @@ Next on the path: `attend`; the next command is `gamectl score`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import click
 from jobs.places import Where
 from orchestrator import attend, console
 from orchestrator.cli.common import (
-    DataPlace,
+    data_option,
     elsewhere,
     make_home,
     open_store,
@@ -31,6 +31,7 @@ from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
+from orchestrator.state import Job, newest_revisions
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.remote import Code, RemoteLauncher
@@ -49,11 +50,7 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option(
-    "--data",
-    type=DataPlace(),
-    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
-)
+@data_option
 @click.option(
     "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."
 )
@@ -87,14 +84,21 @@ def command(
 
 
 def run_cohort(
-    reading: Reading, data: Where | None, skip_refused: bool, cpus: int | None, settings: Settings
+    reading: Reading,
+    data: Where | None,
+    skip_refused: bool,
+    cpus: int | None,
+    settings: Settings,
+    announce: Callable[[Sequence[Job]], None] = lambda _jobs: None,
 ) -> tuple[str, int]:
     """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
 
-    Raises a `GameError` where it can't start; jobs that fail are no error.
+    `announce` is called with the newest jobs, as they are stored, before any of them is run. Raises
+    a `GameError` where it can't start; jobs that fail are no error.
     """
     launcher = elsewhere(None, reading.cohort.spec, "carried", cpus, settings)
     with _submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
+        announce(newest_revisions(store.jobs(name)))
         jobs = attend.attend(name, store, settings, cpus, launcher)
     return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
 

@@ -5,25 +5,28 @@ best trials, and a picture of the search; the trials are in MLflow, in an experi
 No test image is read. `searching` does the work.
 """
 
-import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.atomic import atomic_file
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.attend import INTERRUPTED
 from orchestrator.cli.common import (
     check_cpus,
+    check_places,
     cohort_file_option,
     cpus_option,
     data_option,
+    ending_in,
+    long_output_option,
     make_home,
     picture_option,
     read_loadout,
+    write_result,
 )
 from orchestrator.cohort import HERE
 from orchestrator.display import duration
@@ -81,18 +84,14 @@ if TYPE_CHECKING:
     "file",
     metavar="FILE.yaml",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=ending_in(".yaml", ".yml"),
     help="Write the loadout with the best settings there.",
 )
 @picture_option("TEAM-tuning.png")
 @cohort_file_option
 @data_option
 @cpus_option
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@long_output_option
 def command(
     loadout: Path,
     trials: int,
@@ -115,12 +114,12 @@ def command(
     stopped early (ASHA). The same call begins anew, and tries the same settings in the same order.
     Ctrl-C ends it with the best until then.
     """
-    if file is not None and file.suffix not in (".yaml", ".yml"):
-        raise click.BadParameter(f"'{file}' does not end in .yaml", param_hint="-o")
     settings = Settings()
     reading, read = read_loadout(loadout, cohort_file, data is not None, "nothing was tried")
     check_cpus(cpus, settings)
-    _check(reading, read, member)
+    _check(reading, read, member, file)
+    picture = picture or Path(f"{read.team}-tuning.png")
+    check_places(picture, file)
 
     # Imported here: wrong usage needs none of them.
     from orchestrator.candidates import candidates, patch
@@ -130,19 +129,20 @@ def command(
     index = member or 0
     knobs = knobs_of(read.loadout, reading.cohort, index, keep)
     tried = candidates(read, reading.cohort, knobs, index, trials, seed)
-    done = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings)
-    best = done.found.ranked[0] if done.found.ranked else None
-    better = None if best is None or best.number == 0 else patch(best.candidate, tried[0])
-    _keep(done, better, picture or Path(f"{read.team}-tuning.png"))
-    if output == "json":
-        console.print_json(done.found.to_dict(better))
-    else:
-        _print(done.found, better, loadout)
-    if file is not None and best is not None:
-        with atomic_file(file) as out:
-            out.write(best.candidate.file.text.encode())
-        file.chmod(0o644)
-        console.print_note(f"loadout with the best settings: {file}")
+    with ExitStack() as ending:
+        done = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings, ending)
+        best = done.found.ranked[0] if done.found.ranked else None
+        better = None if best is None or best.number == 0 else patch(best.candidate, tried[0])
+        if output == "json":
+            console.print_json(done.found.to_dict(better))
+        else:
+            _print(done.found, better, loadout)
+        if file is not None and best is not None:
+            write_result(file, best.candidate.file.text.encode())
+            console.print_note(f"loadout with the best settings: {file}")
+        elif file is not None:
+            console.print_note(f"{file} was not written: no trial came to its last epoch")
+        _keep(done, better, picture)
     if not done.whole:
         raise SystemExit(INTERRUPTED)
 
@@ -155,11 +155,11 @@ class _Done:
     whole: bool
     """False after Ctrl-C."""
     log: "TrialLog | None"
-    """Its run in MLflow, where that could be written."""
+    """Its run in MLflow, where all trials are."""
 
 
-def _check(reading: Reading, file: LoadoutFile, member: int | None) -> None:
-    """Raises `Refused` for what can't be tuned."""
+def _check(reading: Reading, file: LoadoutFile, member: int | None, output: Path | None) -> None:
+    """Raises `Refused` for what can't be tuned, or not be written as another loadout."""
     assert file.loadout is not None
     several = reading.cohort.spec.resources.workers_per_member
     if several > 1:
@@ -170,6 +170,9 @@ def _check(reading: Reading, file: LoadoutFile, member: int | None) -> None:
     if member is not None and member >= file.loadout.num_members:
         of = "1 network" if file.loadout.num_members == 1 else f"{file.loadout.num_members}"
         raise Refused(f"--member {member}: the loadout has {of}, counted from 0")
+    code = file.loadout.code
+    if code and output and output.parent.resolve() != Path(file.path).parent.resolve():
+        raise Refused(f"{output} would not find {code.file}; name a file beside that one with -o")
     cluster = reading.cohort.spec.cluster
     if cluster != HERE:
         console.print_note(f"the search runs here, and not on the cohort's cluster, {cluster}")
@@ -185,8 +188,9 @@ def _search(
     data: Where | None,
     cpus: int | None,
     settings: Settings,
+    ending: ExitStack,
 ) -> _Done:
-    """Runs the search, and keeps its trials in MLflow as they end."""
+    """Runs the search, and keeps its trials in MLflow as they end; `ending` ends its run there."""
     from orchestrator import searching, submission
     from orchestrator.attend import interruptible
     from orchestrator.progress_bars import progress
@@ -207,7 +211,7 @@ def _search(
         experiment = f"{reading.cohort.name}-{file.team}-tuning"
         log = None
         try:
-            log = searching.open_log(settings, experiment, time.strftime("search %b %d %H:%M"))
+            log = ending.enter_context(searching.open_log(settings, experiment))
         except GameError as error:
             console.print_note(f"warning: {error}; the trials are not kept in MLflow")
         truth = validation_truth(lambda data: prepared.decoded.training(data.image_size_px))
@@ -223,6 +227,7 @@ def _search(
         experiment=experiment,
         member=member if file.loadout.ensemble else None,
         knobs=knobs,
+        own_candidate=tried[0],
         num_candidates=len(tried),
         num_images=num_images,
         outcomes=outcomes,
@@ -269,31 +274,26 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
     columns, rows = written.table(found)
     console.print_table(columns, rows, right=columns[1:])
     if better is not None:
-        console.print_text(
-            f"\n# in place of the spec of {loadout.name}\n{better}",
-        )
+        console.print_text(f"\n# in place of the spec of {loadout.name}\n{better}")
     console.print_note(console.filled(written.summary(found)))
-    if better is None and found.ranked:
+    if not found.ranked:
+        console.print_note("no trial came to its last epoch: give it more time")
+    elif better is None:
         console.print_note("no trial did better: the loadout's own settings stay")
     console.print_note(f"MLflow's experiment: {found.experiment}")
 
 
 def _keep(done: _Done, better: str | None, file: Path) -> None:
-    """Writes the picture, and what the search came to into its run in MLflow."""
+    """Puts what the search came to into its run in MLflow, and writes the picture."""
     from orchestrator.search_picture import picture  # matplotlib takes a second
     from orchestrator.search_table import figures, note
 
     drawn = picture(done.found)
-    with atomic_file(file) as out:
-        out.write(drawn)
-    file.chmod(0o644)
+    if done.log is not None:
+        files = {"search.png": drawn} | ({} if better is None else {"best.yaml": better.encode()})
+        try:
+            done.log.end(files, figures(done.found), note(done.found, better), not done.whole)
+        except GameError as error:
+            console.print_note(f"warning: {error}; the picture is not in MLflow")
+    write_result(file, drawn)
     console.print_note(f"picture: {file}")
-    if done.log is None:
-        return
-    files = {"search.png": drawn}
-    if better is not None:
-        files["best.yaml"] = better.encode()
-    try:
-        done.log.end(files, figures(done.found), note(done.found, better), not done.whole)
-    except GameError as error:
-        console.print_note(f"warning: {error}; the picture is not in MLflow")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.errors import first_line
+
 
 class Level(StrEnum):
     """How good something is."""
@@ -51,8 +53,7 @@ def examined(
             unchecked.append(about)
             missing.append(error.name or str(error))
         except Exception as error:
-            said = next((line for line in str(error).splitlines() if line.strip()), "")
-            yield Finding(Level.PROBLEM, about, said or type(error).__name__)
+            yield Finding(Level.PROBLEM, about, first_line(error))
     if unchecked:
         packages = ", ".join(dict.fromkeys(missing))
         found = f"{', '.join(unchecked)}: Python does not find {packages}"

@@ -20,7 +20,7 @@ from orchestrator.errors import NotFound, Refused
 from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
-from orchestrator.store.reads import read_cohorts, read_job
+from orchestrator.store.reads import SIDE, read_cohorts, read_job
 from orchestrator.store.tables import cohorts, jobs, leases, members
 from orchestrator.store.values import Altered, NewJob, Submitted
 from orchestrator.store.writes import add_events, insert_missing, lock_cohort, write
@@ -37,9 +37,11 @@ def submit(
     new_jobs: Sequence[NewJob],
     at: float,
     submissions_per_team: int | None,
+    side: bool,
 ) -> list[Submitted]:
     """Writes a cohort and its jobs; `Store.submit` says what that means and what it raises."""
-    _put_cohort(connection, cohort, spec, data, {new.team for new in new_jobs}, at)
+    teams = {new.team for new in new_jobs}
+    _put_cohort(connection, cohort, spec, asdict(data) | {SIDE: side}, teams, at)
     submitted = [_put_job(connection, cohort, new, at) for new in new_jobs]
     created = [each.team for each in submitted if each.created]
     if submissions_per_team is not None and created:
@@ -87,12 +89,12 @@ def _put_cohort(
     connection: Connection,
     name: str,
     spec: dict[str, Any],
-    data: DataRecord,
+    data: dict[str, Any],
     teams: set[str],
     at: float,
 ) -> None:
     """Writes a cohort, or brings the one of that name up to date; locks it."""
-    values = {"spec": json.dumps(spec), "data": json.dumps(asdict(data)), "submitted_at": at}
+    values = {"spec": json.dumps(spec), "data": json.dumps(data), "submitted_at": at}
     before = lock_cohort(connection, name)
     if before is None:
         insert_missing(connection, cohorts, [{"name": name, **values}])
@@ -104,24 +106,24 @@ def _put_cohort(
             select(leases.c.token).where(leases.c.cohort == name).with_for_update()
         ).all()
     known = json.loads(before)
-    if known["fingerprint"] != data.fingerprint:
-        _check_same_data(connection, name, data, teams)
-    elif not data.test_fingerprint and known["test_fingerprint"]:
+    if known["fingerprint"] != data["fingerprint"]:
+        _check_same_data(connection, name, data["fingerprint"], teams)
+    elif not data["test_fingerprint"] and known["test_fingerprint"]:
         # Submitted again where the hidden part is not to be seen: it is the same as before.
         hidden = {"test_fingerprint": known["test_fingerprint"]}
-        values["data"] = json.dumps(asdict(data) | hidden)
+        values["data"] = json.dumps(data | hidden)
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 
 
 def _check_same_data(
-    connection: Connection, cohort: str, data: DataRecord, submitted: set[str]
+    connection: Connection, cohort: str, fingerprint: str, submitted: set[str]
 ) -> None:
     query = select(jobs.c.team, jobs.c.data_fingerprint).where(jobs.c.cohort == cohort)
     newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
     behind = sorted(
         team
         for team, row in newest.items()
-        if team not in submitted and row.data_fingerprint != data.fingerprint
+        if team not in submitted and row.data_fingerprint != fingerprint
     )
     if behind:
         raise Refused(

@@ -22,6 +22,9 @@ JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "members
 MEMBER_FIELDS = tuple(field.name for field in fields(Member) if field.name != "key")
 ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt) if field.name != "key")
 IDS_A_QUERY = 500
+SIDE = "side"
+"""Kept beside the data of a cohort, and not among its rules, which a file sets; older stores have
+none."""
 
 
 def _columns(table: Table, names: Iterable[str]) -> list[Column[Any]]:
@@ -176,6 +179,7 @@ def _cohort(row: Row[Any]) -> CohortRecord:
             classes=tuple(data["classes"]),
         ),
         submitted_at=row.submitted_at,
+        side=data.get(SIDE, False),
     )
 
 

@@ -166,6 +166,7 @@ class Store:
         new_jobs: Sequence[NewJob],
         at: float,
         submissions_per_team: int | None = None,
+        side: bool = False,
     ) -> list[Submitted]:
         """Writes the cohort and its jobs: all of them or, on any error, none.
 
@@ -176,7 +177,7 @@ class Store:
         """
         with self._database.writing() as connection:
             return desired.submit(
-                connection, cohort, spec, data, new_jobs, at, submissions_per_team
+                connection, cohort, spec, data, new_jobs, at, submissions_per_team, side
             )
 
     def cancel(self, cohort: str, team: str, at: float) -> Altered:

@@ -8,11 +8,13 @@ the search goes on and says so. Next on the path: whoever reviews.
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, RunTag
 
+from orchestrator.errors import TrackingError
 from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.params import (
     METRICS_AN_EPOCH,
@@ -28,8 +30,11 @@ from orchestrator.trials import Outcome
 STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
-class TrialLog:
-    """One search in MLflow; every method raises `TrackingError` where it can't be written."""
+class TrialLog(AbstractContextManager["TrialLog"]):
+    """One search in MLflow; every method raises `TrackingError` where it can't be written.
+
+    As a context, it ends the search's run as failed unless `end` has ended it.
+    """
 
     def __init__(self, experiment: Experiment, name: str, began_at: float) -> None:
         self._experiment = experiment
@@ -37,6 +42,12 @@ class TrialLog:
         with mlflow_errors():
             run = self._create(name, began_at, {})
         self._id, self._files = run.run_id, run.artifact_uri
+        self._ended = False
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ended:
+            with suppress(TrackingError), mlflow_errors():
+                self._end(self._id, "FAILED", time.time())
 
     def trial(self, outcome: Outcome, began_at: float, ended_at: float) -> None:
         """Writes a trial that has ended."""
@@ -71,6 +82,7 @@ class TrialLog:
             self._experiment.files(self._files).log_artifacts(made)
             self._client.log_batch(self._id, metrics=metrics, tags=[RunTag(NOTE_TAG, note)])
             self._end(self._id, "KILLED" if interrupted else "FINISHED", now)
+        self._ended = True
 
     def _create(self, name: str, at: float, tags: Mapping[str, str]) -> Any:
         said = {key: value for key, value in tags.items() if value}

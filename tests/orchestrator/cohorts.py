@@ -47,10 +47,11 @@ def submit(
     at: float = 100.0,
     name: str = "small",
     submissions_per_team: int | None = None,
+    side: bool = False,
 ) -> list[Submitted]:
     """Puts jobs into the store, by default under the cohort `small`."""
     spec = cohort().model_dump(mode="json", by_alias=True)
-    return store.submit(name, spec, DATA, jobs, at, submissions_per_team)
+    return store.submit(name, spec, DATA, jobs, at, submissions_per_team, side)
 
 
 def epoch(number: int, val_accuracy: float = 0.5) -> EpochReport:

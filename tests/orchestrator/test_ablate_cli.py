@@ -1,6 +1,7 @@
 """`gamectl ablate`: pairs of networks on real Ray, measured once."""
 
 import json
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from orchestrator.cli.ablate import announce
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from tests.orchestrator.cohorts import cohort
 from tests.orchestrator.commands import gamectl
+from tests.orchestrator.job_states import job
 
 WriteCohort = Callable[..., Path]
 LOADOUT = """
@@ -42,6 +47,7 @@ def test_an_item_is_left_out_and_measured_once(
     done = gamectl(*words)
     assert done.exit_code == 0, done.output
     assert "4 jobs to run, 4 networks: about" in done.stderr
+    assert "the networks: gamectl get jobs --cohort small-apes-ablation-data-" in done.stderr
     assert done.stdout.splitlines()[0].split() == [
         "left", "out", "cost", "without", "worth", "95%", "interval", "per", "B", "NN"
     ]  # fmt: skip
@@ -74,6 +80,33 @@ def test_an_item_is_left_out_and_measured_once(
     assert json.loads(organizer.stdout)["judged_by"] == "test"
     assert json.loads(organizer.stdout)["num_images"] == 18
     assert side_jobs() == before
+    picture = Path("apes-ablation-test.png")
+    assert stat.S_IMODE(picture.stat().st_mode) == 0o600
+    assert "for you alone" in organizer.stderr
+    assert stat.S_IMODE(Path("apes-ablation.png").stat().st_mode) == 0o644
+    assert "only side cohorts" in gamectl("score", "--publish").stderr
+
+
+@pytest.mark.parametrize("rules", [{}, {"cluster": "http://head:8265"}])
+def test_what_will_run_elsewhere_is_announced_without_a_time(
+    rules: dict[str, str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not rules:
+        monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    jobs = [
+        job(1, Phase.SUCCEEDED, phase=Phase.SUCCEEDED),
+        job(2, Phase.FAILED, phase=Phase.FAILED),  # by the team's fault: it is not run again
+        job(3, Phase.SUCCEEDED, Phase.RUNNING, Phase.PENDING, phase=Phase.RUNNING),
+        job(4, Phase.PENDING),
+    ]
+    announce(jobs, cohort(**rules).spec, None, Settings())
+    said = capsys.readouterr().err
+    assert said == "2 jobs to run, 3 networks; Ctrl-C keeps what is done\n"
+    announce(jobs[:2], cohort(**rules).spec, None, Settings())
+    assert capsys.readouterr().err == ""
 
 
 def test_mistakes_are_said_before_anything_is_run(
@@ -89,4 +122,6 @@ def test_mistakes_are_said_before_anything_is_run(
     assert "is no loadout" in gamectl("ablate", folder / "cohort.yaml").stderr
     assert gamectl("ablate", folder).exit_code == 2
     assert gamectl("ablate", folder / "apes.yaml", "--picture", "x.jpg").exit_code == 2
+    nowhere = gamectl("ablate", folder / "apes.yaml", "--picture", "/proc/x.png")
+    assert "/proc/x.png cannot be written" in nowhere.stderr
     assert not (home / "store.db").exists()

@@ -190,6 +190,7 @@ def test_worth_is_the_mean_of_the_differences_at_each_seed(measured: Ablation) -
     assert drop.points[1] is None
     assert (drop.mean_points, drop.low_points, drop.points_per_bnn) == (None, None, None)
     assert measured.mean == pytest.approx(0.62)
+    assert measured.failed == ("without-drop-shield-s1",)
     assert (measured.team, measured.spent_bnn, measured.cohort) == ("apes", 20, "small")
 
 

@@ -69,7 +69,8 @@ def test_two_loadouts_are_measured_once(
     gain = 100 * (rows["brisk"]["mean"] - rows["none"]["mean"])
     assert rows["brisk"]["gain_points"] == pytest.approx(gain)
 
-    board = json.loads(gamectl("leaderboard", "-o", "json").stdout)
+    assert "only side cohorts" in gamectl("score", "--publish").stderr
+    board = json.loads(gamectl("leaderboard", "--cohort", result["cohort"], "-o", "json").stdout)
     assert board["published"] is False
     assert [row["rank"] for row in board["rows"]] == [1, 2, 3, 4]
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import COMMANDS, main
-from orchestrator.names import cohort_names, team_names
+from orchestrator.names import cohort_names, last_source, team_names
 from orchestrator.shop import CATALOG
 from orchestrator.store import Store
-from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.cohorts import DATA, new_job, submit
 from tests.orchestrator.commands import gamectl
 
 
@@ -68,10 +68,13 @@ def test_files_and_folders_are_left_to_the_shell(home: Path) -> None:
 def test_names_are_those_of_the_store(each_store: Store, store_url: str) -> None:
     submit(each_store, new_job("gibbons"), at=2.0, name="monday")
     submit(each_store, new_job("apes"), new_job("howlers"), at=1.0, name="friday")
-    assert cohort_names(store_url) == ["monday", "friday"]
+    submit(each_store, new_job("whole-s0"), at=3.0, name="side", side=True)
+    assert cohort_names(store_url) == ["side", "monday", "friday"]
     assert team_names(store_url, None) == ["gibbons"]
+    assert team_names(store_url, "side") == ["whole-s0"]
     assert team_names(store_url, "friday") == ["apes", "howlers"]
     assert team_names(store_url, "nobody") == []
+    assert last_source(store_url) == DATA.source
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,23 @@ def test_without_a_controller_no_time_is_promised_and_it_is_said_how_to_go_on(
     assert cohort["controller"] is None
 
 
+def test_a_side_cohort_is_meant_only_where_it_is_named(store: Store) -> None:
+    submit(store, new_job("whole-s0"), at=3.0, name="side", side=True)
+    nothing = gamectl("get", "jobs")
+    assert nothing.exit_code == 1
+    assert "--cohort side names the newest" in nothing.stderr
+    submit(store, new_job("apes"), at=1.0)
+    shown = gamectl("get", "jobs", "-o", "json")
+    assert json.loads(shown.stdout)["jobs"][0]["team"] == "apes"
+    assert "submitted last" not in shown.stderr, "there is only one that could be meant"
+    assert read_json("get", "jobs", "--cohort", "side")["jobs"][0]["team"] == "whole-s0"
+    cohorts = {each["name"]: each["side"] for each in read_json("get", "cohorts")["cohorts"]}
+    assert cohorts == {"side": True, "small": False}
+    assert "only --cohort names: side" in gamectl("get", "cohorts").stderr
+    submit(store, new_job("whole-s0"), at=4.0, name="side")  # somebody's own, from now on
+    assert store.cohort("side").side is False
+
+
 def test_priority_moves_a_job_up_the_queue(store: Store) -> None:
     teams = ("apes", "bears", "cats")
     submit(store, *(new_job(team) for team in teams), at=time.time() - 100)

@@ -32,6 +32,13 @@ def test_the_files_are_admitted_as_they_are(folder: Path) -> None:
     assert read_paths([folder]).cohort.name == "moen-day"
 
 
+@pytest.mark.parametrize("name", ["2026", "07", "1e5", "0x1f", "true", "null", "no", "monday"])
+def test_a_cohort_may_be_named_like_a_number(name: str, tmp_path: Path) -> None:
+    assert gamectl("init", tmp_path / name).exit_code == 0
+    assert read_paths([tmp_path / name]).ok
+    assert read_paths([tmp_path / name]).cohort.name == name
+
+
 def test_every_setting_that_is_only_shown_is_one(folder: Path) -> None:
     for path in folder.glob("*.yaml"):
         text, number = SHOWN_ONLY.subn(r"\1", path.read_text())

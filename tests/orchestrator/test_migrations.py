@@ -166,6 +166,7 @@ def made_by(url: str, release: str) -> Store:
 def test_a_store_of_an_older_release_reads_the_same(empty_url: str, release: str) -> None:
     store = made_by(empty_url, release)
     done, failed, cut_short, waiting = store.jobs("small")
+    assert store.cohort("small").side is False
     assert (done.phase, done.val_accuracy, done.val_accuracy_refit) == (Phase.SUCCEEDED, 0.75, None)
     assert (done.slot_seconds, done.active_seconds, done.active_since) == (40.0, 30.0, None)
     assert (done.min_members, done.priority, done.suspended, done.queued_at) == (2, 100, False, 100)

@@ -170,12 +170,14 @@ def test_a_few_possibilities_are_all_there_are(read: Read) -> None:
 def test_the_patch_is_the_spec_and_says_what_was_changed(read: Read) -> None:
     for text, member in ((EVERYTHING, 0), (ENSEMBLE, 1), ("{}", 0)):
         own, *others = draw(read, text, 8, member)
+        cohort, file = read(text)
+        assert file.loadout is not None
+        before = {knob.name: knob.value for knob in knobs_of(file.loadout, cohort, member)}
         for each in others:
             written = patch(each, own)
             root = parse(each.file.text).root
             assert parse(written).root == {"spec": root["spec"]}  # type: ignore[index]
-            changed = {k for k, v in each.settings.items() if v != own.settings[k]}
-            changed = {k for k in changed if each.settings[k] is not None}
+            changed = {k for k, v in each.settings.items() if v not in (None, before[k])}
             assert written.count("  # ") == len(changed), (written, changed)
         assert "  # " not in patch(own, own)
     assert "learningRate: " in written

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from orchestrator.cohort import Resources
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.client import connect
+from orchestrator.tracking.trials import TrialLog
 from orchestrator.yaml_nodes import parse
 from tests.conftest import NUM_CPUS
 from tests.orchestrator.commands import gamectl
@@ -142,6 +144,13 @@ def test_the_best_settings_give_what_was_found(
     assert in_mlflow.data.tags["mlflow.parentRunId"] == search.info.run_id
     assert in_mlflow.data.params["search.batchSize"] == str(best["settings"]["batchSize"])
     assert search.data.metrics["best_val_accuracy"] == best["val_accuracy"]
+    assert search.info.status == "FINISHED"
+    with suppress(KeyboardInterrupt), TrialLog(experiment, "cut short", 1.0):
+        raise KeyboardInterrupt
+    (cut_short,) = experiment.client.search_runs(
+        [experiment.id], "attributes.run_name = 'cut short'"
+    )
+    assert cut_short.info.status == "FAILED"
 
     # As an ordinary member, and with the patch pasted: the same bits.
     root: Any = parse(better.read_text()).root
@@ -170,13 +179,20 @@ def test_mistakes_are_said_before_anything_is_trained(
     assert gamectl("tune", file, "--trials", 1).exit_code == 2
     assert gamectl("tune", file, "--picture", "x.jpg").exit_code == 2
     assert "no folder" in gamectl("tune", file, "--picture", tmp_path / "no" / "x.png").stderr
+    assert "/proc/x.png cannot" in gamectl("tune", file, "--picture", "/proc/x.png").stderr
     assert gamectl("tune", file, "-o", "x.txt").exit_code == 2
+    assert "no folder" in gamectl("tune", file, "-o", tmp_path / "no" / "x.yaml").stderr
     assert "is no loadout" in gamectl("tune", folder / "cohort.yaml").stderr
     write_cohort({"apes": LOADOUT}, "  resources: {workersPerMember: 2}\n")
     assert "workersPerMember: 1" in gamectl("tune", file).stderr
     write_cohort({"apes": LOADOUT}, "  resources: {cpus: 1000}\n")
     too_large = gamectl("tune", file, "--data", photos)
     assert "lower resources.cpus" in too_large.stderr
+    (folder / "own.py").write_text(OWN_CODE)
+    own = "purchases: [{item: custom, file: own.py}]\n"
+    write_cohort({"apes": own}, "  allowCustomCode: true\n")
+    astray = gamectl("tune", file, "-o", tmp_path / "x.yaml")
+    assert "x.yaml would not find own.py" in astray.stderr
     write_cohort({"apes": "epochs: 0\n"})
     refused = gamectl("tune", file)
     assert "out-of-range" in refused.stderr
