@@ -74,17 +74,11 @@ The path, a line a file:
     mlflow_ui     MLflow's pages, while somebody looks
     balance       what each loadout is worth: several seeds, mean and spread
     balance_table that, as a table and as a section of a Markdown file
-    ablation      what each bought item is worth: the loadout with and without it
-    student       the interval of a mean over a few seeds
-    ablation_table, ablation_picture   that, for people
-    search_space  which settings may be searched, and where
-    candidates    settings to try, and the best of them as a spec to paste
-    searching     a search: images in Ray's object store, trials shown and kept
-    tuner         the trials on Ray Tune
-    trials        what came of them
-    search_view, search_table, search_picture   that, for people
-    pictures      how diagrams look
+    ablation/     what each bought item is worth: the loadout with and without it
+    search/       better settings for what was bought, found by Ray Tune
     rewriting     a loadout's file with other values
+    student       the interval of a mean over a few seeds
+    diagrams      how diagrams look
     deployment    what a cohort changes in the manifests of an overlay
     kustomize     manifests built from deploy/
     settings      where things are kept

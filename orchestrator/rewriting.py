@@ -1,7 +1,7 @@
 """A loadout's file with some of its values changed: the text that a person would have written.
 
 In: a `LoadoutFile` and its values, changed. Out: the same file with that loadout and that text, as
-the store keeps it. Used by `balance` (other seeds), `ablation` (items left out) and `candidates`
+the store keeps it. Used by `balance` (other seeds), `ablation` (items left out) and `search`
 (other settings).
 """
 

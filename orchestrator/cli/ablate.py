@@ -35,7 +35,7 @@ from orchestrator.settings import Settings
 from orchestrator.state import Job
 
 if TYPE_CHECKING:
-    from orchestrator.ablation import Ablation, Variants
+    from orchestrator.ablation.worth import Ablation, Variants
     from orchestrator.cohort import CohortSpec
 
 
@@ -88,8 +88,8 @@ def command(
     check_places(picture)
 
     # Imported here: wrong usage needs none of them.
-    from orchestrator import ablation_table as written
-    from orchestrator.ablation import variants
+    from orchestrator.ablation import table as written
+    from orchestrator.ablation.worth import variants
 
     all_of_it = variants(file, reading.cohort)
     result = measure(reading, all_of_it, seeds, data, cpus, test_set, settings)
@@ -125,7 +125,7 @@ def measure(
 
     Raises a `GameError` where it can't be run.
     """
-    from orchestrator.ablation import ablation, to_run
+    from orchestrator.ablation.worth import ablation, to_run
     from orchestrator.balance import side_cohort
     from orchestrator.cli.balance import images_of, label_of
     from orchestrator.cli.score import score_cohort
@@ -191,7 +191,7 @@ def _number(number: int, of: str) -> str:
 
 
 def _draw(result: "Ablation", file: Path, secret: bool) -> None:
-    from orchestrator.ablation_picture import picture  # matplotlib takes a second
+    from orchestrator.ablation.picture import picture  # matplotlib takes a second
 
     write_result(file, picture(result), secret)
     console.print_note(f"picture: {file}")

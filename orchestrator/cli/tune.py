@@ -2,7 +2,7 @@
 
 In: one loadout and its cohort's rules. Out: the best settings as YAML to be pasted, a table of the
 best trials, and a picture of the search; the trials are in MLflow, in an experiment of their own.
-No test image is read. `searching` does the work.
+No test image is read. `search.run` does the work.
 """
 
 from contextlib import ExitStack
@@ -36,11 +36,11 @@ from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.plan import MemberPlan
-    from orchestrator.candidates import Candidate
-    from orchestrator.search_space import Knob
+    from orchestrator.search.candidates import Candidate
+    from orchestrator.search.space import Knob
+    from orchestrator.search.trials import Search
     from orchestrator.submission import Prepared
     from orchestrator.tracking.trials import TrialLog
-    from orchestrator.trials import Search
 
 
 @click.command(
@@ -122,8 +122,8 @@ def command(
     check_places(picture, file)
 
     # Imported here: wrong usage needs none of them.
-    from orchestrator.candidates import candidates, patch
-    from orchestrator.search_space import knobs_of
+    from orchestrator.search.candidates import candidates, patch
+    from orchestrator.search.space import knobs_of
 
     assert read.loadout is not None
     index = member or 0
@@ -191,12 +191,13 @@ def _search(
     ending: ExitStack,
 ) -> _Done:
     """Runs the search, and keeps its trials in MLflow as they end; `ending` ends its run there."""
-    from orchestrator import searching, submission
+    from orchestrator import submission
     from orchestrator.attend import interruptible
     from orchestrator.progress_bars import progress
-    from orchestrator.search_view import SearchView
+    from orchestrator.search import run as searching
+    from orchestrator.search.trials import Search
+    from orchestrator.search.view import SearchView
     from orchestrator.sources import source_of
-    from orchestrator.trials import Search
     from orchestrator.truth import validation_truth
 
     assert file.loadout is not None
@@ -248,7 +249,7 @@ def _forecast(
     """Says how long it may take at most; raises `Refused` where a trial can never run."""
     from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
-    from orchestrator.searching import longest_s
+    from orchestrator.search.run import longest_s
     from orchestrator.submission import misfits
 
     resources = prepared.cohort.spec.resources
@@ -269,7 +270,7 @@ def _forecast(
 
 
 def _print(found: "Search", better: str | None, loadout: Path) -> None:
-    from orchestrator import search_table as written
+    from orchestrator.search import table as written
 
     columns, rows = written.table(found)
     console.print_table(columns, rows, right=columns[1:])
@@ -285,8 +286,8 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
 
 def _keep(done: _Done, better: str | None, file: Path) -> None:
     """Puts what the search came to into its run in MLflow, and writes the picture."""
-    from orchestrator.search_picture import picture  # matplotlib takes a second
-    from orchestrator.search_table import figures, note
+    from orchestrator.search.picture import picture  # matplotlib takes a second
+    from orchestrator.search.table import figures, note
 
     drawn = picture(done.found)
     if done.log is not None:

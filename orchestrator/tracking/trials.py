@@ -15,6 +15,7 @@ from typing import Any
 from mlflow.entities import Metric, RunTag
 
 from orchestrator.errors import TrackingError
+from orchestrator.search.trials import Outcome
 from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.params import (
     METRICS_AN_EPOCH,
@@ -25,7 +26,6 @@ from orchestrator.tracking.params import (
 )
 from orchestrator.tracking.projection import EPOCHS_A_CALL
 from orchestrator.tracking.runs import NOTE_TAG
-from orchestrator.trials import Outcome
 
 STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from orchestrator.ablation import Ablation, Kept, Variants, ablation, to_run, variants
-from orchestrator.ablation_picture import picture
-from orchestrator.ablation_table import COLUMNS, legend, rows
+from orchestrator.ablation.picture import picture
+from orchestrator.ablation.table import COLUMNS, legend, rows
+from orchestrator.ablation.worth import Ablation, Kept, Variants, ablation, to_run, variants
 from orchestrator.balance import side_cohort
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, read_paths

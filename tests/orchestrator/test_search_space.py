@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from orchestrator.candidates import Candidate, candidates, patch, plan_of
 from orchestrator.cohort import Cohort
 from orchestrator.draft import read_draft
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, read_paths
 from orchestrator.items import SHELVES
 from orchestrator.member_plans import member_plans
-from orchestrator.search_space import Choice, Odds, Whole, knobs_of
+from orchestrator.search.candidates import Candidate, candidates, patch, plan_of
+from orchestrator.search.space import Choice, Odds, Whole, knobs_of
 from orchestrator.yaml_nodes import parse
 
 WriteCohort = Callable[..., Path]

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from orchestrator.candidates import candidates, plan_of
 from orchestrator.errors import TrackingError
 from orchestrator.files import read_paths
-from orchestrator.search_picture import picture
-from orchestrator.search_space import knobs_of
-from orchestrator.search_table import figures, note, summary, table
-from orchestrator.search_view import SearchView
-from orchestrator.searching import Desk
-from orchestrator.trials import Outcome, Search, first_rung
+from orchestrator.search.candidates import candidates, plan_of
+from orchestrator.search.picture import picture
+from orchestrator.search.run import Desk
+from orchestrator.search.space import knobs_of
+from orchestrator.search.table import figures, note, summary, table
+from orchestrator.search.trials import Outcome, Search, first_rung
+from orchestrator.search.view import SearchView
 from tests.orchestrator.cohorts import epoch
 from tests.orchestrator.screens import drawn, screen
 

@@ -76,7 +76,7 @@ def without_times(reports: list[EpochReport]) -> list[dict[str, Any]]:
 def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     images: LabelledImages, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.tuner import Listener, run_trials
+    from orchestrator.search.tuner import Listener, run_trials
 
     plans = [GOOD, DIVERGING]
     if unavailable(RULES) is None:

@@ -1,13 +1,13 @@
 """An `Ablation` as a picture: each item a point with its interval, the best at the top.
 
-In: what `ablation` summed up. Out: a PNG for a projector. Used by `cli.ablate`.
+In: what `worth` summed up. Out: a PNG for a projector. Used by `cli.ablate`.
 """
 
 from matplotlib.axes import Axes
 
-from orchestrator.ablation import Ablation, Verdict, Worth
-from orchestrator.ablation_table import num_seeds_in_words, shown_images
-from orchestrator.pictures import (
+from orchestrator.ablation.table import num_seeds_in_words, shown_images
+from orchestrator.ablation.worth import Ablation, Verdict, Worth
+from orchestrator.diagrams import (
     BLUE,
     FAINT,
     GREY,

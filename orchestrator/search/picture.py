@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from orchestrator.pictures import (
+from orchestrator.diagrams import (
     BLUE,
     FAINT,
     GREY,
@@ -23,8 +23,8 @@ from orchestrator.pictures import (
     png,
     tidy,
 )
-from orchestrator.search_space import Choice, Knob
-from orchestrator.trials import Outcome, Search
+from orchestrator.search.space import Choice, Knob
+from orchestrator.search.trials import Outcome, Search
 
 HEIGHT_INCHES = 7.2
 MOST_KNOBS = 6

@@ -6,8 +6,8 @@ In: what `trials` holds. Out: cells and text for `cli.tune` to print.
 from collections import Counter
 
 from jobs.metrics import wilson_interval
-from orchestrator.candidates import shown
-from orchestrator.trials import Outcome, Search, State
+from orchestrator.search.candidates import shown
+from orchestrator.search.trials import Outcome, Search, State
 
 PLACES = ("best", "second", "third")
 ACCURACY = "validation accuracy"

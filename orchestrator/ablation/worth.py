@@ -3,8 +3,7 @@
 In: one admitted loadout and its cohort's rules. Out: its `Variants`, the loadouts to run (whole,
 and without each item), as a `Reading` that `balance.side_cohort` gives several seeds; and, once
 these have run, an `Ablation`: by how many points each item moved the accuracy. Pure. Next on the
-path: `cli.ablate` runs the side cohort in between; `ablation_table` and
-`ablation_picture` show the result.
+path: `cli.ablate` runs the side cohort in between; `table` and `picture` show the result.
 
 Every comparison is paired: with and without an item, networks start from the same seed and see the
 same images in the same order, so that luck which both have alike does not count.

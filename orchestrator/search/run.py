@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, EpochReport, MemberPlan
 from jobs.values import Teaching
-from orchestrator.candidates import Candidate
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Cohort
 from orchestrator.costs import kind, work
 from orchestrator.errors import GameError
 from orchestrator.member_plans import member_plan
-from orchestrator.search_view import SearchView
+from orchestrator.search.candidates import Candidate
+from orchestrator.search.trials import Outcome, first_rung
+from orchestrator.search.view import SearchView
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, silent
 from orchestrator.speeds import Speeds
 from orchestrator.submission import Prepared, keep_teacher, taught
 from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
-from orchestrator.trials import Outcome, first_rung
 
 if TYPE_CHECKING:
     from orchestrator.tracking.trials import TrialLog
@@ -143,8 +143,8 @@ def search(
 
     with ray_cluster(settings.ray_address, cpus):
         # Imported once Ray's settings stand.
+        from orchestrator.search.tuner import Listener, run_trials
         from orchestrator.shared_inputs import SharedInputs
-        from orchestrator.tuner import Listener, run_trials
 
         shared = SharedInputs(images_of, teaching_of, before_put=lambda: None)
         return run_trials(

@@ -19,7 +19,7 @@ from orchestrator.files import LoadoutFile
 from orchestrator.loadout import Loadout
 from orchestrator.member_plans import member_plan, members_of, purchase_of
 from orchestrator.rewriting import renamed, take_out, values_of, yaml_text
-from orchestrator.search_space import Knob, Value
+from orchestrator.search.space import Knob, Value
 from orchestrator.yaml_nodes import Loc, parse
 
 TURNED_SHARE = 0.5

@@ -29,7 +29,7 @@ from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from orchestrator.cluster import num_slots_that_fit
 from orchestrator.cohort import Resources
 from orchestrator.faults import judge, seen
-from orchestrator.trials import REDUCTION
+from orchestrator.search.trials import REDUCTION
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the trials

@@ -1,7 +1,7 @@
 """How our diagrams look: colours, a heading, and the PNG.
 
 In: what a picture shows and how high it has to be. Out: a matplotlib figure of the width of a
-projector, without any window, and its bytes. Used by `ablation_picture` and `search_picture`, which
+projector, without any window, and its bytes. Used by `ablation.picture` and `search.picture`, which
 are imported only where something is drawn: matplotlib takes a second.
 """
 

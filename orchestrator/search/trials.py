@@ -1,7 +1,7 @@
 """What came of settings that were tried: outcomes, and the best of them.
 
 In: the epochs that each trial reported. Out: an `Outcome` a trial and a `Search` of all. Pure. Next
-on the path: `search_table` and `search_picture` show it, `tracking.trials` keeps it in MLflow.
+on the path: `table` and `picture` show it, `tracking.trials` keeps it in MLflow.
 """
 
 import math
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.plan import EpochReport, MemberPlan
-from orchestrator.candidates import Candidate
-from orchestrator.search_space import Knob, Value
+from orchestrator.search.candidates import Candidate
+from orchestrator.search.space import Knob, Value
 
 State = Literal["complete", "stopped", "failed"]
 REDUCTION = 2

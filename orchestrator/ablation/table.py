@@ -1,9 +1,9 @@
 """An `Ablation` as a table, and the words that explain it.
 
-In: what `ablation` summed up. Out: cells and text for `cli.ablate` to print.
+In: what `worth` summed up. Out: cells and text for `cli.ablate` to print.
 """
 
-from orchestrator.ablation import Ablation, Worth
+from orchestrator.ablation.worth import Ablation, Worth
 
 COLUMNS = ["left out", "cost", "without", "worth", "95% interval", "per B NN"]
 NUMBERS = COLUMNS[1:]

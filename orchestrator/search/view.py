@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from orchestrator.console import printable
 from orchestrator.progress_bars import bars, draws, stderr_console
-from orchestrator.trials import Outcome, rank
+from orchestrator.search.trials import Outcome, rank
 
 BAR_CHARS = 14
 
