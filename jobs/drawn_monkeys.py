@@ -27,12 +27,17 @@ TEST_COUNTS = (26, 28, 27, 30, 26, 28, 26, 28, 27, 26)
 JPEG_QUALITY = 90
 
 
-def species_names(classes: Sequence[str]) -> dict[str, str]:
-    """Return what each class is called: its species, where these are the game's ten classes.
+def known_species(classes: Sequence[str]) -> dict[str, str]:
+    """Return the species of each class where these are the game's ten, and otherwise none.
 
-    The photos of the game have the same folders. Other data's classes are called by their names.
+    The photos of the game have the same folders.
     """
-    known = CLASS_NAMES if set(classes) == set(CLASS_NAMES) else {}
+    return CLASS_NAMES if set(classes) == set(CLASS_NAMES) else {}
+
+
+def species_names(classes: Sequence[str]) -> dict[str, str]:
+    """Return what each class is called: its species where that is known, otherwise its name."""
+    known = known_species(classes)
     return {name: known.get(name, name) for name in classes}
 
 

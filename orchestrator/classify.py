@@ -96,7 +96,11 @@ def classify(
         some = files[start : start + A_TIME]
         problems = {file: problem for file in some if (problem := _unreadable(file))}
         readable = [file for file in some if file not in problems]
-        decoded, broken = decode_files(readable, [size_px], lambda _done: None)
+
+        def on_picture(num_done: int, num_before: int = start) -> None:
+            progress(num_before + num_done, len(files))
+
+        decoded, broken = decode_files(readable, [size_px], on_picture)
         problems |= {readable[index]: reason for index, reason in broken.items()}
         good = [index for index in range(len(readable)) if index not in broken]
         probs = ask(decoded[size_px][good]) if good else np.empty((0, len(names)), np.float32)

@@ -107,13 +107,13 @@ def print_text(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Write a remark (progress, a summary, what to do next) to stderr."""
-    click.echo(text, err=True)
+    """Write a remark (progress, a summary, what to do next) to stderr, line by line printable."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def print_error(text: str) -> None:
-    """Write why a command failed to stderr."""
-    click.echo(f"error: {text}", err=True)
+    """Write why a command failed to stderr, line by line printable."""
+    print_note(f"error: {text}")
 
 
 def print_table(

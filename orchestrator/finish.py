@@ -6,7 +6,7 @@ have ended. Later `scoring` asks here what the job says of test images, and `tra
 network that it ended with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -67,7 +67,7 @@ def validation_probs(
 def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
     """The network that a succeeded job ended with, made of the members that were trained.
 
-    Not for a team's own code, which is asked in a sandbox only: `unseen_probs` does. Raises
+    Not for a team's own code, which is asked in a sandbox only: `trained_network` does. Raises
     `Damaged` where a file is not what was written.
     """
     plans, weights = _trained(job, store, artifacts)
@@ -75,31 +75,32 @@ def trained_ensemble(job: Job, store: Store, artifacts: Artifacts) -> Ensemble:
     return load_ensemble(plans, weights, cast(Combine, job.combine), stacker)
 
 
-def unseen_probs(
-    job: Job,
-    store: Store,
-    artifacts: Artifacts,
-    images: NDArray[np.uint8],
-    rules: SandboxRules,
-) -> NDArray[np.float32]:
+def trained_network(
+    job: Job, store: Store, artifacts: Artifacts, rules: SandboxRules
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """What a succeeded job says of images (N, 3, S, S) that it has never seen: (N, C).
 
-    A team's own code says it in a sandbox, without labels, and in an order that tells nothing; its
-    errors are `TeamCodeError` and `SandboxError`. Raises `Damaged` where a file is not what was
-    written.
+    The network is built once, however often it is asked. A team's own code answers in a sandbox,
+    without labels, and in an order that tells nothing; its errors are `TeamCodeError` and
+    `SandboxError`. Raises `Damaged` where a file is not what was written.
     """
     plans, weights = _trained(job, store, artifacts)
+    stacker = _stacker(job, store, artifacts)
+    how = cast(Combine, job.combine)
     # As many threads as in training: their number shows in the last bits of a prediction.
     torch.set_num_threads(plans[0].threads)
     if plans[0].custom is None:
-        return predict(trained_ensemble(job, store, artifacts), images)
-    each = [
-        predict_custom(plan, state, images, rules, lambda _: None)
-        for plan, state in zip(plans, weights, strict=True)
-    ]
-    probs = torch.from_numpy(np.stack(each))
-    combined = combine(probs, cast(Combine, job.combine), _stacker(job, store, artifacts))
-    return np.asarray(combined.detach())
+        ensemble = load_ensemble(plans, weights, how, stacker)
+        return lambda images: predict(ensemble, images)
+
+    def ask(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        each = [
+            predict_custom(plan, state, images, rules, lambda _: None)
+            for plan, state in zip(plans, weights, strict=True)
+        ]
+        return np.asarray(combine(torch.from_numpy(np.stack(each)), how, stacker).detach())
+
+    return ask
 
 
 def _trained(job: Job, store: Store, artifacts: Artifacts) -> tuple[list[MemberPlan], list[bytes]]:

@@ -3,7 +3,7 @@
 In: the jobs of a cohort and its score book. Out: rows in order, ready for a table or for JSON.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,10 +58,19 @@ def standing(jobs: Sequence[Job], accuracies: Mapping[str, float]) -> list[Job]:
     return sorted(scored, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
 
 
+def unranked(jobs: Sequence[Job], scored: Container[str]) -> list[Job]:
+    """The newest job of each team that is not among the scored, which are told by uid.
+
+    By validation accuracy, those without one last; equal ones by name.
+    """
+    rest = [job for job in newest_revisions(jobs) if job.uid not in scored]
+    return sorted(rest, key=lambda j: (j.val_accuracy is None, -(j.val_accuracy or 0), j.team))
+
+
 def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
     """Ranks by test accuracy, then by fewer nuggets spent, then by earlier submission.
 
-    Teams whose newest job has no score stand below, by name.
+    Teams whose newest job has no score stand below, as `unranked` has them.
     """
     scores = {score.job: score for score in book.scores}
     ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
@@ -81,14 +90,12 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
         )
         for rank, (job, found) in enumerate(scored, start=1)
     ]
-    unscored = (job for job in newest_revisions(jobs) if job.uid not in scores)
-    others = sorted(unscored, key=lambda job: job.team)
     rows += [
         Row(
             None, job.team, None, None, None, None, job.spent_bnn,
             len(job.members), job.members_trained, job.phase,
         )
-        for job in others
+        for job in unranked(jobs, scores)
     ]  # fmt: skip
     return Leaderboard(
         book.cohort, book.test_images, book.test_images_left_out, book.published, tuple(rows)

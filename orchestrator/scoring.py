@@ -15,7 +15,7 @@ from jobs.plan import SandboxRules
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
-from orchestrator.finish import unseen_probs
+from orchestrator.finish import trained_network
 from orchestrator.phases import Phase
 from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
 from orchestrator.state import Job, newest_revisions
@@ -132,7 +132,7 @@ def _score(
 ) -> TeamScore:
     size_px = store.plans(job.id)[0].data.image_size_px
     test = scored_images(decoded, size_px, left_out)
-    probs = unseen_probs(job, store, artifacts, test.images, rules)
+    probs = trained_network(job, store, artifacts, rules)(test.images)
     result = score(test.labels, probs)
     return TeamScore(
         job=job.uid,

@@ -50,9 +50,13 @@ def titles(
 ) -> tuple[Title, ...]:
     """All titles; `contenders` are in the leaderboard's order, their recalls in that of `classes`.
 
-    The first needs squirrel monkeys, and is left out where the images have none.
+    The first needs squirrel monkeys, and is left out where the classes are not the game's ten.
     """
-    found = [_friend(contenders, classes.index(FRIENDS_CLASS))] if FRIENDS_CLASS in classes else []
+    from jobs.drawn_monkeys import known_species  # numpy and Pillow come with it
+
+    found: list[Title] = []
+    if FRIENDS_CLASS in known_species(classes):
+        found.append(_friend(contenders, classes.index(FRIENDS_CLASS)))
     chance = 1 / max(1, len(classes))
     return (
         *found,

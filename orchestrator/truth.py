@@ -23,6 +23,8 @@ class ValidationTruth:
     """(N,) class numbers."""
     groups: NDArray[np.int64]
     """(N,) content numbers: images of equal content share one."""
+    rows: NDArray[np.int64]
+    """(N,) their places among the training images."""
 
 
 Truth = Callable[[DataPlan], ValidationTruth]
@@ -34,6 +36,6 @@ def validation_truth(images: Callable[[DataPlan], LabelledImages]) -> Truth:
     def truth(plan: DataPlan) -> ValidationTruth:
         known = images(plan)
         chosen = split_images(known.labels, known.groups, plan).validation
-        return ValidationTruth(known.labels[chosen], known.groups[chosen])
+        return ValidationTruth(known.labels[chosen], known.groups[chosen], chosen)
 
     return truth

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import console
+from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.display import team_of
 from orchestrator.errors import NotFound
@@ -44,7 +45,10 @@ if TYPE_CHECKING:  # they import torch's friends, and SQLAlchemy
 )
 @cohort_option
 @click.option(
-    "--team", metavar="TEAM", help="Ask this team's newest network instead of the champion."
+    "--team",
+    metavar="TEAM",
+    shell_complete=completing.teams,
+    help="Ask this team's newest network instead of the champion.",
 )
 @output_option
 @click.pass_context
@@ -66,7 +70,7 @@ def command(
         from orchestrator.artifacts import Artifacts
         from orchestrator.classify import classify, pictures_in
         from orchestrator.cohort import Cohort
-        from orchestrator.finish import unseen_probs
+        from orchestrator.finish import trained_network
         from orchestrator.progress_bars import progress
 
         files, num_left_out = pictures_in(places)
@@ -82,7 +86,7 @@ def command(
                     files,
                     data.image_size_px,
                     names,
-                    lambda images: unseen_probs(job, store, artifacts, images, rules),
+                    trained_network(job, store, artifacts, rules),
                     show,
                 )
             )

@@ -110,7 +110,7 @@ def find_pictures(
         return {}, ""
     source = str(where(str(data))) if data else record.source
     try:
-        folder = scan(data_root(source, settings, progress))
+        folder = scan(data_root(source, settings, progress), with_test=test)
         found = pictures(folder.test if test else folder.training, wanted)
     except (JobsError, OSError) as error:
         return {}, f"without pictures: {error}; name the folder of the images with --data"

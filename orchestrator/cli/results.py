@@ -13,6 +13,7 @@ import click
 
 from jobs.places import Where
 from orchestrator import console, display
+from orchestrator.cli import completing
 from orchestrator.cli.common import (
     DataPlace,
     cohort_option,
@@ -39,7 +40,7 @@ MIX_UPS_SHOWN = 5
       gamectl results howling-pixels
       gamectl results howling-pixels --cohort demo -o howling-pixels.html""",
 )
-@click.argument("team")
+@click.argument("team", shell_complete=completing.teams)
 @cohort_option
 @click.option(
     "-o",

@@ -1,6 +1,6 @@
 """Epochs -> line charts: where lines, ticks and labels go, in the units of an SVG's view box.
 
-In: values by epoch, a series a line. Out: a `LineChart`, which the template `charts.html` draws.
+In: values by epoch, a series a line. Out: a `LineChart`, which the template `parts.html` draws.
 Pure. Used by `gather`.
 """
 
@@ -17,7 +17,7 @@ STEPS = (1, 2, 5)
 
 @dataclass(frozen=True)
 class Series:
-    """Values by epoch, from the first on; `None` and what is not finite leave a gap."""
+    """Values by epoch; what is not finite, which no training reports, is left out."""
 
     values: Sequence[float]
     colour: int

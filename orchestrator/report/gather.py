@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestrator.cohort import Cohort
-from orchestrator.leaderboard import leaderboard
+from orchestrator.leaderboard import leaderboard, standing, unranked
+from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.report.curves import Series, line_chart
 from orchestrator.report.page import (
@@ -41,6 +42,8 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     """
     record = store.cohort(cohort)
     budget_bnn = float(Cohort.stored(record.spec).spec.budget)
+    # Before the jobs are read: a controller that has ended by then has written everything.
+    at_work = controller_of(store, cohort, now) is not None
     jobs = store.jobs(cohort)
     attempts = {job.id: store.attempts(job.id) for job in jobs}
     scores = scores_of(jobs, book)
@@ -49,15 +52,22 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     for title in held:
         if title.team is not None:
             by_team.setdefault(title.team, []).append(title.name)
-    newest = sorted(newest_revisions(jobs), key=lambda job: _standing(job, scores.get(job.uid)))
+    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
+    newest = [*ranked, *unranked(jobs, scores)]
     teams = tuple(
         team_of(store, job, attempts[job.id], number, scores.get(job.uid), by_team.get(job.team))
         for number, job in enumerate(newest)
     )
     numbers = {team.team: team.number for team in teams}
-    hard = hard_images(book) if book else ()
+    hard = hard_images(jobs, book) if book else ()
     runs = [
-        Run(attempt, job.team, numbers[job.team], len(job.members))
+        Run(
+            attempt,
+            job.team,
+            numbers[job.team],
+            len(job.members),
+            None if at_work else _last_seen(store, attempt),
+        )
         for job in jobs
         for attempt in attempts[job.id]
     ]
@@ -92,9 +102,9 @@ def state_of(book: ScoreBook | None) -> State:
 
 def class_names(classes: Sequence[str]) -> tuple[ClassName, ...]:
     """The classes by name; those of the game's own images, n0 to n9, with their species."""
-    from jobs.drawn_monkeys import CLASS_NAMES
+    from jobs.drawn_monkeys import known_species
 
-    species = CLASS_NAMES if set(classes) == set(CLASS_NAMES) else {}
+    species = known_species(classes)
     return tuple(ClassName(name, species.get(name, "")) for name in classes)
 
 
@@ -139,13 +149,14 @@ def titles_of(jobs: Sequence[Job], book: ScoreBook | None, budget_bnn: float) ->
     return titles(contenders, book.classes, budget_bnn)
 
 
-def hard_images(book: ScoreBook) -> tuple[HardImage, ...]:
+def hard_images(jobs: Sequence[Job], book: ScoreBook) -> tuple[HardImage, ...]:
     """The test images that more than half of the teams got wrong, the hardest first."""
     if not book.tells_images:
         return ()
+    scores = [score for job in newest_revisions(jobs) if (score := book.find(job)) is not None]
     found = []
     for row, image in enumerate(book.images):
-        answers = [(score.team, score.predicted[row]) for score in book.scores]
+        answers = [(score.team, score.predicted[row]) for score in scores]
         wrong = Counter(label for _, label in answers if label != image.label)
         if 2 * wrong.total() > len(answers):
             found.append(
@@ -233,6 +244,14 @@ def _losses_in_words(told: Mapping[int, Epochs]) -> str:
     return f"Validation loss by epoch: {'; '.join(parts)}"
 
 
+def _last_seen(store: Store, attempt: Attempt) -> float | None:
+    """When an attempt that nobody ended was heard of last; None of one that has ended."""
+    if attempt.ended_at is not None:
+        return None
+    told = store.epochs(attempt.key.job_id, attempt.key.index, attempt.number)
+    return told[-1][0] if told else attempt.started_at
+
+
 def _member(member: Member, told: Epochs, attempts: Sequence[Attempt]) -> MemberLine:
     known = told["val_accuracy"]
     best = max(range(len(known)), key=lambda epoch: known[epoch]) + 1 if known else None
@@ -253,14 +272,6 @@ def _member(member: Member, told: Epochs, attempts: Sequence[Attempt]) -> Member
     )
 
 
-def _standing(job: Job, score: Score | None) -> tuple[bool, float, float, float, str]:
-    """By rank; without one by validation accuracy, and those without that one last."""
-    if score is not None:
-        return (False, score.rank, 0, 0, "")
-    val_accuracy = job.val_accuracy if job.val_accuracy is not None else -1.0
-    return (True, -val_accuracy, job.spent_bnn, job.submitted_at, job.team)
-
-
 def _figures(newest: Sequence[Job], runs: Sequence[Run], now: float) -> Figures:
     members = [member for job in newest for member in job.members]
     return Figures(
@@ -268,5 +279,5 @@ def _figures(newest: Sequence[Job], runs: Sequence[Run], now: float) -> Figures:
         num_networks=sum(member.phase is Phase.SUCCEEDED for member in members),
         num_epochs=sum(member.epoch for member in members),
         num_slots=len({(run.attempt.node, run.attempt.slot) for run in runs}),
-        slot_seconds=sum((run.attempt.ended_at or now) - run.attempt.started_at for run in runs),
+        slot_seconds=sum(run.ends_at(now) - run.attempt.started_at for run in runs),
     )

@@ -6,7 +6,6 @@ next on the path: `pictures`.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from orchestrator.report.page import Confusion, Mistake
 from orchestrator.scorebook import ScoreBook, TeamScore
 
 if TYPE_CHECKING:  # torch comes with it
-    from jobs.images import ImageFile
+    from jobs.images import DecodedFolder
     from orchestrator.artifacts import Artifacts
     from orchestrator.state import Job
     from orchestrator.store import Store
@@ -58,34 +57,26 @@ def hidden_answers(book: ScoreBook, score: TeamScore) -> Answers:
 
 
 def validation_answers(
-    job: "Job", store: "Store", artifacts: "Artifacts", training: Sequence["ImageFile"]
+    job: "Job", store: "Store", artifacts: "Artifacts", decoded: "DecodedFolder"
 ) -> Answers:
-    """What a succeeded job said of the validation images, which are among `training`.
+    """What a succeeded job said of the validation images, which are among `decoded`.
 
     Of stacked members out of fold, as its validation accuracy. Raises `Damaged` where what the
     members left is gone.
     """
-    import numpy as np
-
-    from jobs.split import split_images
     from orchestrator.finish import validation_probs
-    from orchestrator.truth import ValidationTruth
+    from orchestrator.truth import validation_truth
 
-    plan = store.plans(job.id)[0]
-    labels = np.array([file.label for file in training], dtype=np.int64)
-    _, groups = np.unique([file.sha256 for file in training], return_inverse=True)
-    chosen = split_images(labels, groups, plan.data).validation
+    data = store.plans(job.id)[0].data
+    truth = validation_truth(lambda plan: decoded.training(plan.image_size_px))(data)
     kept = store.weights(job.id)
-    probs = validation_probs(
-        job.combine,
-        [artifacts.val_probs(kept[index]) for index in sorted(kept)],
-        ValidationTruth(labels[chosen], groups[chosen]),
-    )
-    called = probs.argmax(axis=1)
+    val_probs = [artifacts.val_probs(kept[index]) for index in sorted(kept)]
+    called = validation_probs(job.combine, val_probs, truth).argmax(axis=1)
+    files = [decoded.folder.training[row] for row in truth.rows]
     return Answers(
         tuple(
-            Mistake(training[row].sha256, training[row].label, int(label))
-            for row, label in zip(chosen, called, strict=True)
+            Mistake(file.sha256, file.label, int(label))
+            for file, label in zip(files, called, strict=True)
         ),
-        len(plan.data.classes),
+        len(data.classes),
     )

@@ -85,12 +85,12 @@ def _on_validation(
     size_px = store.plans(job.id)[0].data.image_size_px
     skip_broken = bool(store.cohort(job.cohort).spec["spec"]["data"]["skipBrokenImages"])
     try:
-        folder = decode_source(source, [size_px], skip_broken, settings, progress).folder
-        if folder.fingerprint != store.plans(job.id)[0].data.fingerprint:
+        decoded = decode_source(source, [size_px], skip_broken, settings, progress, with_test=False)
+        if decoded.folder.fingerprint != store.plans(job.id)[0].data.fingerprint:
             return None, (
                 f"The images in {source} are not those that it trained on, so its mistakes are not "
                 "known; --data names another folder."
             )
-        return validation_answers(job, store, Artifacts(settings.artifacts), folder.training), ""
+        return validation_answers(job, store, Artifacts(settings.artifacts), decoded), ""
     except (GameError, JobsError, OSError) as error:
         return None, f"Its mistakes are not known: {error}; --data names a folder."

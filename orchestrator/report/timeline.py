@@ -1,7 +1,7 @@
 """Attempts -> bars on slots: when each member trained, and where.
 
 In: the attempts of a cohort, with the teams they belong to. Out: a `Timeline`, in the units of an
-SVG's view box, which the template `charts.html` draws. Times at which no slot had work (a night
+SVG's view box, which the template `report.html` draws. Times at which no slot had work (a night
 between two submissions) are cut short. Pure. Used by `gather`.
 """
 
@@ -33,6 +33,14 @@ class Run:
     team: str
     team_number: int
     num_members: int
+    last_seen_at: float | None = None
+    """When it was heard of last, where it is open and nobody is at work on it any more."""
+
+    def ends_at(self, now: float) -> float:
+        """Where its bar ends."""
+        attempt = self.attempt
+        last = attempt.ended_at if attempt.ended_at is not None else self.last_seen_at
+        return max(now if last is None else last, attempt.started_at)
 
 
 @dataclass(frozen=True)
@@ -107,11 +115,10 @@ class _Axis:
 
 
 def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
-    """The attempts on their slots; those that go on end `now`. None without any."""
+    """The attempts on their slots; those that go on reach to `now`. None without any."""
     if not runs:
         return None
-    ends = {id(run): max(run.attempt.ended_at or now, run.attempt.started_at) for run in runs}
-    axis = _axis([(run.attempt.started_at, ends[id(run)]) for run in runs])
+    axis = _axis([(run.attempt.started_at, run.ends_at(now)) for run in runs])
     by_slot: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         by_slot[run.attempt.node, run.attempt.slot].append(run)
@@ -119,7 +126,7 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
     rows: list[Row] = []
     for place in sorted(by_slot, key=_natural):
         node, slot = place
-        bars = [_bar(run, ends[id(run)], axis, place, now) for run in by_slot[place]]
+        bars = [_bar(run, axis, place, now) for run in by_slot[place]]
         label = f"{slot}, {node}" if several_nodes else slot
         rows.append(Row(label, TOP + ROW * len(rows), tuple(sorted(bars, key=lambda b: b.x))))
     busy_s = sum(end - begin for begin, end, _ in axis.spans)
@@ -159,8 +166,10 @@ def _axis(runs: Sequence[tuple[float, float]]) -> _Axis:
     return _Axis(tuple(placed), scale)
 
 
-def _bar(run: Run, ended_at: float, axis: _Axis, place: tuple[str, str], now: float) -> Bar:
-    attempt = run.attempt
+def _bar(run: Run, axis: _Axis, place: tuple[str, str], now: float) -> Bar:
+    attempt, ended_at = run.attempt, run.ends_at(now)
+    going_on = attempt.ended_at is None and run.last_seen_at is None
+    reason = "left by its controller" if attempt.ended_at is None else attempt.reason
     name = f"{run.team} / {attempt.key.index}" if run.num_members > 1 else run.team
     x = axis.x(attempt.started_at)
     width = round(max(2.0, axis.x(ended_at) - x - 1.5), 1)
@@ -171,13 +180,13 @@ def _bar(run: Run, ended_at: float, axis: _Axis, place: tuple[str, str], now: fl
         x=x,
         width=width,
         colour=run.team_number % NUM_COLOURS,
-        lost=attempt.ended_at is not None and attempt.reason != "Completed",
+        lost=not going_on and reason != "Completed",
         label=label,
         name=name + again,
         place=", ".join(reversed(place)),
         started=display.clock_time(attempt.started_at, now),
         took=display.duration(ended_at - attempt.started_at),
-        ended=attempt.reason if attempt.ended_at is not None else "still training",
+        ended="still training" if going_on else reason,
     )
 
 

@@ -5,8 +5,9 @@ One is written when its text has changed, so seldom: `overview` knows phases and
 epochs. Used by `projection` while a cohort runs, and by whoever publishes.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.state import Job
 from orchestrator.tracking.client import Experiment, mlflow_errors
@@ -37,6 +38,15 @@ def page_of(experiment: Experiment) -> str:
     return f"#/experiments/{experiment.id}/runs?{FOR_TRAINING}{view}"
 
 
+class _Publishing(BaseModel):
+    """What the tag says."""
+
+    number: int
+    champion: str | None
+    report: str
+    """The run that holds it."""
+
+
 class FrontPage:
     """The description and the views of one cohort's experiment."""
 
@@ -59,7 +69,7 @@ class FrontPage:
 
     def publish(self, number: int, champion: str | None, report_run: str) -> None:
         """Says that scores are among the runs now; `number` is another one with each publishing."""
-        value = json.dumps({"number": number, "champion": champion, "report": report_run})
+        value = _Publishing(number=number, champion=champion, report=report_run).model_dump_json()
         with mlflow_errors():
             self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
 
@@ -76,18 +86,23 @@ class FrontPage:
 
     def _look(self) -> None:
         """Reads the tags and, where something was published since, the scores."""
-        client, before = self._experiment.client, self._said.get(PUBLISHED_TAG)
-        self._said = dict(client.get_experiment(self._experiment.id).tags)
-        said = self._said.get(PUBLISHED_TAG)
-        if said is not None and said != before:
-            told = json.loads(said)
-            self._published = Published(
-                self._scores(), told["champion"], self._link(told["report"]) + "/artifacts"
-            )
+        tags = dict(self._experiment.client.get_experiment(self._experiment.id).tags)
+        said = tags.get(PUBLISHED_TAG)
+        if said is not None and said != self._said.get(PUBLISHED_TAG):
+            self._published = self._read(said)
+        self._said = tags  # last: what MLflow did not answer is asked again
 
-    def _scores(self) -> dict[str, Score]:
+    def _read(self, said: str) -> Published:
+        """What was published; nothing where MLflow's users made something else of it."""
         runs = self._experiment.runs_by_key("metrics.test_accuracy >= 0")
-        return {
-            uid: Score(*(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")))
-            for uid, run in runs.items()
-        }
+        try:
+            told = _Publishing.model_validate_json(said)
+            scores = {
+                uid: Score(
+                    *(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
+                )
+                for uid, run in runs.items()
+            }
+        except (ValidationError, KeyError):
+            return NOTHING_YET
+        return Published(scores, told.champion, self._link(told.report) + "/artifacts")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.display import team_of
-from orchestrator.leaderboard import standing
+from orchestrator.leaderboard import standing, unranked
 from orchestrator.phases import Phase
 from orchestrator.state import Job, newest_revisions
 
@@ -65,10 +65,8 @@ def description(
     """The experiment's description, in Markdown; `runs` has the job's run, as a link, by uid."""
     newest = newest_revisions(jobs)
     ranked = standing(jobs, {uid: score.accuracy for uid, score in published.scores.items()})
-    rest = [job for job in newest if job.uid not in published.scores]
-    rest.sort(key=lambda job: (-(job.val_accuracy or -1.0), job.team))
     rows = [(str(place), job) for place, job in enumerate(ranked, start=1)]
-    rows += [("", job) for job in rest]
+    rows += [("", job) for job in unranked(jobs, published.scores)]
     heads = ["team", "phase", "validation accuracy", "B NN spent", "members"]
     if ranked:
         heads = ["place", "team", "test accuracy", "95 % interval", *heads[1:]]

@@ -22,7 +22,7 @@ from tests.orchestrator.cohorts import DATA, cohort, epoch
 
 LABELS = np.array([0, 1, 2, 0])
 RIGHT = np.eye(3, dtype=np.float32)[LABELS]
-TRUTH = ValidationTruth(LABELS, np.arange(4))
+TRUTH = ValidationTruth(LABELS, np.arange(4), np.arange(4))
 
 Outcome = Callable[[MemberKey, int], News | None]
 

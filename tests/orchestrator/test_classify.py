@@ -91,14 +91,18 @@ def test_more_pictures_than_fit_into_memory_are_asked_about_in_parts(
 ) -> None:
     half_bright.save(tmp_path / "good.png")
     asked: list[int] = []
+    shown: list[int] = []
 
     def ask(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         asked.append(len(images))
         return brightness(images)
 
     files = [tmp_path / "good.png"] * (A_TIME + 1)
-    assert len(list(classify(files, SIDE, NAMES, ask, lambda _done, _total: None))) == A_TIME + 1
+    said = classify(files, SIDE, NAMES, ask, lambda done, _total: shown.append(done))
+    assert len(list(said)) == A_TIME + 1
     assert asked == [A_TIME, 1]
+    assert sorted(set(shown)) == list(range(1, A_TIME + 2))
+    assert shown == sorted(shown)
 
 
 def test_a_folder_stands_for_the_pictures_below_it(

@@ -54,6 +54,8 @@ def test_names_are_offered(game: Path) -> None:
     assert offered("gamectl cancel howlers ") == ["howling-pixels"]
     assert offered("gamectl describe job --cohort friday ") == ["gibbons", "macaques"]
     assert offered("gamectl get events --team howli") == ["howling-pixels"]
+    assert offered("gamectl results howli") == ["howling-pixels"]
+    assert offered("gamectl classify photo.jpg --team howli") == ["howling-pixels"]
     assert offered("gamectl leaderboard --cohort ") == ["monday", "friday"]
     assert offered("gamectl shop ") == list(CATALOG)
     assert "local" in offered("gamectl deploy render --overlay ")

@@ -108,10 +108,12 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert (said["team"], said["champion"]) == (best["team"], True)
     right = [Path(image["file"]).parent.name == image["class"] for image in said["images"]]
     assert (len(right), sum(right) / len(right)) == (18, best["accuracy"])
-    text = gamectl("classify", photos / "validation" / "n0" / "0.png", "gone.png", "--team", "apes")
+    text = gamectl(
+        "classify", photos / "validation" / "n0" / "0.png", "\x1b[31m.png", "--team", "apes"
+    )
     assert text.exit_code == 1
     assert "0.png" in text.stdout
-    assert "error: gone.png: no such file" in text.stderr
+    assert r"error: \x1b[31m.png: no such file" in text.stderr
     assert (
         "wild has no trained network: it is Failed"
         in gamectl("classify", "x", "--team", "wild").stderr

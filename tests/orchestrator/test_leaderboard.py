@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cli.leaderboard import print_leaderboard
 from orchestrator.errors import Damaged
-from orchestrator.leaderboard import leaderboard
+from orchestrator.leaderboard import leaderboard, unranked
 from orchestrator.phases import Phase, Reason
 from orchestrator.scorebook import ScoreBook, TeamScore, read_scores, write_scores
 from orchestrator.state import Job, newest_revisions
@@ -70,6 +70,13 @@ def test_jobs_without_a_score_stand_below_without_a_rank(jobs: dict[str, Job]) -
         (None, "a", Phase.FAILED),
     ]
     assert rows[1].accuracy is None
+
+
+def test_without_scores_teams_stand_by_validation_accuracy_then_by_name() -> None:
+    accuracies = {1: None, 2: 0.0, 3: 0.5, 4: 0.5, 5: None}
+    some = [job(n, val_accuracy=accuracies[n], spent_bnn=9.0 - n) for n in (5, 4, 3, 2, 1)]
+    assert [each.id for each in unranked(some, ())] == [3, 4, 2, 1, 5]
+    assert [each.id for each in unranked(some, {"uid-3", "uid-1"})] == [4, 2, 5]
 
 
 def test_the_newest_revision_counts_and_an_older_score_does_not(jobs: dict[str, Job]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cohort import CohortSpec, Retry
-from orchestrator.console import column_widths, print_table
+from orchestrator.console import column_widths, print_error, print_note, print_table
 from orchestrator.live import SUMMARY_EVERY_S, LiveView
 from orchestrator.phases import Blame, Reason
 from orchestrator.progress_bars import SAY_EVERY_S, draws, progress, waiting
@@ -206,3 +206,12 @@ def test_a_cohort_in_a_pipe_is_summed_up_now_and_then(
             clock.now += SUMMARY_EVERY_S / 2
     said = lines_of(capsys.readouterr().err)
     assert said == ["0 of 2 jobs ended, 0 of 2 slots busy"]
+
+
+def test_a_file_name_in_a_message_is_not_obeyed_by_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_note("two lines:\n  \x1b]0;title\a.png ä")
+    print_error("\r\udc80: gone")
+    expected = "two lines:\n  \\x1b]0;title\\x07.png ä\nerror: \\r\\udc80: gone\n"
+    assert capsys.readouterr().err == expected

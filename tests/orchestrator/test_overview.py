@@ -34,14 +34,15 @@ def _rows(text: str) -> list[list[str]]:
 def test_before_publishing_teams_stand_by_validation_accuracy_and_nothing_tells_of_the_test() -> (
     None
 ):
-    jobs = [_ended(1, 0.5), job(2), _ended(3, 0.75, spent_bnn=20.0)]
+    jobs = [_ended(1, 0.5), job(2), _ended(3, 0.75, spent_bnn=20.0), _ended(4, 0.0)]
     text = description("monday", jobs, {"uid-1": "#/run-1"}, NOTHING_YET)
-    assert text.startswith("**monday**: 3 teams (1 Pending, 2 Succeeded); test accuracy is not")
+    assert text.startswith("**monday**: 4 teams (1 Pending, 3 Succeeded); test accuracy is not")
     heads, _, *rows = _rows(text)
     assert heads == ["team", "phase", "validation accuracy", "B NN spent", "members"]
     assert rows == [
         ["team-3", "Succeeded", "75.0%", "20", "1"],
         ["[team-1](#/run-1)", "Succeeded", "50.0%", "0", "1"],
+        ["team-4", "Succeeded", "0.0%", "0", "1"],
         ["team-2", "Pending", "", "0", "1"],
     ]
 

@@ -16,7 +16,7 @@ from orchestrator.state import Attempt, MemberKey
 from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator.reported import BEGAN_AT, MadeUp, made_up_book, put
-from tests.orchestrator.states import every_state
+from tests.orchestrator.states import LONG_NAME, every_state
 
 TEAMS = (
     MadeUp("apes", 0.5, num_items=1),
@@ -50,6 +50,22 @@ def test_a_cohort_at_work_is_shown_as_far_as_it_is(store: Store) -> None:
     assert "7 of 12 are not through yet" in page
     for word in ("still training", "No epoch was trained.", "validation loss is nan after epoch 3"):
         assert word in page
+
+
+def test_what_a_lost_controller_left_open_ends_where_it_was_heard_of_last(store: Store) -> None:
+    every_state(store, BEGAN_AT)
+    ends = {}
+    for now in (BEGAN_AT + 100, BEGAN_AT + 2e9):  # the lease lasts 1e9 seconds
+        report = gather(store, "small", None, now)
+        assert report.timeline is not None
+        bars = [bar for row in report.timeline.rows for bar in row.bars]
+        ends[now] = {bar.name: (bar.took, bar.ended, bar.lost) for bar in bars}
+    then, later = ends.values()
+    assert then["banana-republic / 0"] == ("38s", "still training", False)
+    assert later["banana-republic / 0"] == ("14s", "left by its controller", True)
+    assert later[f"{LONG_NAME} / 0"] == ("0s", "left by its controller", True)
+    assert later["quiet-apes"] == then["quiet-apes"]
+    assert report.figures.slot_seconds < 1000
 
 
 def test_scores_that_are_not_published_are_for_the_organizer(store: Store) -> None:
@@ -102,12 +118,18 @@ def test_the_hard_images_are_those_that_more_than_half_got_wrong(store: Store) -
             ),
         }
     )
-    (hard,) = hard_images(told)
+    (hard,) = hard_images(jobs, told)
     assert (hard.sha256, hard.num_wrong, hard.num_teams, hard.right) == (images[2].sha256, 2, 2, ())
     assert [(said.label, said.num_teams) for said in hard.said] == [(2, 2)]
 
+    # The second team has a newer revision without a score: the first is wrong about two images.
+    newer = replace(jobs[1], id=9, uid="newer", revision=2)
+    assert [(each.sha256, each.num_teams) for each in hard_images([*jobs, newer], told)] == [
+        (images[2].sha256, 1)
+    ]
+
     older = book.model_copy(update={"images": ()})
-    assert hard_images(older) == ()
+    assert hard_images(jobs, older) == ()
     assert "gamectl score --cohort small" in report_html(gather(store, "small", older, NOW), {})
 
 

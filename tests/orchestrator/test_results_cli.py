@@ -1,14 +1,19 @@
 """`gamectl results` and `gamectl report`: what they show, to whom, and when."""
 
+import hashlib
 import json
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.report import find_pictures
 from orchestrator.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from tests.conftest import write_photos
+from tests.orchestrator.cohorts import DATA
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.reported import MadeUp, made_up_book, put
 
@@ -77,6 +82,24 @@ def test_before_publishing_nothing_is_told_of_the_test_set(
 def drop_time(text: str) -> str:
     lines = text.splitlines()
     return "\n".join(line for line in lines if "made_at" not in line and 'class="when"' not in line)
+
+
+@pytest.mark.usefixtures("book")
+def test_before_publishing_no_hidden_image_is_looked_at(tmp_path: Path) -> None:
+    data = write_photos(tmp_path / "data\x1b[31m", num_training=2, num_test=1)
+    training = next((data / "training" / "n1").iterdir())
+    wanted = {hashlib.sha256(training.read_bytes()).hexdigest()}
+    (data / "validation" / "n0" / "0.png").write_text("hidden")
+    shutil.rmtree(data / "validation" / "n1")
+    done = gamectl("results", "trio", "--data", data)
+    assert done.exit_code == 0, done.output
+    assert "are not those that it trained on" in done.stderr
+    assert r"data\x1b[31m are" in done.stderr
+    assert "\x1b" not in done.output
+    assert len(find_pictures(DATA, data, wanted, test=False, settings=Settings())[0]) == 1
+    shown, missing = find_pictures(DATA, data, wanted, test=True, settings=Settings())
+    assert not shown
+    assert "n1 is missing in validation/" in missing
 
 
 def test_what_it_bought_and_how_it_trained(book: ScoreBook, empty: Path) -> None:

@@ -32,7 +32,7 @@ from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project
 
 GENERATOR = np.random.default_rng(0)
 LABELS = np.arange(60) % 3
-TRUTH = ValidationTruth(LABELS, np.arange(60) // 6)
+TRUTH = ValidationTruth(LABELS, np.arange(60) // 6, np.arange(60))
 # The first member is right about half of the images, the second only sure.
 PROBS = GENERATOR.dirichlet(np.full(3, 0.4), (2, 60)).astype(np.float32)
 PROBS[0, ::2] = np.eye(3, dtype=np.float32)[LABELS[::2]]
@@ -181,7 +181,8 @@ def test_the_truth_is_that_of_the_data_plan_in_its_order() -> None:
     truth = validation_truth(lambda _: images)(plan)
     assert truth.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert truth.groups.tolist() == [g for g in truth.groups[::2] for _ in range(2)]
-    assert np.array_equal(labels[truth.groups], truth.labels)
+    assert np.array_equal(labels[truth.rows], truth.labels)
+    assert np.array_equal(groups[truth.rows], truth.groups)
 
 
 @pytest.mark.ray

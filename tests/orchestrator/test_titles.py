@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.titles import Contender, Title, titles
 
-CLASSES = ("n6", "n7", "n8")
+CLASSES = tuple(f"n{label}" for label in range(10))
 
 
 def team(
@@ -15,7 +15,7 @@ def team(
     spent: float = 10,
     members: int = 1,
 ) -> Contender:
-    return Contender(name, accuracy, (others, squirrel, others), spent, members)
+    return Contender(name, accuracy, (*[others] * 7, squirrel, *[others] * 2), spent, members)
 
 
 def held(*contenders: Contender, classes: tuple[str, ...] = CLASSES) -> dict[str, Title]:
@@ -51,14 +51,17 @@ def test_nobody_may_be_near_the_median() -> None:
     assert "near" in title.because
 
 
-def test_without_squirrel_monkeys_they_have_no_friend() -> None:
-    assert "herr-nilssons-friend" not in held(team("a"), classes=("cat", "dog", "n70"))
+@pytest.mark.parametrize(
+    "classes", [("cat", "dog", "n70"), ("n6", "n7", "n8"), (*CLASSES[:7], "n7", "dog", "cat")]
+)
+def test_without_the_games_squirrel_monkeys_they_have_no_friend(classes: tuple[str, ...]) -> None:
+    assert "herr-nilssons-friend" not in held(team("a"), classes=classes)
 
 
 def test_the_friend_is_of_n7_wherever_it_stands() -> None:
-    first = Contender("first", 0.5, (0.54, 0.5, 0.5), 0, 1)
-    second = Contender("second", 0.5, (0.5, 0.54, 0.5), 0, 1)
-    classes = ("n7", "n8", "n9")
+    first = Contender("first", 0.5, (0.54, *[0.5] * 9), 0, 1)
+    second = Contender("second", 0.5, (0.5, 0.54, *[0.5] * 8), 0, 1)
+    classes = ("n7", *CLASSES[:7], *CLASSES[8:])
     assert held(second, first, classes=classes)["herr-nilssons-friend"].team == "first"
 
 
@@ -67,7 +70,7 @@ def test_spending_nothing_wins_no_title_per_nugget() -> None:
         team("free", accuracy=0.9, spent=0),
         team("rich", accuracy=0.8, spent=90),
         team("wise", accuracy=0.6, spent=20),
-        team("guesses", accuracy=1 / 3, spent=1),
+        team("guesses", accuracy=1 / 10, spent=1),
     )["per-nugget"]
     assert title.team == "wise"
     assert "60.0% for 20 B NN" in title.because

@@ -20,8 +20,10 @@ from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Store
 from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.front_page import PUBLISHED_TAG
 from orchestrator.tracking.projection import EPOCHS_A_CALL
 from orchestrator.tracking.publish import publish
+from orchestrator.tracking.runs import NOTE_TAG
 from tests.orchestrator.cohorts import CLASSES, epoch, new_job, submit
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
@@ -223,6 +225,29 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
     assert run.data.metrics["test_recall.n1"] == 0.5
     files = {f.path for f in experiment.client.list_artifacts(run.info.run_id)}
     assert {"confusion_matrix.json", "confusion_matrix.png"} <= files
+
+
+def test_what_users_made_of_the_publishing_counts_as_nothing_published(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes"))
+    project(experiment, store, artifacts)
+    run_id = named_runs(experiment)["apes"].info.run_id
+    whole = '{"number": 1, "champion": null, "report": "r"}'
+
+    def told(tag: str) -> str:
+        experiment.client.set_experiment_tag(experiment.id, PUBLISHED_TAG, tag)
+        experiment.client.set_experiment_tag(experiment.id, NOTE_TAG, "stale")
+        project(experiment, store, artifacts)
+        return str(experiment.client.get_experiment(experiment.id).tags[NOTE_TAG])
+
+    for end in ("", "_low", "_high"):
+        experiment.client.log_metric(run_id, f"test_accuracy{end}", 0.75)
+        if end == "":
+            assert "not published yet" in told(whole)
+    assert "won with 75.0%" in told(whole)
+    for tag in ("", "yes", "[]", "[" * 4000, '{"number": 2}', whole.replace("null", "[7]")):
+        assert "not published yet" in told(tag), tag
 
 
 def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None:
