@@ -128,8 +128,8 @@ def score_cohort(
 
             crowning = publish_cohort(book, decoded.folder, store, settings)
         console.print_note(
-            "published to MLflow, with the report as `report.html` of the run `the whole cohort`; "
-            f"look with `gamectl ui`, or write it here with `gamectl report --cohort {name}`"
+            "published to MLflow; the report is `report.html` of the run `the whole cohort`\n"
+            f"look at it: gamectl ui --cohort {name}, or here: gamectl report --cohort {name}"
         )
         _say(crowning, name)
 
