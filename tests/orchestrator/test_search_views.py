@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,16 @@ def test_each_trial_has_a_line_where_there_is_no_terminal(begun: Search) -> None
         "trial 1 of 6: 30.0%, stopped after 1 of 2 epochs",
     ]
     assert kept.numbers == [0, 4, 2, 1]
+
+
+def test_nothing_is_drawn_into_a_pipe_even_with_colours(
+    begun: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = io.StringIO()
+    with SearchView([2], Console(file=lines, force_terminal=True)) as view:
+        view.end(replace(begun.outcomes[0], fault="\x1b[2J"))
+    assert lines.getvalue() == "trial 0 of 1: failed: \\x1b[2J\n"
 
 
 def test_a_terminal_shows_the_best_so_far(begun: Search) -> None:
