@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     cohort_file_option,
     cpus_option,
     data_option,
+    form_option,
     open_store,
     picture_option,
     read_loadout,
@@ -59,12 +60,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let the hidden test set decide, for the organizer; validation images do by default.",
 )
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@form_option
 def command(
     loadout: Path,
     seeds: int,

@@ -62,6 +62,12 @@ output_option = click.option(
     default="text",
     help="For people, or for programs.",
 )
+form_option = click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="For people, or for programs.",
+)
 cpus_option = click.option(
     "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
 )

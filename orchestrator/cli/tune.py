@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     cohort_file_option,
     cpus_option,
     data_option,
+    form_option,
     make_home,
     picture_option,
     read_loadout,
@@ -87,12 +88,7 @@ if TYPE_CHECKING:
 @cohort_file_option
 @data_option
 @cpus_option
-@click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    help="For people, or for programs.",
-)
+@form_option
 def command(
     loadout: Path,
     trials: int,
