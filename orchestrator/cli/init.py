@@ -43,7 +43,7 @@ def command(folder: Path) -> None:
             "another folder: `gamectl init FOLDER`"
         )
     _write(files)
-    console.print_note(f"wrote {', '.join(map(str, files))}")
+    console.print_note(f"wrote {', '.join(console.printable(str(path)) for path in files)}")
     console.print_note(f"\nWhat next:\n{_next_steps(folder)}")
 
 
