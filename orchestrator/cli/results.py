@@ -16,7 +16,7 @@ from orchestrator import console, display
 from orchestrator.cli.common import (
     DataPlace,
     cohort_option,
-    long_output_option,
+    form_option,
     open_store,
     pick_cohort,
 )
@@ -54,7 +54,7 @@ MIX_UPS_SHOWN = 5
     type=DataPlace(),
     help="Folder with the images, or its URI, where it is not the one that was submitted.",
 )
-@long_output_option
+@form_option
 def command(
     team: str, cohort: str | None, file: Path | None, data: Where | None, output: str
 ) -> None:

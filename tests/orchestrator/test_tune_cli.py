@@ -17,8 +17,9 @@ from jobs.images import LabelledImages
 from jobs.plan import CustomPlan, EpochReport, MemberPlan, OptimizerPlan, SandboxRules
 from jobs.train import train_member
 from orchestrator.cohort import Resources
+from orchestrator.files import read_paths
 from orchestrator.settings import Settings
-from orchestrator.store import Store
+from orchestrator.submission import prepare
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.trials import TrialLog
 from orchestrator.yaml_nodes import parse
@@ -156,15 +157,13 @@ def test_the_best_settings_give_what_was_found(
     root: Any = parse(better.read_text()).root
     if found["patch"] is not None:
         assert parse(found["patch"]).root == {"spec": root["spec"]}
-    submitted = gamectl("submit", better, folder / "cohort.yaml", "--data", photos)
-    assert submitted.exit_code == 0, submitted.output
-    store = Store(settings.store_url)
-    (job,) = store.jobs("small")
-    assert job.members[0].val_accuracy == best["val_accuracy"]
-    assert job.val_accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)  # not a float32
-    member = job.members[0]
-    epochs = [report for _, report in store.epochs(job.id, 0, member.attempt)]
-    store.close()
+    reading = read_paths([better, folder / "cohort.yaml"], other_data=True)
+    assert reading.ok, [file.problems for file in reading.files]
+    prepared = prepare(reading, str(photos), settings)  # with the hidden part, as for a submission
+    ((plan,),) = [job.plans for job in prepared.jobs]
+    epochs: list[EpochReport] = []
+    train_member(plan, prepared.decoded.training(32), epochs.append)
+    assert epochs[-1].val_accuracy == best["val_accuracy"]
     history = experiment.client.get_metric_history(in_mlflow.info.run_id, "val_loss")
     assert [metric.value for metric in history] == [report.val_loss for report in epochs]
 
