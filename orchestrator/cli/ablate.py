@@ -22,7 +22,7 @@ from orchestrator.cli.common import (
     cohort_file_option,
     cpus_option,
     data_option,
-    long_output_option,
+    form_option,
     open_store,
     picture_option,
     read_loadout,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let the hidden test set decide, for the organizer; validation images do by default.",
 )
-@long_output_option
+@form_option
 def command(
     loadout: Path,
     seeds: int,

@@ -18,7 +18,7 @@ from orchestrator.cli.common import (
     cpus_option,
     data_option,
     ending_in,
-    long_output_option,
+    form_option,
     make_home,
     open_store,
     write_result,
@@ -62,7 +62,7 @@ BASELINE = "none"
     callback=ending_in(".md", hint="; --output json is for programs"),
     help="Write the table into this file's section for the data; the rest of it stays.",
 )
-@long_output_option
+@form_option
 def command(
     paths: tuple[Path, ...],
     seeds: int,

@@ -84,7 +84,7 @@ output_option = click.option(
     default="text",
     help="For people, or for programs.",
 )
-long_output_option = click.option(  # where -o names a file
+form_option = click.option(  # where -o names a file
     "--output",
     type=click.Choice(["text", "json"]),
     default="text",

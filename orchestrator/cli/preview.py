@@ -77,7 +77,7 @@ def command(
     size_px = member_plans(admitted.loadout, cohort)[0].data.image_size_px
     make_home(settings)
     skip_broken = cohort.spec.data.skip_broken_images
-    decoded = decode_source(source, [size_px], skip_broken, settings, progress)
+    decoded = decode_source(source, [size_px], skip_broken, settings, progress, with_test=False)
     folder = decoded.folder
     plans = member_plans(admitted.loadout, cohort, folder.classes, folder.fingerprint)
     num_draws = DRAWS if len({plan.augment for plan in plans}) == 1 else DRAWS_OF_EACH

@@ -17,7 +17,7 @@ from orchestrator.cli import completing
 from orchestrator.cli.common import (
     DataPlace,
     cohort_option,
-    long_output_option,
+    form_option,
     open_store,
     pick_cohort,
 )
@@ -55,7 +55,7 @@ MIX_UPS_SHOWN = 5
     type=DataPlace(),
     help="Folder with the images, or its URI, where it is not the one that was submitted.",
 )
-@long_output_option
+@form_option
 def command(
     team: str, cohort: str | None, file: Path | None, data: Where | None, output: str
 ) -> None:

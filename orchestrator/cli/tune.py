@@ -22,7 +22,7 @@ from orchestrator.cli.common import (
     cpus_option,
     data_option,
     ending_in,
-    long_output_option,
+    form_option,
     make_home,
     picture_option,
     read_loadout,
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 @cohort_file_option
 @data_option
 @cpus_option
-@long_output_option
+@form_option
 def command(
     loadout: Path,
     trials: int,
