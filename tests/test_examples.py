@@ -114,6 +114,7 @@ def game(ray_cluster: None, photos: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_it_runs_as_shown(line: str, game: Game) -> None:
     told = how(line)

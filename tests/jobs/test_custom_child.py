@@ -41,6 +41,8 @@ from jobs.teacher import Teaching, build_classifier, teacher_logits
 from jobs.train import MemberResult, train_member
 from tests.jobs.attempts import digest, history
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 RUN = """
 import os, sys

@@ -37,6 +37,7 @@ from jobs.train import MemberResult, train_member
 MISSING = unavailable(SandboxRules())
 needs_sandbox = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 RULES = SandboxRules()
+pytestmark = pytest.mark.slow
 
 # Ours, as a team would write it: the random numbers are drawn in the same order.
 OURS = """

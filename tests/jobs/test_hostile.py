@@ -32,7 +32,10 @@ from jobs.plan import CustomPlan, EpochReport, MemberPlan, SandboxRules
 from jobs.train import MemberResult
 
 MISSING = unavailable(SandboxRules())
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
+]
 
 NETWORK = """
 from torch import nn

@@ -37,6 +37,7 @@ def side_jobs() -> dict[str, Any]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster", "home")
 def test_an_item_is_left_out_and_measured_once(
     write_cohort: WriteCohort, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -161,7 +161,7 @@ def test_ctrl_c_ends_only_the_watching(
     assert jobs()["apes"]["phase"] == "Pending"
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_detached_controller_outlives_its_shell_and_is_replaced_when_it_is_killed(
     game: Store, write_cohort: WriteCohort, photos: Path, home: Path
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_detached_controller_outlives_its_shell_and_is_replaced_when_it_is_kil
     assert "slow: Running" in log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_controller_that_is_terminated_leaves_what_resume_goes_on_from(
     game: Store, write_cohort: WriteCohort, photos: Path, home: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tests.orchestrator.tracked import named_runs, projection_of
 EPOCHS = 6
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_what_happens_while_the_server_is_away_is_written_once_it_is_back(
     store: Store, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,10 @@ from orchestrator.store import Store
 from tests.orchestrator.browser import browser, opened, reason_why_not
 from tests.orchestrator.reported import BEGAN_AT, MadeUp, made_up_book, put
 
-pytestmark = pytest.mark.skipif(
-    reason_why_not() is not None, reason=f"no browser: {reason_why_not()}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(reason_why_not() is not None, reason=f"no browser: {reason_why_not()}"),
+]
 
 SCRIPT = "<script>window.pwned = 1; alert(1)</script>"
 IMAGE = '"><img src=x onerror="window.pwned = 1">'

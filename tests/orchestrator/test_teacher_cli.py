@@ -1,6 +1,7 @@
 """`gamectl teacher`, and students of the teacher that it trained, on real Ray."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ AUGMENTED = STUDENT + "  - item: flip-trick\n"
 PAIR = STUDENT + "  - {item: ensemble-enchanter, members: [{}, {learningRate: 0.05}]}\n"
 
 WriteCohort = Callable[..., Path]
+WEEK_S = 7 * 24 * 3600.0
 
 
 def weights(home: Path, team: str) -> list[bytes]:
@@ -73,7 +75,10 @@ def test_a_teacher_is_trained_and_students_learn_from_it(
 
     # Another teacher makes another job of the same loadout, and of nobody else's.
     gamectl(*TRAIN, "--seed", "1", "--data", photos)
-    again = gamectl("submit", folder, "--data", photos)
+    store = Store(Settings().store_url)
+    store.acquire("small", "elsewhere:1", time.time(), WEEK_S)  # who trains them is not the matter
+    store.close()
+    again = gamectl("submit", folder, "--data", photos, "--detach")
     assert "3 jobs submitted, 1 unchanged" in again.stderr
 
 

@@ -73,6 +73,7 @@ def without_times(reports: list[EpochReport]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     images: LabelledImages, capfd: pytest.CaptureFixture[str]
@@ -112,6 +113,7 @@ def hidden(photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_best_settings_give_what_was_found(
     write_cohort: WriteCohort, hidden: Path, photos: Path, tmp_path: Path, home: Path
