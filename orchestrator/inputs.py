@@ -64,7 +64,9 @@ class Inputs:
         rules = Cohort.stored(record.spec)
         source, size_px = record.data.source, plan.image_size_px
         skip_broken = rules.spec.data.skip_broken_images
-        decoded = decode_source(source, [size_px], skip_broken, self._settings, self._progress)
+        decoded = decode_source(
+            source, [size_px], skip_broken, self._settings, self._progress, with_test=False
+        )
         if decoded.folder.fingerprint != plan.fingerprint:
             raise Damaged(
                 f"the training images in {source} are not those that cohort {self._cohort!r} was "

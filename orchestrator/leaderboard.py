@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook
+from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job, newest_revisions
 
 
@@ -58,12 +58,19 @@ def standing(jobs: Sequence[Job], accuracies: Mapping[str, float]) -> list[Job]:
     return sorted(scored, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
 
 
-def unranked(jobs: Sequence[Job], scored: Container[str]) -> list[Job]:
-    """The newest job of each team that is not among the scored, which are told by uid.
+def scored(jobs: Sequence[Job], book: ScoreBook) -> list[tuple[Job, TeamScore]]:
+    """The jobs that are ranked, with their scores, the best first."""
+    scores = {score.job: score for score in book.scores}
+    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
+    return [(job, scores[job.uid]) for job in ranked]
+
+
+def unranked(jobs: Sequence[Job], ranked: Container[str]) -> list[Job]:
+    """The newest job of each team that is not among the ranked, which are told by uid.
 
     By validation accuracy, those without one last; equal ones by name.
     """
-    rest = [job for job in newest_revisions(jobs) if job.uid not in scored]
+    rest = [job for job in newest_revisions(jobs) if job.uid not in ranked]
     return sorted(rest, key=lambda j: (j.val_accuracy is None, -(j.val_accuracy or 0), j.team))
 
 
@@ -72,9 +79,7 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
 
     Teams whose newest job has no score stand below, as `unranked` has them.
     """
-    scores = {score.job: score for score in book.scores}
-    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
-    scored = [(job, scores[job.uid]) for job in ranked]
+    ranked = scored(jobs, book)
     rows = [
         Row(
             rank,
@@ -88,14 +93,14 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
             job.members_trained,
             job.phase,
         )
-        for rank, (job, found) in enumerate(scored, start=1)
+        for rank, (job, found) in enumerate(ranked, start=1)
     ]
     rows += [
         Row(
             None, job.team, None, None, None, None, job.spent_bnn,
             len(job.members), job.members_trained, job.phase,
         )
-        for job in unranked(jobs, scores)
+        for job in unranked(jobs, {job.uid for job, _ in ranked})
     ]  # fmt: skip
     return Leaderboard(
         book.cohort, book.test_images, book.test_images_left_out, book.published, tuple(rows)

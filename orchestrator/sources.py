@@ -15,6 +15,7 @@ from jobs.images import DecodedFolder, decode
 from jobs.places import Where, is_uri, where
 from orchestrator.files import Reading
 from orchestrator.settings import Settings
+from orchestrator.state import DataRecord
 
 DRAWN = "drawn"
 
@@ -52,6 +53,11 @@ def source_of(reading: Reading, override: Where | None) -> str:
     if is_uri(source):
         return str(where(source))
     return str((reading.folder / Path(source).expanduser()).absolute())
+
+
+def source_again(stored: DataRecord, override: Where | None) -> str:
+    """Where a submitted cohort's data lies now: where it lay then, or where somebody says."""
+    return stored.source if override is None else str(where(str(override)))
 
 
 def decode_source(

@@ -4,14 +4,14 @@ In: jobs, scores and the test images. Out: an HTML file that needs no network. `
 --publish` puts the same page into MLflow. What `gamectl results` does alike is here, too.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
 from jobs.errors import JobsError
-from jobs.places import Where, where
+from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import (
     DataPlace,
@@ -29,7 +29,20 @@ if TYPE_CHECKING:  # numpy and Pillow come with them
     from orchestrator.report.page import Report
     from orchestrator.state import DataRecord
 
-to_be_page = ending_in(".html", ".htm", hint="; --output json is for programs")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def page_option(words: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """The option -o that names a page; `words` are its help."""
+    return click.option(
+        "-o",
+        "file",
+        metavar="FILE.html",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=ending_in(".html", ".htm", hint="; --output json is for programs"),
+        help=words,
+    )
 
 
 @click.command(
@@ -40,14 +53,7 @@ to_be_page = ending_in(".html", ".htm", hint="; --output json is for programs")
       gamectl report --cohort demo -o report.html""",
 )
 @cohort_option
-@click.option(
-    "-o",
-    "file",
-    metavar="FILE.html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=to_be_page,
-    help="Where to write the page; COHORT-report.html in this folder by default.",
-)
+@page_option("Where to write the page; COHORT-report.html in this folder by default.")
 @click.option(
     "--data",
     type=DataPlace(),
@@ -104,11 +110,11 @@ def find_pictures(
     from jobs.images import scan
     from orchestrator.progress_bars import progress
     from orchestrator.report.pictures import pictures
-    from orchestrator.sources import data_root
+    from orchestrator.sources import data_root, source_again
 
     if not wanted:
         return {}, ""
-    source = str(where(str(data))) if data else record.source
+    source = source_again(record, data)
     try:
         folder = scan(data_root(source, settings, progress), with_test=test)
         found = pictures(folder.test if test else folder.training, wanted)

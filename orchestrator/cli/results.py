@@ -21,7 +21,7 @@ from orchestrator.cli.common import (
     open_store,
     pick_cohort,
 )
-from orchestrator.cli.report import find_pictures, to_be_page, write_page
+from orchestrator.cli.report import find_pictures, page_option, write_page
 from orchestrator.lookup import find_job
 from orchestrator.scorebook import read_scores
 from orchestrator.settings import Settings
@@ -42,14 +42,7 @@ MIX_UPS_SHOWN = 5
 )
 @click.argument("team", shell_complete=completing.teams)
 @cohort_option
-@click.option(
-    "-o",
-    "file",
-    metavar="FILE.html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=to_be_page,
-    help="Write a page with the images that its networks got wrong.",
-)
+@page_option("Write a page with the images that its networks got wrong.")
 @click.option(
     "--data",
     type=DataPlace(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.places import Where, where
+from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
 from orchestrator.cli.leaderboard import images_in_words
@@ -71,14 +71,16 @@ def score_cohort(
         from jobs.duplicates import leaked_test_images
         from orchestrator import scoring, sources
         from orchestrator.artifacts import Artifacts
+        from orchestrator.cohort import Cohort
 
     with open_store(settings) as store:
         record = store.cohort(name)
-        source = str(where(str(data))) if data else record.data.source
+        source = sources.source_again(record.data, data)
         sizes_px = sorted(
             {p.data.image_size_px for j in store.jobs(name) for p in store.plans(j.id)}
         )
-        skip_broken = bool(record.spec["spec"]["data"]["skipBrokenImages"])
+        rules = Cohort.stored(record.spec).spec
+        skip_broken = rules.data.skip_broken_images
         decoded = sources.decode_source(source, sizes_px, skip_broken, settings, progress)
         if decoded.folder.classes != record.data.classes:
             raise Refused(
@@ -93,8 +95,7 @@ def score_cohort(
                 f"back, or say that these are meant: gamectl score --cohort {name} --data {source}"
             )
         if exclude_leaked is None:
-            # A cohort that was stored before there was a choice has none.
-            exclude_leaked = record.spec["spec"].get("scoring", {}).get("excludeLeaked", False)
+            exclude_leaked = rules.scoring.exclude_leaked
         left_out: frozenset[str] = frozenset()
         if exclude_leaked:
             if decoded.folder.fingerprint != record.data.fingerprint:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestrator.cohort import Cohort
-from orchestrator.leaderboard import leaderboard, standing, unranked
+from orchestrator.leaderboard import scored, unranked
 from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.report.curves import Series, line_chart
@@ -27,7 +27,7 @@ from orchestrator.report.page import (
 )
 from orchestrator.report.timeline import Run, timeline
 from orchestrator.scorebook import ScoreBook
-from orchestrator.state import Attempt, Job, Member, newest_revisions
+from orchestrator.state import Attempt, Job, Member
 from orchestrator.store import Store
 from orchestrator.titles import Contender, Title, titles
 
@@ -52,8 +52,8 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     for title in held:
         if title.team is not None:
             by_team.setdefault(title.team, []).append(title.name)
-    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
-    newest = [*ranked, *unranked(jobs, scores)]
+    by_uid = {job.uid: job for job in jobs}
+    newest = [*(by_uid[uid] for uid in scores), *unranked(jobs, scores)]
     teams = tuple(
         team_of(store, job, attempts[job.id], number, scores.get(job.uid), by_team.get(job.team))
         for number, job in enumerate(newest)
@@ -109,22 +109,19 @@ def class_names(classes: Sequence[str]) -> tuple[ClassName, ...]:
 
 
 def scores_of(jobs: Sequence[Job], book: ScoreBook | None) -> dict[str, Score]:
-    """The scores of the jobs that count, by the job's uid."""
+    """The scores of the jobs that count, by the job's uid, the best first."""
     if book is None:
         return {}
-    uids = {job.team: job.uid for job in newest_revisions(jobs)}
-    kept = {score.job: score for score in book.scores}
     return {
-        uids[row.team]: Score(
-            row.rank,
-            kept[uids[row.team]].accuracy,
-            kept[uids[row.team]].accuracy_low,
-            kept[uids[row.team]].accuracy_high,
-            kept[uids[row.team]].macro_recall,
-            Confusion(kept[uids[row.team]].confusion),
+        job.uid: Score(
+            rank,
+            score.accuracy,
+            score.accuracy_low,
+            score.accuracy_high,
+            score.macro_recall,
+            Confusion(score.confusion),
         )
-        for row in leaderboard(jobs, book).rows
-        if row.rank is not None
+        for rank, (job, score) in enumerate(scored(jobs, book), start=1)
     }
 
 
@@ -132,20 +129,10 @@ def titles_of(jobs: Sequence[Job], book: ScoreBook | None, budget_bnn: float) ->
     """Who holds which title; none before the first scoring."""
     if book is None:
         return ()
-    newest = {job.team: job for job in newest_revisions(jobs)}
-    contenders = []
-    for row in leaderboard(jobs, book).rows:
-        score = book.find(newest[row.team])
-        if score is not None:
-            contenders.append(
-                Contender(
-                    row.team,
-                    score.accuracy,
-                    score.recall_per_class,
-                    row.spent_bnn,
-                    row.num_members,
-                )
-            )
+    contenders = [
+        Contender(job.team, score.accuracy, score.recall_per_class, job.spent_bnn, len(job.members))
+        for job, score in scored(jobs, book)
+    ]
     return titles(contenders, book.classes, budget_bnn)
 
 
@@ -153,7 +140,7 @@ def hard_images(jobs: Sequence[Job], book: ScoreBook) -> tuple[HardImage, ...]:
     """The test images that more than half of the teams got wrong, the hardest first."""
     if not book.tells_images:
         return ()
-    scores = [score for job in newest_revisions(jobs) if (score := book.find(job)) is not None]
+    scores = [score for _, score in scored(jobs, book)]
     found = []
     for row, image in enumerate(book.images):
         answers = [(score.team, score.predicted[row]) for score in scores]

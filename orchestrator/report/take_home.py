@@ -6,8 +6,9 @@ the images that it erred on are validation images, and its place is not told. Us
 """
 
 from jobs.errors import JobsError
-from jobs.places import Where, where
+from jobs.places import Where
 from orchestrator.artifacts import Artifacts
+from orchestrator.cohort import Cohort
 from orchestrator.errors import GameError
 from orchestrator.phases import Phase
 from orchestrator.report.gather import class_names, scores_of, team_of, titles_of
@@ -79,11 +80,11 @@ def _on_validation(
     store: Store, job: Job, record: DataRecord, data: Where | None, settings: Settings
 ) -> tuple[Answers | None, str]:
     from orchestrator.progress_bars import progress
-    from orchestrator.sources import decode_source
+    from orchestrator.sources import decode_source, source_again
 
-    source = str(where(str(data))) if data else record.source
+    source = source_again(record, data)
     size_px = store.plans(job.id)[0].data.image_size_px
-    skip_broken = bool(store.cohort(job.cohort).spec["spec"]["data"]["skipBrokenImages"])
+    skip_broken = Cohort.stored(store.cohort(job.cohort).spec).spec.data.skip_broken_images
     try:
         decoded = decode_source(source, [size_px], skip_broken, settings, progress, with_test=False)
         if decoded.folder.fingerprint != store.plans(job.id)[0].data.fingerprint:
