@@ -20,6 +20,7 @@ from orchestrator.tracking.overview import (
     description,
     views,
 )
+from orchestrator.tracking.publish import REPORT_FILE
 from orchestrator.tracking.runs import NOTE_TAG
 
 PUBLISHED_TAG = "game.published"
@@ -81,8 +82,8 @@ class FrontPage:
         }
         return {tag: text for tag, text in texts.items() if self._said.get(tag) != text}
 
-    def _link(self, run_id: str) -> str:
-        return f"#/experiments/{self._experiment.id}/runs/{run_id}"
+    def _link(self, run_id: str, tab: str = "") -> str:
+        return f"#/experiments/{self._experiment.id}/runs/{run_id}{tab}?{FOR_TRAINING}"
 
     def _look(self) -> None:
         """Reads the tags and, where something was published since, the scores."""
@@ -105,4 +106,5 @@ class FrontPage:
             }
         except (ValidationError, KeyError):
             return NOTHING_YET
-        return Published(scores, told.champion, self._link(told.report) + "/artifacts")
+        report = self._link(told.report, f"/artifacts/{REPORT_FILE}")
+        return Published(scores, told.champion, report)

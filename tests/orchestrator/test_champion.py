@@ -158,7 +158,8 @@ def test_the_experiments_page_is_written_when_something_changed_and_keeps_what_w
     projection.sync()
     text, at = page()
     run_id = named_runs(experiment)["apes"].info.run_id
-    assert f"[apes](#/experiments/{experiment.id}/runs/{run_id})" in text
+    link = f"#/experiments/{experiment.id}/runs/{run_id}?workflowType=machine_learning"
+    assert f"[apes]({link})" in text
     assert "test accuracy is not published yet" in text
     projection.sync()
     project(experiment, store, artifacts)
