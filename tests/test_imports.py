@@ -1,4 +1,4 @@
-"""What a command imports before it is called: nothing that `--help` and Tab would wait for."""
+"""What is imported before it is needed: nothing that somebody would wait for."""
 
 import subprocess
 import sys
@@ -16,3 +16,8 @@ def test_no_command_imports_what_takes_long_before_it_is_called() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_whoever_follows_the_store_for_mlflow_has_no_torch_before_a_model_is_logged() -> None:
+    code = "import orchestrator.tracking.projection, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,20 +8,25 @@ MLflow's `log_model` is not used: it exports every network anew, asks for the hi
 run's metrics, and takes its experiment from a setting of the whole process.
 """
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
-from jobs.ensemble import Ensemble
 from jobs.plan import DataPlan
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.runs import MODEL_TAG
-from orchestrator.tracking.templates import Templates
+
+if TYPE_CHECKING:  # torch comes with them
+    from jobs.ensemble import Ensemble
+    from orchestrator.tracking.templates import Templates
 
 MODEL_NAME = "model"
 NO_MODEL = "none"

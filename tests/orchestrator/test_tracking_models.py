@@ -1,4 +1,4 @@
-"""Models in MLflow: exported once for each architecture, and not while members wait for slots."""
+"""Models in MLflow: exported once for each architecture, and not while every slot trains."""
 
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from jobs.monkeynet import build_model
 from jobs.plan import ModelPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.finish import trained_ensemble
+from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.templates import PROGRAM, Templates
-from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.cohorts import new_job, start, submit, take
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
 
@@ -71,7 +72,7 @@ def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
     assert torch.equal(_says(tmp_path / "third", images), model(images))
 
 
-def test_a_model_waits_until_no_member_waits_for_a_slot(
+def test_a_model_waits_until_a_slot_has_nothing_to_train(
     store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
 ) -> None:
     train_job("apes", 1, "mean")
@@ -82,7 +83,13 @@ def test_a_model_waits_until_no_member_waits_for_a_slot(
     assert run.info.status == "FINISHED"
     assert run.data.metrics["val_accuracy"] == store.jobs("small")[0].val_accuracy
     assert not experiment.client.search_logged_models([experiment.id])
-    store.suspend("small", "bears", 200.0)
+    (key,) = [MemberKey(job.id, 0) for job in store.jobs("small") if job.team == "bears"]
+    ledger = take(store, 150.0)
+    attempt = start(ledger, key, 151.0)
+    projection.sync()
+    assert not experiment.client.search_logged_models([experiment.id])
+    store.cancel("small", "bears", 200.0)
+    ledger.halt(key, attempt, 201.0)
     projection.sync()
     (model,) = experiment.client.search_logged_models([experiment.id])
     assert (model.source_run_id, model.name) == (run.info.run_id, "model")
