@@ -19,10 +19,12 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from jobs.plan import EpochReport
 from orchestrator.display import duration
@@ -30,6 +32,8 @@ from orchestrator.display import duration
 SILENT_S = 2.0
 """A step that takes no longer needs no line of its own."""
 SAY_EVERY_S = 15.0
+TORCH_S = 4.0
+"""About how long torch takes to load; several times that where the disk has forgotten it."""
 
 
 @cache
@@ -105,24 +109,61 @@ def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochRepor
         yield update
 
 
-@contextmanager
-def waiting(label: str, usual_s: float | None = None) -> Iterator[None]:
-    """A block that may take long and can't tell how far it is: drawn with the time that it took.
+def time_left(took_s: float, usual_s: float | None, done: int = 0, of: int = 0) -> str:
+    """What can be said of the rest of a step: by what is done, or by how long it usually takes.
 
+    Nothing where neither is known.
+    """
+    if done:
+        return f"{done} of {of}, {duration(took_s * (of - done) / done)} left"
+    if usual_s is None:
+        return ""
+    if took_s < usual_s:
+        return f"about {duration(usual_s - took_s)} left"
+    return f"longer than the usual {duration(usual_s)}"
+
+
+class _TimeLeft(ProgressColumn):
+    """The rest of a step that may not be able to tell how far it is."""
+
+    def render(self, task: Task) -> Text:
+        """Draw it for now."""
+        left = time_left(task.elapsed or 0.0, **task.fields)
+        return Text(left, style="progress.remaining")
+
+
+@contextmanager
+def waiting(label: str, usual_s: float | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A block that may take long, drawn with the time that it took and about what is left.
+
+    Gives a function to call with (done, total), for a step that can tell; of one that cannot,
     `usual_s` is about how long it takes. Without a terminal a line is written if it takes longer
-    than two seconds.
+    than two seconds, and another one now and then.
     """
     console = stderr_console()
-    text = label if usual_s is None else f"{label} (usually {duration(usual_s)})"
     if draws(console):
-        with bars(console, SpinnerColumn(), TimeElapsedColumn()) as shown:
-            shown.add_task(text, total=None)
-            yield
+        with bars(console, SpinnerColumn(), TimeElapsedColumn(), _TimeLeft()) as shown:
+            task = shown.add_task(label, total=None, usual_s=usual_s)
+            yield lambda done, total: shown.update(task, done=done, of=total)
         return
-    say = threading.Timer(SILENT_S, lambda: console.print(f"{text} ...", highlight=False))
-    say.daemon = True
-    say.start()
+    began, state = time.monotonic(), (0, 0)
+    ended = threading.Event()
+
+    def update(done: int, total: int) -> None:
+        nonlocal state
+        state = done, total
+
+    def say() -> None:
+        if ended.wait(SILENT_S):
+            return
+        usually = "" if usual_s is None else f" (usually {duration(usual_s)})"
+        console.print(f"{label}{usually} ...", highlight=False)
+        while not ended.wait(SAY_EVERY_S):
+            left = time_left(time.monotonic() - began, usual_s, *state)
+            console.print(f"{label}: {left}" if left else f"{label} ...", highlight=False)
+
+    threading.Thread(target=say, name="waiting", daemon=True).start()
     try:
-        yield
+        yield update
     finally:
-        say.cancel()
+        ended.set()

@@ -7,6 +7,7 @@ missing. Used by `gamectl score --publish`.
 """
 
 import time
+from collections.abc import Callable
 
 from jobs.images import ImageFolder
 from orchestrator.artifacts import Artifacts
@@ -23,15 +24,20 @@ from orchestrator.tracking.publish import publish, publish_report
 
 
 def publish_cohort(
-    book: ScoreBook, images: ImageFolder, store: Store, settings: Settings
+    book: ScoreBook,
+    images: ImageFolder,
+    store: Store,
+    settings: Settings,
+    on_team: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Crowning:
     """Publishes the scores, notes in the score book that they are, and says who is champion.
 
-    Raises `TrackingError` where MLflow fails, and `NotFound` where it lacks a run.
+    `on_team` is called with how many teams' scores are written, and of how many. Raises
+    `TrackingError` where MLflow fails, and `NotFound` where it lacks a run.
     """
     cohort = book.cohort
     experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, cohort, create=False)
-    publish(book, experiment)
+    publish(book, experiment, on_team)
     book = book.model_copy(update={"published": True})
     report = gather(store, cohort, book, time.time())
     shown = pictures(images.test, {image.sha256 for image in report.hard_images})

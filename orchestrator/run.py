@@ -16,6 +16,8 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 
 LOOK_EVERY_S = 0.25
+WRITING_S = 10.0
+"""About how long a last round takes; loading torch and exporting a first model are most of it."""
 
 
 def control(name: str, store: Store, settings: Settings, cpus: int | None) -> GameError | None:
@@ -41,8 +43,9 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
                 # MLflow has one writer at a time: it is up to date before the lease is given up.
                 # However long that takes, what is handed in meanwhile does not wait for it.
                 tracker.begin_last_sync()
-                with waiting("writing what is new to MLflow"):
+                with waiting("writing what is new to MLflow", WRITING_S) as show:
                     while not tracker.wait(LOOK_EVERY_S):
+                        show(*tracker.jobs_done)
                         if patiently(is_left, print_note):
                             break
                     else:

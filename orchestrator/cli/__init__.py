@@ -18,9 +18,16 @@ from typing import Any, cast
 import click
 from click.shell_completion import CompletionItem
 
-from jobs.errors import JobsError
+from jobs.errors import DataError, JobsError
 from orchestrator import console
-from orchestrator.errors import GameError
+from orchestrator.errors import (
+    ArtifactsAway,
+    ClusterError,
+    GameError,
+    LeaseLost,
+    StoreError,
+    TrackingError,
+)
 
 # name -> where the click command is (module:attribute), and its line in `gamectl --help`
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -140,6 +147,8 @@ class LazyGroup(click.Group):
             return cast(object, super().invoke(ctx))
         except (GameError, JobsError) as error:
             console.print_error(str(error))
+            if next_step := _next_step(error, ctx.invoked_subcommand):
+                console.print_note(f"next: {next_step}")
             ctx.exit(1)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] in ("orchestrator", "jobs"):
@@ -157,6 +166,21 @@ class LazyGroup(click.Group):
             hint = "; `gamectl doctor` tells how much room there is" if full else ""
             console.print_error(f"{error.strerror or error}{where}{hint}")
             ctx.exit(1)
+
+
+def _next_step(error: GameError | JobsError, command: str | None) -> str | None:
+    """The command that helps on, where the message names none."""
+    if "gamectl" in str(error):
+        return None
+    if isinstance(error, LeaseLost):
+        return "gamectl get jobs --watch shows what the other controller does"
+    if isinstance(error, StoreError | TrackingError | ArtifactsAway | ClusterError):
+        return "gamectl doctor looks for the reason"
+    if isinstance(error, DataError) and command == "teacher":
+        return "gamectl teacher --help tells what it takes"
+    if isinstance(error, DataError) and command != "data":
+        return "gamectl data check FOLDER shows what is there"
+    return None
 
 
 @click.group(

@@ -63,9 +63,9 @@ def command(
     assert admitted.receipt is not None
 
     # Imported here: reading and refusing files needs none of them.
-    from orchestrator.progress_bars import progress, waiting
+    from orchestrator.progress_bars import TORCH_S, progress, waiting
 
-    with waiting("loading torch"):
+    with waiting("loading torch", TORCH_S):
         from jobs.contact_sheet import contact_sheet
         from jobs.preview import preview, side_px
         from orchestrator.member_plans import member_plans

@@ -19,6 +19,9 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:  # it imports MLflow
     from orchestrator.tracking.champion import Crowning
 
+PUBLISHING_S = 10.0
+"""About how long a small class takes, most of it loading MLflow and drawing."""
+
 
 @click.command(
     "score",
@@ -65,9 +68,9 @@ def score_cohort(
 
     Leaked test images are left out as the cohort says, unless `exclude_leaked` says otherwise.
     """
-    from orchestrator.progress_bars import progress, waiting
+    from orchestrator.progress_bars import TORCH_S, progress, waiting
 
-    with waiting("loading torch"):
+    with waiting("loading torch", TORCH_S):
         from jobs.duplicates import leaked_test_images
         from orchestrator import scoring, sources
         from orchestrator.artifacts import Artifacts
@@ -124,10 +127,10 @@ def score_cohort(
     images = images_in_words(book.test_images, book.test_images_left_out)
     console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
     if publish:
-        with open_store(settings) as store, waiting("publishing to MLflow"):
+        with open_store(settings) as store, waiting("publishing to MLflow", PUBLISHING_S) as show:
             from orchestrator.publishing import publish_cohort
 
-            crowning = publish_cohort(book, decoded.folder, store, settings)
+            crowning = publish_cohort(book, decoded.folder, store, settings, show)
         console.print_note(
             "published to MLflow; the report is `report.html` of the run `the whole cohort`\n"
             f"look at it: gamectl ui --cohort {name}, or here: gamectl report --cohort {name}"

@@ -130,9 +130,9 @@ def train(
         tempfile.TemporaryFile(dir=file.parent).close()
 
     # Imported here: `--help` and wrong usage need none of them.
-    from orchestrator.progress_bars import epoch_progress, waiting
+    from orchestrator.progress_bars import TORCH_S, epoch_progress, waiting
 
-    with waiting("loading torch"):
+    with waiting("loading torch", TORCH_S):
         from jobs.plan import TeacherPlan
         from jobs.teacher import check_takes
     from orchestrator.backbones import initial_state

@@ -51,6 +51,8 @@ class Tracker:
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self.error: GameError | None = None
         """Why the last round failed; None where MLflow is up to date."""
+        self.jobs_done = (0, 0)
+        """How many jobs this round has looked at, and of how many."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -93,11 +95,12 @@ class Tracker:
 
     def sync(self) -> None:
         """One round; a failure is remembered in `error` and not raised."""
+        self.jobs_done = 0, 0
         try:
             self._check()
             if self._projection is None:
                 self._projection = self._connect()
-            self._projection.sync()
+            self._projection.sync(self._look)
         except GameError as error:
             self.error = error
         except Exception as error:
@@ -108,6 +111,9 @@ class Tracker:
         if self.error is not None:
             # Runs may have been deleted behind our back: look again at what is there.
             self._projection = None
+
+    def _look(self, done: int, total: int) -> None:
+        self.jobs_done = done, total
 
     def _follow(self) -> None:
         wait_s: float | None = None if self._quiet else EVERY_S

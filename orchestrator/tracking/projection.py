@@ -13,7 +13,7 @@ them is imported only then, as torch comes with it.
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow.entities import Metric, RunTag
@@ -81,28 +81,22 @@ class Projection:
         """Jobs as MLflow shows them, but for their models."""
         self._most_running = 1  # at a time, of members seen
         with mlflow_errors():
-            self._runs = {
-                key: Run(
-                    run.info.run_id,
-                    run.info.artifact_uri,
-                    run.info.status,
-                    run.info.end_time,
-                    dict(run.data.tags),
-                    epoch=None,
-                )
-                for key, run in experiment.runs_by_key().items()
-            }
+            self._runs = {key: Run.found(run) for key, run in experiment.runs_by_key().items()}
         self._found = frozenset(run.id for run in self._runs.values())
         """Runs of another process, which may have left half a model."""
 
-    def sync(self) -> None:
-        """Writes what MLflow does not show yet; raises the first error once the rest is written."""
+    def sync(self, on_job: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Writes what MLflow does not show yet; raises the first error once the rest is written.
+
+        `on_job` is called with how many jobs are written, and of how many.
+        """
         errors: list[GameError] = []
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
         may_export = running < self._most_running and not any(waits(job) for job in jobs)
-        for job in jobs:
+        for done, job in enumerate(jobs):
+            on_job(done, len(jobs))
             try:
                 with mlflow_errors():
                     if self._shown.get(job.id) != job and not self._shows_end_of(job):

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import time
+from collections.abc import Callable
 
 from mlflow.entities import Metric, RunTag
 from PIL import Image
@@ -29,8 +30,15 @@ REPORT_FILE = "report.html"
 REPORT_NOTE = "The cohort as one page: see `report.html` among the artifacts."
 
 
-def publish(book: ScoreBook, experiment: Experiment) -> None:
-    """Writes all scores; raises `TrackingError`, or `NotFound` where a job has no run in MLflow."""
+def publish(
+    book: ScoreBook,
+    experiment: Experiment,
+    on_team: Callable[[int, int], None] = lambda _done, _total: None,
+) -> None:
+    """Writes all scores; raises `TrackingError`, or `NotFound` where a job has no run in MLflow.
+
+    `on_team` is called with how many are written, and of how many.
+    """
     with mlflow_errors():
         runs = experiment.runs_by_key()
         if missing := [score.team for score in book.scores if score.job not in runs]:
@@ -38,7 +46,8 @@ def publish(book: ScoreBook, experiment: Experiment) -> None:
                 f"MLflow has no run for {', '.join(missing)}; `gamectl submit` with the cohort's "
                 "folder writes what is missing, and trains nothing twice"
             )
-        for score in book.scores:
+        for done, score in enumerate(book.scores):
+            on_team(done, len(book.scores))
             _publish(experiment, runs[score.job].info.run_id, score, book)
 
 

@@ -5,6 +5,9 @@ and what they have to be. Pure. Next on the path: `projection`, which makes them
 """
 
 from dataclasses import dataclass
+from typing import Self
+
+import mlflow.entities
 
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
@@ -37,6 +40,12 @@ class Run:
     """The tags that it has, the marks above among them."""
     epoch: int | None
     """The last epoch that MLflow has; None where it has to be asked."""
+
+    @classmethod
+    def found(cls, run: mlflow.entities.Run) -> Self:
+        """One that another process has written."""
+        info, tags = run.info, dict(run.data.tags)
+        return cls(info.run_id, info.artifact_uri, info.status, info.end_time, tags, epoch=None)
 
     def shows_end_of(self, ended: Job | Member, at: float) -> bool:
         """Whether it was closed with this end, which comes last; a retry leads to another one."""

@@ -2,8 +2,9 @@
 
 PostgreSQL holds the store and MLflow's tables, `mlflow server` with passwords and proxied artifacts
 stands in front, and one Ray that was started before is joined by a controller for each cohort. Once
-all of them train and MLflow shows it, both servers are killed; they come back after epochs that
-could be told to neither. Afterwards nothing may be missing, and nothing may be there twice.
+all of them train and MLflow shows a first one, both servers are killed, amid what the others write;
+they come back after epochs that could be told to neither. Afterwards nothing may be missing, and
+nothing may be there twice.
 
     python -m tests.bench.servers --cohorts 8
 
@@ -122,9 +123,10 @@ def _play(
     try:
         # 1. All cohorts are handed in at once, each to a controller of its own.
         _submit(names, folder)
-        # 2. All of them train, and MLflow has heard of each.
+        # 2. All of them train, and MLflow has heard of some.
+        until(lambda: all(_trains(store, name) for name in names), "not all cohorts trained")
         tracked = _Tracked(settings, names)
-        until(tracked.every_cohort, "MLflow never showed all cohorts")
+        until(tracked.a_cohort, "MLflow never showed a cohort")
         controllers |= {pid for name in names if (pid := _controller(store, name)) is not None}
         # 3. Both servers are lost in the middle of everything.
         figures = _restart(names, servers, store, folder / "artifacts")
@@ -188,12 +190,11 @@ class _Tracked:
         import mlflow
 
         self._client = mlflow.MlflowClient(settings.tracking_uri)
-        self._left = set(names)
+        self._names = names
 
-    def every_cohort(self) -> bool:
-        """Whether an epoch of each has been seen."""
-        self._left = {name for name in self._left if not self._has_epochs(name)}
-        return not self._left
+    def a_cohort(self) -> bool:
+        """Whether an epoch of one of them is shown."""
+        return any(self._has_epochs(name) for name in self._names)
 
     def _has_epochs(self, name: str) -> bool:
         """Whether it says so; a server that many ask at once may be too busy to answer in time."""
@@ -219,6 +220,11 @@ def _controller(store: Store, name: str) -> int | None:
     """The process that holds a cohort's lease."""
     lease = lease_of(store, name, time.time())
     return None if lease is None else int(lease.holder.rpartition(":")[2])
+
+
+def _trains(store: Store, name: str) -> bool:
+    """Whether it has trained for an epoch."""
+    return any(member.epoch > 0 for job in store.jobs(name) for member in job.members)
 
 
 def _is_left(store: Store, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import time
@@ -11,14 +12,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.balance import Balance, Row
+from orchestrator.balance_table import NUMBERS, table
 from orchestrator.cohort import CohortSpec, Retry
 from orchestrator.console import column_widths, print_error, print_note, print_table
 from orchestrator.live import SUMMARY_EVERY_S, LiveView
 from orchestrator.phases import Blame, Reason
-from orchestrator.progress_bars import SAY_EVERY_S, draws, progress, waiting
+from orchestrator.progress_bars import SAY_EVERY_S, draws, progress, time_left, waiting
 from orchestrator.settings import Settings
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store
+from tests.conftest import write_photos
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.screens import lines_of
@@ -64,6 +68,34 @@ def test_tables_of_a_job_fit(crowd: Store, width: int, monkeypatch: pytest.Monke
     lines = gamectl("describe", "job", TEAMS[0]).stdout.splitlines()
     tables = lines[lines.index("Members (5 of 5 must be trained):") : lines.index("Loadout:")]
     assert max(map(len, tables)) <= width
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_tables_of_images_fit(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    root = write_photos(tmp_path / "photos", num_training=3, num_test=1)
+    for part in ("training", "validation"):
+        (root / part / "n0").rename(root / part / LONGEST)
+    shutil.copy(root / "training" / LONGEST / "0.png", root / "training" / "n1" / f"{WHY[:99]}.png")
+    (root / "validation" / LONGEST / f"{'b' * 99}.png").write_bytes(b"")
+    done = gamectl("data", "check", root)
+    assert done.exit_code == 0, done.output
+    assert "exact" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_table_of_worths_fits(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = tuple(
+        Row(f"{'t' * 40}-without-ensemble-enchanter", 99.5, (0.9, 0.8), 0.85, 0.07, -12.3, 0.5)
+        for _ in range(3)
+    )
+    columns, cells = table(Balance(LONGEST, 3, "base", 272, 0, rows))
+    print_table(columns, cells, right=NUMBERS)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= width
 
 
 def test_a_long_name_folds_no_short_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +201,21 @@ def test_a_long_step_says_now_and_then_how_far_it_is(capsys: pytest.CaptureFixtu
     ]
 
 
+@pytest.mark.parametrize(
+    ("took_s", "usual_s", "done", "said"),
+    [
+        (2, 5, 0, "about 3s left"),
+        (6, 5, 0, "longer than the usual 5s"),
+        (6, None, 0, ""),
+        (6, 5, 3, "3 of 12, 18s left"),
+    ],
+)
+def test_of_a_wait_is_said_what_is_left(
+    took_s: float, usual_s: float | None, done: int, said: str
+) -> None:
+    assert time_left(took_s, usual_s, done, 12) == said
+
+
 def test_a_short_wait_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting("starting Ray", 5):
         pass
@@ -181,7 +228,9 @@ def test_a_wait_is_drawn_in_a_terminal_and_gone_afterwards() -> None:
         "with waiting('starting Ray', 5): pass\n"
         "print('done')"
     )
-    assert "starting Ray (usually 5s)" in in_terminal(code, {})
+    shown = in_terminal(code, {})
+    assert "starting Ray" in shown
+    assert "about 5s left" in shown
     assert in_terminal(code, {"TERM": "dumb"}).split() == ["done"]
 
 

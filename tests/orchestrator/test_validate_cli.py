@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from jobs.errors import DataError
 from orchestrator import errors
 from orchestrator.cli import COMMANDS, main
 
@@ -145,6 +146,30 @@ def test_a_domain_error_is_one_message_and_exit_code_1(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys.modules[__name__], "_fail", fail, raising=False)
     result = gamectl("fail")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "error: no bananas\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "next_step"),
+    [
+        (errors.StoreError("no answer"), "gamectl doctor looks for the reason"),
+        (errors.LeaseLost("gone"), "gamectl get jobs --watch shows what the other controller does"),
+        (DataError("no folder"), "gamectl data check FOLDER shows what is there"),
+        (errors.ClusterError("no Ray; `gamectl doctor --deep` looks"), None),
+    ],
+)
+def test_an_error_that_names_no_command_is_followed_by_one(
+    error: Exception, next_step: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command("fail")
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("orchestrator.cli.COMMANDS", {"fail": (f"{__name__}:_fail", "")})
+    monkeypatch.setattr(sys.modules[__name__], "_fail", fail, raising=False)
+    assert gamectl("fail").stderr.splitlines() == [
+        f"error: {error}",
+        *([f"next: {next_step}"] if next_step else []),
+    ]
 
 
 @pytest.mark.parametrize(
