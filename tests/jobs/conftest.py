@@ -1,7 +1,10 @@
-"""Small data for the training side's tests: photo folders on disk, and arrays in memory."""
+"""Small data for the training side's tests, on disk and in memory, and what team code needs."""
 
-from collections.abc import Callable, Sequence
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +12,9 @@ from PIL import Image
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan, OptimizerPlan
+
+if TYPE_CHECKING:
+    from tests.jobs.hostile import Attempt
 
 DrawFolder = Callable[..., Path]
 
@@ -63,3 +69,23 @@ def plan() -> MemberPlan:
         epochs=3,
         seed=7,
     )
+
+
+@pytest.fixture
+def forget_team_code() -> Iterator[None]:
+    """What a team's file leaves behind in this process goes: its module, and random states."""
+    from jobs.custom.team_code import MODULE  # torch, which others do without
+
+    states = random.getstate(), np.random.get_state()
+    yield
+    sys.modules.pop(MODULE, None)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
+@pytest.fixture
+def attempt(plan: MemberPlan, labelled: LabelledImages) -> "Attempt":
+    """A training of one epoch on 60 images, 15 of them for validation."""
+    from tests.jobs.hostile import Attempt  # tries whether there are sandboxes
+
+    return Attempt(plan, labelled)

@@ -1,26 +1,15 @@
-"""The training loop with techniques of another's making, and networks unlike MonkeyNET."""
+"""The training loop with techniques of another's making, and what it refuses."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from jobs.checkpoint import (
-    CheckpointContent,
-    pack,
-    read_checkpoint,
-    save_checkpoint,
-    unpack,
-    write_checkpoint,
-)
-from jobs.errors import DataError, Diverged, Stopped
-from jobs.images import LabelledImages
+from jobs.errors import DataError, Diverged
 from jobs.lessons import (
     EpochTrained,
-    Lessons,
     OwnDiary,
     Techniques,
     check_teaching,
@@ -35,67 +24,16 @@ from jobs.plan import (
     DistillPlan,
     EpochReport,
     LossPlan,
-    MemberPlan,
     ModelPlan,
-    OptimizerPlan,
     TeacherSpec,
 )
-from jobs.split import split_images
 from jobs.teacher import Teaching
-from jobs.train import MemberResult, train_member, train_on
-from jobs.training_state import TrainingState
+from jobs.train import train_member
 from tests.jobs.attempts import digest, history
+from tests.jobs.trainings import Odd, Training, started
 
 MIXED = AugmentPlan(rotate_degrees=15, flip_horizontal_p=0.2, blur_strength=1, mixup_alpha=0.4)
 FOCUSED = LossPlan(focus_class="b", focus_weight=5)
-
-
-class Odd(nn.Module):
-    """What a team may build: a weight used twice, frozen and unused ones, buffers, any layout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-        self.first = nn.Conv2d(4, 4, 3, padding=1)
-        self.second = nn.Conv2d(4, 4, 3, padding=1)
-        self.second.weight = self.first.weight
-        self.frozen = nn.Linear(4, 4).requires_grad_(False)
-        self.unused = nn.Linear(2, 2)
-        self.head = nn.Linear(4, 3)
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = torch.relu(self.norm(self.stem(images)))
-        features = features + self.second(torch.relu(self.first(features)))
-        features = nn.functional.dropout(features.mean(dim=(2, 3)), 0.1, self.training)
-        logits: Tensor = self.head(self.frozen(features))
-        return logits
-
-
-class Training:
-    """`train_on` as `train_member` calls it, with techniques."""
-
-    def __init__(
-        self,
-        plan: MemberPlan,
-        data: LabelledImages,
-        techniques: Techniques,
-        path: Path | None = None,
-    ) -> None:
-        self.plan, self.techniques, self.path = plan, techniques, path
-        split = split_images(data.labels, data.groups, plan.data)
-        self.lessons = Lessons(data.images, data.labels, split.train, data.images[split.validation])
-        self.val_labels = torch.from_numpy(data.labels[split.validation])
-        self.reports: list[EpochReport] = []
-        self.lines: list[str] = []
-
-    def run(self, should_stop: Callable[[], bool] | None = None) -> MemberResult:
-        self.reports, self.lines = [], []
-        diary = OwnDiary(
-            self.plan, self.val_labels, self.reports.append, self.path, self.lines.append
-        )
-        return train_on(self.plan, self.lessons, self.techniques, diary, should_stop)
 
 
 # --- techniques ----------------------------------------------------------------------------------
@@ -194,90 +132,8 @@ def test_step_generators_depend_on_seed_and_step():
     assert len(set(firsts)) == 4
 
 
-# --- any network ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [OptimizerPlan(), OptimizerPlan(learning_rate=0.05, momentum=0.9, weight_decay=1e-3)],
-    ids=["plain", "momentum"],
-)
-def test_an_odd_network_resumes_with_the_same_bits(plan, labelled, tmp_path, optimizer):
-    plan = plan.model_copy(update={"optimizer": optimizer, "epochs": 4})
-    techniques = Techniques(build_model=lambda *_: Odd())
-    whole = Training(plan, labelled, techniques)
-    expected = whole.run()
-
-    resumed = Training(plan, labelled, techniques, tmp_path / "0.checkpoint")
-    left = iter(range(2 * -(-len(whole.lessons.rows) // plan.batch_size) + 1))
-    with pytest.raises(Stopped):
-        resumed.run(lambda: next(left, None) is None)
-    result = resumed.run()
-    assert resumed.lines == ["resumed after epoch 2 from the checkpoint"]
-    assert digest(result) == digest(expected)
-    assert history(resumed.reports) == history(whole.reports)
-
-
-def _started(plan: MemberPlan, network: nn.Module | None = None) -> TrainingState:
-    return TrainingState.start(plan, 1, 2, 3, network)
-
-
-def test_packed_states_come_back_and_others_change_nothing(plan):
-    state = _started(plan, Odd())
-    state.step = 5
-    content = pack(state)
-    back = _started(plan, Odd())
-    with torch.random.fork_rng():
-        unpack(content, back)
-        assert pack(back) == content
-
-    other = _started(plan)
-    before = pack(other)
-    for wrong in (content, content[:-1], b"", b"{}\n", content.replace(b'"step"', b'"stop"', 1)):
-        with pytest.raises(ValueError, match="does not fit the network"):
-            unpack(wrong, other)
-    assert pack(other) == before
-
-
-def test_momentum_must_fit_its_weight(plan):
-    """A weight without momentum is one that had no gradient; a momentum of other shape is not."""
-    state = _started(plan)
-    momentum = {f"momentum.{name}": value for name, value in state.model.named_parameters()}
-    some = dict(list(momentum.items())[:1])
-    with torch.random.fork_rng():
-        state.restore(state.tensors() | some, state.values())
-        name, value = next(iter(some.items()))
-        with pytest.raises(ValueError, match="another network"):
-            state.restore(state.tensors() | {name: value[:1]}, state.values())
-        without = plan.model_copy(update={"optimizer": OptimizerPlan()})
-        with pytest.raises(ValueError, match="another network"):
-            _started(without).restore(state.tensors(), state.values())
-
-
-# --- files with bytes of another's making --------------------------------------------------------
-
-
-def test_any_bytes_are_kept_with_the_plan_that_they_belong_to(plan, tmp_path):
-    path = tmp_path / "new" / "0.checkpoint"
-    assert read_checkpoint(path, plan) is None
-    payload = bytes(range(256)) * 3 + b"\n"
-    write_checkpoint(path, plan, {"history": [1, 2]}, payload)
-    assert read_checkpoint(path, plan) == CheckpointContent({"history": [1, 2]}, payload)
-    other = plan.model_copy(update={"seed": 8})
-    assert read_checkpoint(path, other) == "the checkpoint is of another plan: starting anew"
-    path.write_bytes(path.read_bytes()[:-1])
-    assert read_checkpoint(path, plan) == "the checkpoint is damaged: starting anew"
-
-
-def test_a_members_own_checkpoint_is_such_a_file(plan, tmp_path):
-    state = _started(plan)
-    save_checkpoint(tmp_path / "0", plan, state)
-    content = read_checkpoint(tmp_path / "0", plan)
-    assert isinstance(content, CheckpointContent)
-    assert content.values == state.values()
-
-
 # --- what is refused -----------------------------------------------------------------------------
+
 
 CUSTOM = CustomPlan(
     file="net.py", source="def augment(images, generator): ...", defines=("augment",)
@@ -312,7 +168,7 @@ def test_a_judgement_that_is_not_finite_is_neither_kept_nor_reported(plan, tmp_p
     diary = OwnDiary(plan, torch.tensor([0]), reports.append, tmp_path / "0", None)
     trained = EpochTrained(2, 0.5, 0.5, 0.05, 100.0, 1.0)
     with pytest.raises(Diverged) as caught:
-        diary.close_epoch(_started(plan), trained, 7, torch.tensor([[float("nan"), 0, 0]]))
+        diary.close_epoch(started(plan), trained, 7, torch.tensor([[float("nan"), 0, 0]]))
     assert caught.value.args == (2, 7, 0.05)
     assert reports == []
     assert not (tmp_path / "0").exists()

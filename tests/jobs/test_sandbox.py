@@ -2,9 +2,6 @@
 
 import json
 import os
-import socket
-import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +9,15 @@ from typing import Any
 
 import pytest
 
-from jobs.custom import seccomp, view
+from jobs.custom import view
 from jobs.custom.frames import CHANNEL_FD
-from jobs.custom.privileges import unused_user
 from jobs.custom.sandbox import Sandbox, unavailable
-from jobs.custom.watch import MIB, Usage, excess, limits_for, measure, set_limits
-from jobs.errors import SandboxError
+from jobs.custom.watch import MIB, measure
 from jobs.plan import SandboxRules
 
 MISSING = unavailable(SandboxRules())
 needs_sandbox = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 RULES = SandboxRules(temporary_mib=4, open_files=64, processes=16)
-REPOSITORY = Path(__file__).parents[2]
 
 # What trusted code finds inside: one line of JSON.
 LOOK = """
@@ -204,194 +198,3 @@ print(json.dumps([resource.getrlimit(resource.RLIMIT_NOFILE), dict(os.environ), 
     assert environment["TMPDIR"] == folder
     assert "VIRTUAL_ENV" not in environment
     assert not Path(folder).exists()  # it went with the sandbox
-
-
-def _with_path(path: str) -> dict[str, str]:
-    return {"PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-
-def test_where_bubblewrap_is_missing_it_says_what_to_do() -> None:
-    code = (
-        "from jobs.custom.sandbox import unavailable; from jobs.plan import SandboxRules; "
-        "print(unavailable(SandboxRules())); print(unavailable(SandboxRules(isolation='process')))"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command,
-        env=_with_path("/nowhere"),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    missing, plain = done.stdout.splitlines()
-    assert "apt-get install bubblewrap" in missing
-    assert "customIsolation: process" in missing
-    assert plain == "None"
-
-
-def test_where_bubblewrap_fails_it_says_why(tmp_path: Path) -> None:
-    bwrap = tmp_path / "bwrap"
-    bwrap.write_text(
-        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
-    )
-    bwrap.chmod(0o755)
-    code = (
-        "from jobs.custom.sandbox import unavailable; from jobs.plan import SandboxRules; "
-        "print(unavailable(SandboxRules()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=_with_path(f"{tmp_path}:{os.environ['PATH']}"),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "No permissions to create new namespace" in done.stdout
-    assert "seccompProfile" in done.stdout
-
-
-# --- the filter of system calls ------------------------------------------------------------------
-
-
-def _verdict(program: bytes, architecture: int, number: int, *arguments: int) -> str:
-    """What the kernel would answer: an interpreter of the few instructions that are used."""
-    padded = [*arguments, *([0] * (6 - len(arguments)))]
-    data = struct.pack("<iIQ6Q", number, architecture, 0, *padded)
-    at = accumulator = 0
-    while True:
-        kind, if_true, if_false, value = struct.unpack_from("<HBBI", program, 8 * at)
-        at += 1
-        if kind == seccomp.LOAD:
-            (accumulator,) = struct.unpack_from("<I", data, value)
-        elif kind == seccomp.AND:
-            accumulator &= value
-        elif kind == seccomp.RETURN:
-            names = {seccomp.ALLOW: "allow", seccomp.KILL_PROCESS: "kill"}
-            return names.get(value, f"errno {value & 0xFFFF}")
-        else:
-            holds = {
-                seccomp.JUMP_EQUAL: accumulator == value,
-                seccomp.JUMP_AT_LEAST: accumulator >= value,
-                seccomp.JUMP_ANY_BIT: accumulator & value != 0,
-            }[kind]
-            at += if_true if holds else if_false
-
-
-@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_filter_decides_by_number_and_flags(machine: str) -> None:
-    column, own = list(seccomp.ARCHITECTURES).index(machine), seccomp.ARCHITECTURES[machine]
-    cpu, cuda = (seccomp.program(local, machine) for local in (False, True))
-    refused = {
-        name: numbers[column]
-        for name, numbers in seccomp.REFUSED.items()
-        if numbers[column] is not None
-    }
-    for name, number in refused.items():
-        assert _verdict(cpu, own, number or 0) == "errno 1", name
-    for number in set(range(600)) - set(refused.values()):
-        special = (seccomp.CLONE3, seccomp.SOCKET, seccomp.SOCKETPAIR)
-        if number not in {numbers[column] for numbers in special}:
-            assert _verdict(cpu, own, number) == "allow", number
-    assert _verdict(cpu, own, seccomp.CLONE3[column]) == "errno 38"
-    clone, mmap = seccomp.CLONE[column], seccomp.MMAP[column]
-    assert _verdict(cpu, own, clone, 0x003D0F00) == "allow"  # a thread
-    assert _verdict(cpu, own, clone, 0x10000011) == "errno 1"  # a user namespace
-    private, shared, shared_file, huge = 0x22, 0x21, 0x01, 0x40022
-    assert _verdict(cpu, own, mmap, 0, 4096, 3, private) == "allow"
-    assert _verdict(cpu, own, mmap, 0, 4096, 3, shared_file) == "allow"
-    assert _verdict(cpu, own, mmap, 0, 4096, 3, shared) == "errno 1"
-    assert _verdict(cpu, own, mmap, 0, 4096, 3, huge) == "errno 1"
-    for call in (seccomp.SOCKET[column], seccomp.SOCKETPAIR[column]):
-        assert _verdict(cpu, own, call, socket.AF_UNIX) == "errno 1"
-        assert _verdict(cuda, own, call, socket.AF_UNIX) == "allow"
-        assert _verdict(cuda, own, call, socket.AF_INET) == "errno 1"
-    others = {0x40000003, *seccomp.ARCHITECTURES.values()} - {own}  # i386 is one
-    assert {_verdict(cpu, other, 39) for other in others} == {"kill"}
-
-
-def test_the_second_table_of_calls_is_closed() -> None:
-    program = seccomp.program(False, "x86_64")
-    assert _verdict(program, seccomp.ARCHITECTURES["x86_64"], 0x40000000 + 319) == "kill"
-
-
-def test_an_unknown_architecture_has_no_filter() -> None:
-    assert not seccomp.supported("riscv64")
-    with pytest.raises(KeyError):
-        seccomp.program(False, "riscv64")
-
-
-# --- what is used, and who uses it ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("usage", "elapsed_s", "kind", "said"),
-    [
-        (Usage(), 3600, None, ""),
-        (Usage(512 * MIB, 16, 7200, 20_000), 0, None, ""),
-        (Usage(memory_bytes=513 * MIB), 0, "memory", "513 MiB of memory; 512 are allowed"),
-        (Usage(tasks=17), 0, "processes", "17 processes and threads at a time; 16 are"),
-        (Usage(cpu_s=7200.5), 0, "cpu", "more than 7200 s of processor time"),
-        (Usage(temporary_files=20_001), 0, "files", "20001 temporary files"),
-        (Usage(), 3600.1, "time", r"longer than 3600 s \(customLimits.wallSeconds"),
-    ],
-)
-def test_each_limit_has_its_words(
-    usage: Usage, elapsed_s: float, kind: str | None, said: str
-) -> None:
-    found = excess(usage, SandboxRules(memory_mib=512, processes=16), elapsed_s)
-    assert (found and found.kind) == kind
-    if found is not None:
-        with pytest.raises(AssertionError, match=said):
-            raise AssertionError(found.message)
-
-
-def test_memory_counts_what_was_touched(tmp_path: Path) -> None:
-    own = [Path("/proc/self"), tmp_path / "ended"]
-    before = measure(own, SandboxRules())
-    held = bytearray(b"x" * (64 * MIB))
-    after = measure(own, SandboxRules())
-    exact = measure(own, SandboxRules(memory_mib=512, processes=4096))
-    assert after.memory_bytes - before.memory_bytes > 60 * MIB
-    assert len(held) < exact.memory_bytes <= after.memory_bytes + MIB
-    assert after.tasks >= 1
-    assert after.cpu_s > 0
-
-
-def test_limits_can_be_set_from_outside() -> None:
-    with subprocess.Popen(["/bin/sleep", "100"]) as process:
-        set_limits(limits_for(SandboxRules(open_files=77), "cuda"), process.pid)
-        limits = Path(f"/proc/{process.pid}/limits").read_text()
-        process.kill()
-    lines = {line[:26].strip(): line[26:].split() for line in limits.splitlines()}
-    assert lines["Max open files"][:2] == ["77", "77"]
-    assert lines["Max data size"][0] == "unlimited"  # drivers reserve more than they use
-
-
-def test_the_drawn_user_exists_and_is_nobody_of_ours() -> None:
-    extents = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    user = unused_user()
-    assert any(int(first) <= user < int(first) + int(size) for first, _, size in extents)
-    assert user != os.getuid() or extents[0][2] == "1"
-
-
-# --- GPUs ----------------------------------------------------------------------------------------
-
-
-def test_a_slot_shows_its_own_gpus_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for bus, name, minor in (("0000:01:00.0", "GPU-aa", 1), ("0000:02:00.0", "GPU-bb", 0)):
-        (tmp_path / bus).mkdir()
-        (tmp_path / bus / "information").write_text(
-            f"Model: \t X\nGPU UUID: \t {name}\nBus Location: \t {bus}\nDevice Minor: \t {minor}\n"
-        )
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert view.visible_gpus(tmp_path) == [("GPU-aa", 1), ("GPU-bb", 0)]
-    for wanted, gpus in {"0": [("GPU-aa", 1)], "GPU-b": [("GPU-bb", 0)], "": []}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
-        assert view.visible_gpus(tmp_path) == gpus
-    for wanted in ("2", "MIG-aa", "GPU-"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", wanted)
-        with pytest.raises(SandboxError, match="no whole GPU"):
-            view.visible_gpus(tmp_path)
-    assert view.devices("cpu") == []

@@ -1,58 +1,25 @@
-"""A team's file, imported: what it returns is checked, what it raises is told with its line."""
+"""A team's file, imported: what it defines is used, and what that returns is checked."""
 
 import random
 import sys
 import textwrap
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
 from jobs.custom.team_code import MODULE, TeamFailure, blamed, load
-from jobs.errors import Diverged
-from jobs.lessons import Techniques
 from jobs.plan import CustomPlan
+from tests.jobs.team_files import FILE, FITS, NETWORK, build_network, import_file, team_file
 
-FILE = "net.py"
-NETWORK = """\
-import torch
-from torch import nn
+pytestmark = pytest.mark.usefixtures("forget_team_code")
 
-def build_model(num_classes, size_px):
-    return {}
-"""
-
-
-@pytest.fixture(autouse=True)
-def _forget_the_module() -> Iterator[None]:
-    yield
-    sys.modules.pop(MODULE, None)
-
-
-def _custom(source: str, *defines: str) -> CustomPlan:
-    names = defines or tuple(
-        name for name in ("build_model", "build_loss", "augment") if f"def {name}(" in source
-    )
-    return CustomPlan(file=FILE, source=textwrap.dedent(source), defines=names)
-
-
-def _load(source: str, *defines: str) -> Techniques:
-    return load(_custom(source, *defines))
-
-
-def _network(expression: str) -> nn.Module:
-    """The network of a file whose build_model returns this."""
-    return _load(NETWORK.format(expression)).build_model(5, 8)
-
-
-FITS = "nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes))"
 
 # --- what works ----------------------------------------------------------------------------------
 
 
 def test_all_three_functions():
-    techniques = _load("""
+    techniques = import_file("""
         from dataclasses import dataclass
         import torch
         from torch import nn
@@ -83,14 +50,14 @@ def test_all_three_functions():
 
 
 def test_what_a_file_does_not_define_stays_ours():
-    assert _load("def augment(images, generator): return images").build_model is None
-    assert _load("def augment(images, generator): return images").build_loss is None
-    assert _load(NETWORK.format(FITS)).augment is None
+    assert import_file("def augment(images, generator): return images").build_model is None
+    assert import_file("def augment(images, generator): return images").build_loss is None
+    assert import_file(NETWORK.format(FITS)).augment is None
 
 
 def test_only_what_the_plan_names_is_used():
     source = "def build_loss(weights): ...\ndef augment(images, generator): return images"
-    assert _load(source, "augment").build_loss is None
+    assert import_file(source, "augment").build_loss is None
 
 
 def test_a_network_is_tried_without_leaving_traces():
@@ -113,7 +80,7 @@ def test_a_network_is_tried_without_leaving_traces():
         nn.Linear(3, 5)
         expected = torch.rand(3)
         torch.manual_seed(5)
-        network = _load(source).build_model(5, 8)
+        network = import_file(source).build_model(5, 8)
         assert torch.equal(torch.rand(3), expected)
     assert network.norm.training
     assert network.norm.num_batches_tracked == 0
@@ -121,22 +88,33 @@ def test_a_network_is_tried_without_leaving_traces():
 
 
 def test_layers_that_find_their_size_are_ready():
-    network = _network("nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))")
+    network = build_network("nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))")
     assert sum(parameter.numel() for parameter in network.parameters()) == 3 * 64 * 5 + 5
 
 
 def test_other_floating_point_formats_become_float32():
-    network = _network(
+    network = build_network(
         "nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes), Half())"
         "\n\nclass Half(nn.Module):\n    def forward(self, x):\n        return x.double()"
     )
     assert network(torch.zeros(2, 3, 8, 8)).dtype == torch.float32
     images = torch.zeros(2, 3, 8, 8)
-    doubled = _load("def augment(images, generator): return images.double()").augment
+    doubled = import_file("def augment(images, generator): return images.double()").augment
     assert doubled(images, torch.Generator()).dtype == torch.float32
 
 
+def test_a_file_may_be_called_like_a_module():
+    """Python's own stays: the file is known by another name."""
+    custom = CustomPlan(
+        file="random.py", source="import random\ndef build_loss(w): ...", defines=("build_loss",)
+    )
+    load(custom)
+    assert sys.modules["random"] is random
+    assert sys.modules[MODULE].random is random
+
+
 # --- what is returned ----------------------------------------------------------------------------
+
 
 UNFIT_NETWORKS = {
     "None": "build_model returned nothing (None); a torch.nn.Module is needed",
@@ -173,21 +151,21 @@ UNFIT_NETWORKS = {
 @pytest.mark.parametrize("expression", UNFIT_NETWORKS)
 def test_networks_of_another_kind(expression):
     with pytest.raises(TeamFailure) as caught:
-        _network(expression)
+        build_network(expression)
     failure = caught.value
     assert (failure.error, failure.message) == ("TypeError", UNFIT_NETWORKS[expression])
     assert (failure.file, failure.line, failure.where) == (FILE, 4, "build_model")
 
 
 def test_outputs_are_checked_in_training_too():
-    network = _network(
+    network = build_network(
         "Net()\n\nclass Net(nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n"
         "        self.bias = nn.Parameter(torch.zeros(5))\n"
         "    def forward(self, x):\n        return self.bias.expand(2, 5)"
     )
     needed = pytest.raises(TeamFailure, match=r"\(2, 5\) for 8 images; \(8, 5\) is needed")
-    with needed, blamed(_custom("def augment(images, generator): ..."), "training"):
+    with needed, blamed(team_file("def augment(images, generator): ..."), "training"):
         network(torch.zeros(8, 3, 8, 8))
 
 
@@ -211,7 +189,7 @@ UNFIT_LOSSES = {
 
 @pytest.mark.parametrize("expression", UNFIT_LOSSES)
 def test_losses_of_another_kind(expression):
-    techniques = _load(f"\ndef build_loss(class_weights):\n    return {expression}")
+    techniques = import_file(f"\ndef build_loss(class_weights):\n    return {expression}")
     with pytest.raises(TeamFailure) as caught:
         techniques.build_loss(None)(torch.zeros(8, 5, requires_grad=True), torch.zeros(8).long())
     failure = caught.value
@@ -234,111 +212,9 @@ UNFIT_IMAGES = {
 
 @pytest.mark.parametrize("expression", UNFIT_IMAGES)
 def test_images_of_another_kind(expression):
-    techniques = _load(f"\n\ndef augment(images, generator):\n    return {expression}")
+    techniques = import_file(f"\n\ndef augment(images, generator):\n    return {expression}")
     with pytest.raises(TeamFailure) as caught:
         techniques.augment(torch.zeros(8, 3, 8, 8), torch.Generator())
     failure = caught.value
     assert failure.message == UNFIT_IMAGES[expression]
     assert (failure.line, failure.where) == (3, "augment")
-
-
-# --- what is raised ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("source", "error", "line"),
-    [
-        ("x = 1\ny = x / 0\n\ndef augment(images, generator): ...", "ZeroDivisionError", 2),
-        ("import no_such_module_here", "ModuleNotFoundError", 1),
-        ("def augment(images, generator)\n    ...", "SyntaxError", 1),
-        ("x = 1\nx = '\x00'", "SyntaxError", None),
-        ("import sys\n\nsys.exit(3)", "SystemExit", 3),
-        ("\nraise KeyboardInterrupt", "KeyboardInterrupt", 2),
-        ("def f():\n    return f()\nf()", "RecursionError", 2),
-        ("augment = 3", "TypeError", None),
-    ],
-)
-def test_a_file_that_cannot_be_imported(source, error, line):
-    with pytest.raises(TeamFailure) as caught:
-        _load(source, "augment")
-    failure = caught.value
-    assert (failure.error, failure.line, failure.where) == (error, line, "import")
-
-
-def test_the_line_is_the_innermost_of_the_teams_own():
-    """Not torch's, which raises here, and not the outer one that calls it."""
-    source = NETWORK.format("Net(num_classes)") + textwrap.dedent("""
-        class Net(nn.Module):
-            def __init__(self, num_classes):
-                super().__init__()
-                self.head = nn.Linear(17, num_classes)
-
-            def forward(self, images):
-                return self.classify(images.flatten(1))
-
-            def classify(self, features):
-                return self.head(features)  # line 16
-    """)
-    with pytest.raises(TeamFailure) as caught:
-        _load(source).build_model(5, 8)
-    failure = caught.value
-    assert (failure.error, failure.line, failure.where) == ("RuntimeError", 16, "build_model")
-    assert "(2x192 and 17x5)" in failure.message
-    assert not failure.out_of_memory
-
-
-def test_a_function_that_takes_other_arguments():
-    with pytest.raises(TeamFailure, match="takes 1 positional argument") as caught:
-        _load("\n\ndef build_model(classes):\n    ...").build_model(5, 8)
-    assert caught.value.line == 3
-
-
-@pytest.mark.parametrize(
-    ("statement", "error", "message"),
-    [
-        ("raise ValueError('x' * 10_000)", "ValueError", "x" * 2000),
-        ("raise ValueError('\\ud800')", "ValueError", "?"),
-        ("raise Mute", "Mute", "(its message cannot be read)"),
-        ("raise MemoryError", "MemoryError", "there is no memory left"),
-    ],
-)
-def test_messages_of_any_kind(statement, error, message):
-    source = f"""
-class Mute(Exception):
-    def __str__(self):
-        raise ValueError
-
-def augment(images, generator):
-    {statement}
-"""
-    with pytest.raises(TeamFailure) as caught:
-        _load(source).augment(torch.zeros(1, 3, 8, 8), torch.Generator())
-    failure = caught.value
-    assert (failure.error, failure.message, failure.line) == (error, message, 7)
-    assert failure.out_of_memory is (error == "MemoryError")
-
-
-def test_torch_without_memory():
-    network = "nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, 2**40))"
-    with pytest.raises(TeamFailure) as caught:
-        _network(network)
-    assert caught.value.out_of_memory
-    assert caught.value.line == 5
-
-
-def test_divergence_is_not_blamed_on_a_line():
-    with (
-        pytest.raises(Diverged),
-        blamed(_custom("def augment(images, generator): ..."), "training"),
-    ):
-        raise Diverged(1, 2, 0.1)
-
-
-def test_a_file_may_be_called_like_a_module():
-    """Python's own stays: the file is known by another name."""
-    custom = CustomPlan(
-        file="random.py", source="import random\ndef build_loss(w): ...", defines=("build_loss",)
-    )
-    load(custom)
-    assert sys.modules["random"] is random
-    assert sys.modules[MODULE].random is random

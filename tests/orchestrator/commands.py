@@ -21,3 +21,8 @@ def read_json(*words: object) -> Any:
     result = gamectl(*words, "-o", "json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def phases(name: str = "small") -> dict[str, str]:
+    """The phase of each team's job, as `gamectl get jobs` has it."""
+    return {job["team"]: job["phase"] for job in read_json("get", "jobs", "--cohort", name)["jobs"]}

@@ -1,21 +1,13 @@
 """The whole path through the commands: loadouts in, leaderboard out, on real Ray and MLflow."""
 
 import json
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
 
-from orchestrator.phases import Phase
-from orchestrator.settings import Settings
-from orchestrator.state import Job, Member
-from orchestrator.store import Store
 from tests.orchestrator.commands import gamectl, read_json
-from tests.orchestrator.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 
@@ -32,17 +24,8 @@ purchases:
 DIVERGES = (
     "epochs: 6\nbatchSize: 2\nlearningRate: 10\npurchases: [{item: weight-decay, penalty: 1}]\n"
 )
-ENDLESS = """
-epochs: 10000
-purchases: [{item: ensemble-enchanter, combine: mean, members: [{}, {seed: 1}]}]
-"""
-REFUSED = "epochs: 41\n"
 
 WriteCohort = Callable[..., Path]
-
-
-def phases(name: str = "small") -> dict[str, str]:
-    return {job["team"]: job["phase"] for job in read_json("get", "jobs", "--cohort", name)["jobs"]}
 
 
 @pytest.mark.ray
@@ -149,37 +132,6 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert len(read_json("get", "jobs", "--all")["jobs"]) == 4
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_the_members_of_an_ensemble_train_at_the_same_time(
-    write_cohort: WriteCohort, photos: Path
-) -> None:
-    folder = write_cohort({"duo": ENDLESS}, spec="  limits: {epochs: 10000}\n")
-
-    def slots_in_use() -> set[str | None]:
-        """Waits until both members have trained an epoch, and then lets neither end."""
-        with closing(Store(Settings().store_url)) as store:
-            until(store.cohorts)
-            try:
-                members = until(lambda: both_trained(store.jobs("small")))
-                return {member.slot for member in members}
-            finally:
-                store.cancel("small", "duo", time.time())
-
-    with ThreadPoolExecutor(1) as aside:
-        seen = aside.submit(slots_in_use)
-        gamectl("submit", folder, "--data", photos)
-    assert len(seen.result()) == 2
-    assert phases() == {"duo": "Cancelled"}
-
-
-def both_trained(jobs: tuple[Job, ...]) -> tuple[Member, ...]:
-    """The first job's members, once each is in the middle of its epochs."""
-    members = jobs[0].members if jobs else ()
-    running = all(member.phase is Phase.RUNNING and member.epoch > 0 for member in members)
-    return members if running else ()
-
-
 def told(home: Path, team: str, kind: str) -> float:
     """A team's accuracy by the images that `gamectl results` shows it."""
     page = home / "results.html"
@@ -212,89 +164,3 @@ def job_metrics(team: str, home: Path) -> dict[str, float]:
         [experiment.experiment_id], filter_string=f"attributes.run_name = '{team}'"
     )
     return dict(run.data.metrics)
-
-
-def test_one_refused_loadout_keeps_all_out(write_cohort: WriteCohort, photos: Path) -> None:
-    folder = write_cohort({"apes": BASE, "greedy": REFUSED})
-    done = gamectl("submit", folder, "--data", photos)
-    assert done.exit_code == 1
-    assert "greedy.yaml:5:11  over-limit" in done.stderr
-    assert "--skip-refused" in done.stderr
-    assert gamectl("get", "jobs").exit_code == 1
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_refused_loadouts_can_be_skipped(write_cohort: WriteCohort, photos: Path) -> None:
-    folder = write_cohort({"apes": BASE, "greedy": REFUSED})
-    done = gamectl("submit", folder, "--data", photos, "--skip-refused")
-    assert done.exit_code == 0, done.output
-    assert phases() == {"apes": "Succeeded"}
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_member_that_asks_for_too_much_is_refused_and_not_left_pending(
-    write_cohort: WriteCohort, photos: Path
-) -> None:
-    folder = write_cohort({"apes": BASE}, spec="  resources: {cpus: 64}\n")
-    done = gamectl("submit", folder, "--data", photos)
-    assert done.exit_code == 1
-    assert "asks for 64 CPUs" in done.stderr
-
-
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_the_same_plan_gives_the_same_bits_whatever_runs_beside_it(
-    write_cohort: WriteCohort, photos: Path, home: Path
-) -> None:
-    folder = write_cohort({"apes": BASE})
-    assert gamectl("submit", folder, "--data", photos).exit_code == 0
-    crowd = {f"team-{seed}": f"epochs: {1 + seed}\nseed: {seed}\n" for seed in range(3)}
-    folder = write_cohort({"apes": BASE, **crowd}, name="crowd")
-    assert gamectl("submit", folder, "--data", photos).exit_code == 0
-    alone, beside = (
-        next((home / "artifacts" / name / "apes").glob("r1-*/m0.safetensors")).read_bytes()
-        for name in ("small", "crowd")
-    )
-    assert alone == beside
-
-
-def test_no_cohort_file_is_said(write_cohort: WriteCohort, tmp_path: Path) -> None:
-    folder = write_cohort({"apes": BASE})
-    (folder / "cohort.yaml").unlink()
-    done = gamectl("submit", folder)
-    assert done.exit_code == 1
-    assert "no file of kind Cohort" in done.stderr
-
-
-def test_commands_that_need_a_cohort_say_what_to_run_first(home: Path) -> None:
-    for words in (
-        ["get", "jobs"], ["score"], ["leaderboard"], ["describe", "job", "apes"], ["classify", "x"],
-    ):  # fmt: skip
-        done = gamectl(*words)
-        assert done.exit_code == 1
-        assert done.stderr.startswith("error: nothing was submitted yet: there is no store in")
-    assert "gamectl demo" in gamectl("ui").stderr
-    assert not home.exists()
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "submit",
-        "get",
-        "get jobs",
-        "describe",
-        "describe job",
-        "score",
-        "leaderboard",
-        "classify",
-        "ui",
-        "demo",
-    ],
-)
-def test_help_shows_an_example(command: str) -> None:
-    done = gamectl(*command.split(), "--help")
-    assert done.exit_code == 0
-    assert f"gamectl {command.split()[0]}" in done.stdout.partition("Example:")[2]

@@ -31,6 +31,7 @@ from orchestrator.slot import MemberFailed, cause
 from orchestrator.slots import RaySlots
 from tests.jobs.test_workers import train_together
 from tests.orchestrator.commands import gamectl
+from tests.orchestrator.custom_code import with_code
 from tests.orchestrator.pools import (
     KEY,
     PLAN,
@@ -43,7 +44,6 @@ from tests.orchestrator.pools import (
     until,
 )
 from tests.orchestrator.test_admission import cohort, found, loadout
-from tests.orchestrator.test_custom_item import with_code
 
 WriteCohort = Callable[..., Path]
 GIB = 1 << 30
