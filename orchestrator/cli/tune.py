@@ -6,7 +6,7 @@ No test image is read. `search.run` does the work.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +37,10 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:
     from jobs.plan import MemberPlan
     from orchestrator.search.candidates import Candidate
+    from orchestrator.search.run import Done
     from orchestrator.search.space import Knob
     from orchestrator.search.trials import Search
     from orchestrator.submission import Prepared
-    from orchestrator.tracking.trials import TrialLog
 
 
 @click.command(
@@ -147,17 +147,6 @@ def command(
         raise SystemExit(INTERRUPTED)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """A search that has ended."""
-
-    found: "Search"
-    whole: bool
-    """False after Ctrl-C."""
-    log: "TrialLog | None"
-    """Its run in MLflow, where all trials are."""
-
-
 def _check(reading: Reading, file: LoadoutFile, member: int | None, output: Path | None) -> None:
     """Raises `Refused` for what can't be tuned, or not be written as another loadout."""
     assert file.loadout is not None
@@ -189,19 +178,14 @@ def _search(
     cpus: int | None,
     settings: Settings,
     ending: ExitStack,
-) -> _Done:
+) -> "Done":
     """Runs the search, and keeps its trials in MLflow as they end; `ending` ends its run there."""
     from orchestrator import submission
     from orchestrator.attend import interruptible
     from orchestrator.progress_bars import progress
     from orchestrator.search import run as searching
-    from orchestrator.search.trials import Search
-    from orchestrator.search.view import SearchView
     from orchestrator.sources import source_of
-    from orchestrator.truth import validation_truth
 
-    assert file.loadout is not None
-    assert file.team is not None
     make_home(settings)
     with interruptible(lambda: "stopped before anything was tried"):
         source = source_of(reading, data)
@@ -209,34 +193,18 @@ def _search(
         prepared = submission.prepare(alone, source, settings, progress, with_test=False)
         plans = searching.plans_of(tried, member, reading.cohort, prepared)
         _forecast(plans, prepared, minutes, cpus, settings)
-        experiment = f"{reading.cohort.name}-{file.team}-tuning"
         log = None
         try:
-            log = ending.enter_context(searching.open_log(settings, experiment))
+            log = ending.enter_context(searching.open_log(prepared, settings))
         except GameError as error:
             console.print_note(f"warning: {error}; the trials are not kept in MLflow")
-        truth = validation_truth(lambda data: prepared.decoded.training(data.image_size_px))
-        num_images = len(truth(plans[0].data).labels)
-        with SearchView([plan.epochs for plan in plans]) as view:
-            desk = searching.Desk(tried, plans, view, log)
-            time_s = None if minutes is None else 60 * minutes
-            whole = searching.search(plans, prepared, settings, cpus, time_s, desk, progress)
-            outcomes = desk.close()
-    found = Search(
-        team=file.team,
-        cohort=reading.cohort.name,
-        experiment=experiment,
-        member=member if file.loadout.ensemble else None,
-        knobs=knobs,
-        own_candidate=tried[0],
-        num_candidates=len(tried),
-        num_images=num_images,
-        outcomes=outcomes,
-    )
-    if desk.log_error is not None:
-        console.print_note(f"warning: {desk.log_error}; MLflow does not have all trials")
-        log = None
-    return _Done(found, whole, log)
+        time_s = None if minutes is None else 60 * minutes
+        done = searching.search(
+            knobs, tried, plans, member, prepared, settings, cpus, time_s, log, progress
+        )
+    if done.log_error is not None:
+        console.print_note(f"warning: {done.log_error}; MLflow does not have all trials")
+    return done
 
 
 def _forecast(
@@ -284,7 +252,7 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
     console.print_note(f"MLflow's experiment: {found.experiment}")
 
 
-def _keep(done: _Done, better: str | None, file: Path) -> None:
+def _keep(done: "Done", better: str | None, file: Path) -> None:
     """Puts what the search came to into its run in MLflow, and writes the picture."""
     from orchestrator.search.picture import picture  # matplotlib takes a second
     from orchestrator.search.table import figures, note

@@ -7,6 +7,7 @@ is shown, and written to MLflow in a side experiment. Next on the path: `cli.tun
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from jobs.images import LabelledImages
@@ -18,13 +19,15 @@ from orchestrator.costs import kind, work
 from orchestrator.errors import GameError
 from orchestrator.member_plans import member_plan
 from orchestrator.search.candidates import Candidate
-from orchestrator.search.trials import Outcome, first_rung
+from orchestrator.search.space import Knob
+from orchestrator.search.trials import Outcome, Search, first_rung
 from orchestrator.search.view import SearchView
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, silent
 from orchestrator.speeds import Speeds
 from orchestrator.submission import Prepared, keep_teacher, taught
 from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
+from orchestrator.truth import validation_truth
 
 if TYPE_CHECKING:
     from orchestrator.tracking.trials import TrialLog
@@ -113,19 +116,67 @@ def longest_s(
     return max(sum(each_s) / num_slots, *each_s)
 
 
+@dataclass(frozen=True)
+class Done:
+    """A search that has ended."""
+
+    found: Search
+    whole: bool
+    """False after Ctrl-C."""
+    log_error: GameError | None
+    """Why MLflow does not have all trials."""
+    log: "TrialLog | None"
+    """The search's run in MLflow, if all trials are there."""
+
+
 def search(
+    knobs: tuple[Knob, ...],
+    candidates: Sequence[Candidate],
+    plans: Sequence[MemberPlan],
+    member: int,
+    prepared: Prepared,
+    settings: Settings,
+    cpus: int | None,
+    time_s: float | None,
+    log: "TrialLog | None",
+    progress: ProgressBar = silent,
+) -> Done:
+    """Trains the candidates' plans as trials, as far as time allows, and shows and keeps them.
+
+    Raises `ClusterError` where Ray does not start, or no trial fits.
+    """
+    truth = validation_truth(lambda data: prepared.decoded.training(data.image_size_px))
+    num_images = len(truth(plans[0].data).labels)
+    with SearchView([plan.epochs for plan in plans]) as view:
+        desk = Desk(candidates, plans, view, log)
+        whole = _train(plans, prepared, settings, cpus, time_s, desk, progress)
+        outcomes = desk.close()
+    (job,), own = prepared.jobs, candidates[0]
+    assert own.file.loadout is not None
+    found = Search(
+        team=job.team,
+        cohort=prepared.cohort.name,
+        experiment=_experiment_of(prepared),
+        member=member if own.file.loadout.ensemble else None,
+        knobs=knobs,
+        own_candidate=own,
+        num_candidates=len(candidates),
+        num_images=num_images,
+        outcomes=outcomes,
+    )
+    return Done(found, whole, desk.log_error, log if desk.log_error is None else None)
+
+
+def _train(
     plans: Sequence[MemberPlan],
     prepared: Prepared,
     settings: Settings,
     cpus: int | None,
     time_s: float | None,
     desk: Desk,
-    progress: ProgressBar = silent,
+    progress: ProgressBar,
 ) -> bool:
-    """Trains the plans as trials, as far as time allows; returns False after Ctrl-C.
-
-    Raises `ClusterError` where Ray does not start, or no trial fits.
-    """
+    """Trains the plans as trials on Ray; returns False after Ctrl-C."""
     spec = prepared.cohort.spec
     images = {size_px: prepared.decoded.training(size_px) for size_px in prepared.sizes_px}
     taught_by: dict[TeachingKey, Teaching] = {}
@@ -158,10 +209,16 @@ def search(
         )
 
 
-def open_log(settings: Settings, experiment: str) -> "TrialLog":
+def open_log(prepared: Prepared, settings: Settings) -> "TrialLog":
     """The search's run in MLflow; raises `TrackingError` where that can't be reached."""
     from orchestrator.tracking.client import connect
     from orchestrator.tracking.trials import TrialLog
 
-    connected = connect(settings.tracking_uri, settings.mlflow_artifacts, experiment, create=True)
-    return TrialLog(connected, time.strftime("search %b %d %H:%M"), time.time())
+    name = _experiment_of(prepared)
+    experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
+    return TrialLog(experiment, time.strftime("search %b %d %H:%M"), time.time())
+
+
+def _experiment_of(prepared: Prepared) -> str:
+    (job,) = prepared.jobs
+    return f"{prepared.cohort.name}-{job.team}-tuning"
