@@ -22,7 +22,6 @@ from jobs.errors import DataError, JobsError
 from orchestrator import console
 from orchestrator.errors import (
     ArtifactsAway,
-    ClusterError,
     GameError,
     LeaseLost,
     StoreError,
@@ -146,9 +145,7 @@ class LazyGroup(click.Group):
         try:
             return cast(object, super().invoke(ctx))
         except (GameError, JobsError) as error:
-            console.print_error(str(error))
-            if next_step := _next_step(error, ctx.invoked_subcommand):
-                console.print_note(f"next: {next_step}")
+            console.print_error(_with_next_step(str(error), error, ctx.invoked_subcommand))
             ctx.exit(1)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] in ("orchestrator", "jobs"):
@@ -168,18 +165,25 @@ class LazyGroup(click.Group):
             ctx.exit(1)
 
 
+def _with_next_step(message: str, error: GameError | JobsError, command: str | None) -> str:
+    """The message with the command that helps on, where it names none; one line stays one."""
+    step = None if "gamectl" in message else _next_step(error, command)
+    if step is None:
+        return message
+    if "\n" in message:
+        return f"{message}\n{step}"
+    return f"{message.removesuffix('.')}; {step}"
+
+
 def _next_step(error: GameError | JobsError, command: str | None) -> str | None:
-    """The command that helps on, where the message names none."""
-    if "gamectl" in str(error):
-        return None
     if isinstance(error, LeaseLost):
-        return "gamectl get jobs --watch shows what the other controller does"
-    if isinstance(error, StoreError | TrackingError | ArtifactsAway | ClusterError):
-        return "gamectl doctor looks for the reason"
+        return "`gamectl get jobs --watch` shows what the other controller does"
+    if isinstance(error, StoreError | TrackingError | ArtifactsAway):
+        return "`gamectl doctor` looks for the reason"
     if isinstance(error, DataError) and command == "teacher":
-        return "gamectl teacher --help tells what it takes"
+        return "`gamectl teacher --help` tells what it takes"
     if isinstance(error, DataError) and command != "data":
-        return "gamectl data check FOLDER shows what is there"
+        return "`gamectl data check FOLDER` shows what is there"
     return None
 
 
