@@ -20,13 +20,7 @@ from click.shell_completion import CompletionItem
 
 from jobs.errors import DataError, JobsError
 from orchestrator import console
-from orchestrator.errors import (
-    ArtifactsAway,
-    GameError,
-    LeaseLost,
-    StoreError,
-    TrackingError,
-)
+from orchestrator.errors import ArtifactsAway, GameError, LeaseLost, StoreError, TrackingError
 
 # name -> where the click command is (module:attribute), and its line in `gamectl --help`
 COMMANDS: Mapping[str, tuple[str, str]] = {
