@@ -2,9 +2,9 @@
 
 PostgreSQL holds the store and MLflow's tables, `mlflow server` with passwords and proxied artifacts
 stands in front, and one Ray that was started before is joined by a controller for each cohort. Once
-all of them train and MLflow shows a first one, both servers are killed, amid what the others write;
-they come back after epochs that could be told to neither. Afterwards nothing may be missing, and
-nothing may be there twice.
+all of them train and MLflow shows it, both servers are killed; they come back after epochs that
+could be told to neither. Afterwards nothing may be missing, and nothing may be there twice. With
+more cohorts than the machine can show MLflow in time, `--shown` says how many have to be shown.
 
     python -m tests.bench.servers --cohorts 8
 
@@ -59,8 +59,12 @@ class Failed(Exception):
     """Something did not come to pass, or was not as promised."""
 
 
-def play(num_cohorts: int, epochs: int, folder: Path) -> dict[str, Any]:
+def play(
+    num_cohorts: int, epochs: int, folder: Path, num_shown: int | None = None
+) -> dict[str, Any]:
     """Plays the cohorts, killing both servers in the middle; returns figures.
+
+    MLflow has to show `num_shown` of them before that, all by default.
 
     Raises `Failed` with all that is wrong.
     """
@@ -81,7 +85,7 @@ def play(num_cohorts: int, epochs: int, folder: Path) -> dict[str, Any]:
             raise Failed("MLflow answers somebody without a password")
         store = Store(settings.store_url)
         try:
-            figures = _play(names, servers, store, settings, folder)
+            figures = _play(names, num_shown or len(names), servers, store, settings, folder)
             played_s = time.monotonic() - began_s
             check = Check(store, settings)
             for name in names:
@@ -116,17 +120,24 @@ def write_cohort(folder: Path, name: str, epochs: int, seed: int) -> None:
 
 
 def _play(
-    names: Sequence[str], servers: Servers, store: Store, settings: Settings, folder: Path
+    names: Sequence[str],
+    num_shown: int,
+    servers: Servers,
+    store: Store,
+    settings: Settings,
+    folder: Path,
 ) -> dict[str, Any]:
     """From cohorts' folders to cohorts that are over."""
     controllers: set[int] = set()
     try:
         # 1. All cohorts are handed in at once, each to a controller of its own.
         _submit(names, folder)
-        # 2. All of them train, and MLflow has heard of some.
+        # 2. All of them train, and MLflow has heard of each, or of as many as were asked for.
         until(lambda: all(_trains(store, name) for name in names), "not all cohorts trained")
         tracked = _Tracked(settings, names)
-        until(tracked.a_cohort, "MLflow never showed a cohort")
+        until(
+            lambda: tracked.num_cohorts() >= num_shown, f"MLflow never showed {num_shown} cohorts"
+        )
         controllers |= {pid for name in names if (pid := _controller(store, name)) is not None}
         # 3. Both servers are lost in the middle of everything.
         figures = _restart(names, servers, store, folder / "artifacts")
@@ -191,10 +202,12 @@ class _Tracked:
 
         self._client = mlflow.MlflowClient(settings.tracking_uri)
         self._names = names
+        self._seen: set[str] = set()
 
-    def a_cohort(self) -> bool:
-        """Whether an epoch of one of them is shown."""
-        return any(self._has_epochs(name) for name in self._names)
+    def num_cohorts(self) -> int:
+        """Of how many an epoch has been seen."""
+        self._seen |= {n for n in self._names if n not in self._seen and self._has_epochs(n)}
+        return len(self._seen)
 
     def _has_epochs(self, name: str) -> bool:
         """Whether it says so; a server that many ask at once may be too busy to answer in time."""
@@ -247,14 +260,15 @@ def until(reached: Callable[[], bool], otherwise: str) -> None:
 @click.command()
 @click.option("--cohorts", default=8, show_default=True, type=click.IntRange(min=1))
 @click.option("--epochs", default=EPOCHS, show_default=True, help="Of each of three members.")
-def main(cohorts: int, epochs: int) -> None:
+@click.option("--shown", type=click.IntRange(min=1), help="By MLflow before; all by default.")
+def main(cohorts: int, epochs: int, shown: int | None) -> None:
     """Play cohorts on servers that are killed in the middle; exit code 1 if anything is off."""
     with (
         interruptible(lambda: "stopped, and what was started is ended"),
         tempfile.TemporaryDirectory(prefix="servers-", ignore_cleanup_errors=True) as made,
     ):
         try:
-            figures = play(cohorts, epochs, Path(made))
+            figures = play(cohorts, epochs, Path(made), shown)
         except Failed as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
