@@ -4,7 +4,7 @@ In: the words after it; out: an exit code. Used to start a controller in a proce
 `attend`, wherever the script may lie. Next on the path: `cli`.
 """
 
-from orchestrator.cli import main
+from orchestrator.cli import run
 
 if __name__ == "__main__":  # a process that it spawns imports this module, too
-    main(prog_name="gamectl")
+    run()

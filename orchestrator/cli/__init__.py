@@ -8,6 +8,7 @@ for torch, ray or mlflow. A command parses, calls one function and prints throug
 
 import contextlib
 import errno
+import gc
 import importlib
 import io
 import os
@@ -198,3 +199,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def run() -> None:
+    """What the script `gamectl` calls: runs the program and ends the process, also by an error."""
+    try:
+        main(prog_name="gamectl")
+    finally:
+        # Python would look for garbage among all of torch, Ray and MLflow before it ends: seconds
+        # after the last line, in which the prompt does not come back.
+        gc.freeze()

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from configparser import ConfigParser
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -222,3 +224,21 @@ def test_four_slots_share_a_gpu() -> None:
     assert gpu["minReplicas"] == 0 < gpu["maxReplicas"]
     local = one(manifests("local"), "RayCluster")["spec"]["workerGroupSpecs"]
     assert [group["groupName"] for group in local] == ["cpu"]
+
+
+def test_mlflow_knows_every_setting_of_its_users_and_does_not_hash_for_each_request() -> None:
+    package = find_spec("mlflow")
+    assert package is not None
+    assert package.origin is not None
+    # By its file: importing the package starts the server's parts.
+    code = Path(package.origin).parent / "server" / "auth" / "config.py"
+    spec = spec_from_file_location("auth_config", code)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    parser = ConfigParser()
+    parser.read(DEPLOY / "base" / "basic_auth.ini")
+    settings = dict(parser["mlflow"])
+    assert set(settings) <= set(module.AuthConfig._fields)
+    assert int(settings["auth_cache_ttl_seconds"]) > 0
