@@ -33,7 +33,7 @@ PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "a
 NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 SAID = {errno.ENODEV, errno.ENOSPC, errno.EDQUOT}
 """Of errors whose words are ours already, or that are about this machine's disk."""
-PROBE = ".writable"
+PROBE, NEVER_THERE = ".writable", ".never-there"
 
 
 def where(text: str) -> Where:
@@ -104,7 +104,11 @@ def remove_leftovers(place: Where) -> None:
 
 
 def check_writable(folder: Where) -> None:
-    """Raise `OSError`, with what to do, where a store does not take what is to be kept there."""
+    """Raise `OSError`, with what to do, where a store does not take what is to be kept there.
+
+    Nor where it does not say of an object that it is not there: S3 answers so only to those who may
+    list, and others would never learn that a member has no checkpoint yet.
+    """
     if isinstance(folder, Path):
         return  # missing folders are made when there is something to keep
     probe = join(folder, PROBE)
@@ -112,6 +116,16 @@ def check_writable(folder: Where) -> None:
         file.write(b"")
     with suppress(OSError):  # who may write may not always remove
         remove(probe)
+    try:
+        read_bytes(join(folder, NEVER_THERE))
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            f"{folder} can be written, but not asked whether something is there "
+            f"({error.strerror}): allow reading and listing, s3:GetObject and s3:ListBucket",
+        ) from error
 
 
 def opened(uri: str) -> tuple[Any, str]:

@@ -16,8 +16,9 @@ import hashlib
 import io
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from orchestrator.store import FittedStacker, TrainedWeights
 
 LEAVE_STORE_S = 60.0
 """So long nothing is removed from a store that is away; the next controller removes the rest."""
+CLOSE_S = 5.0
+"""So long whoever closes waits for removals; the next controller removes the rest."""
 RESTORE = "put it back from a backup, or submit the team's loadout again with another seed"
 
 
@@ -40,7 +43,13 @@ class Artifacts:
     def __init__(self, root: Where) -> None:
         self._root = root
         self._remover = ThreadPoolExecutor(1, "artifacts")
+        self._removals: set[Future[None]] = set()
         self._leave_until_s = 0.0
+
+    def close(self) -> None:
+        """Removes nothing any more; what is under way gets a moment."""
+        wait(self._removals.copy(), CLOSE_S)
+        self._remover.shutdown(wait=False, cancel_futures=True)
 
     def save(
         self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
@@ -92,7 +101,7 @@ class Artifacts:
         content = self._read(trained.val_probs)
         try:
             array: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise Damaged(
                 f"{self.path(trained.val_probs)} is no array: {error}; {RESTORE}"
             ) from error
@@ -117,7 +126,9 @@ class Artifacts:
             if isinstance(place, Path):
                 self._remove(place)
             else:  # a request each, which nobody need wait for
-                self._remover.submit(self._remove, place)
+                removal = self._remover.submit(self._remove, place)
+                self._removals.add(removal)
+                removal.add_done_callback(self._removals.discard)
 
     def _remove(self, place: Where) -> None:
         if time.monotonic() < self._leave_until_s:

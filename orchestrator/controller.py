@@ -19,15 +19,15 @@ from jobs.errors import JobsError
 from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Cohort, CohortSpec
+from orchestrator.cohort import Cohort, CohortSpec, Resources
 from orchestrator.combiner import Combiner
-from orchestrator.errors import ClusterLost, GameError, LeaseLost, StoreError
-from orchestrator.news import Failed, News, Place, Progress, SlotPool, Trained
+from orchestrator.errors import ClusterLost, GameError, LeaseLost, ResourcesChanged, StoreError
+from orchestrator.news import Failed, News, Place, Progress, SlotPool, Trained, epochs_of, whose
 from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Queue, Start, decide
-from orchestrator.state import Fault, Job, MemberKey
-from orchestrator.store import EpochOfAttempt, Ledger, Store
+from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
+from orchestrator.store import Ledger, Store
 from orchestrator.truth import Truth
 
 POLL_S = 0.25
@@ -37,8 +37,9 @@ POLL_S = 0.25
 class Controller:
     """Runs one cohort to its end.
 
-    `unfit` says why a plan can never run on this cluster, or None where it can; it is not asked
-    while `nodes_may_come`. `on_change` is called with all jobs after every round, `on_trouble` with
+    `resources` are what the pool's slots are made for; None where any would do. `unfit` says why a
+    plan can never run on this cluster, or None where it can; it is not asked while
+    `nodes_may_come`. `on_change` is called with all jobs after every round, `on_trouble` with
     what is in the way of going on.
     """
 
@@ -49,6 +50,7 @@ class Controller:
     artifacts: Artifacts
     truth: Truth
     clock: Callable[[], float]
+    resources: Resources | None = None
     unfit: Callable[[MemberPlan], str | None] = lambda _: None
     nodes_may_come: Callable[[], bool] = lambda: False
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
@@ -79,9 +81,10 @@ class Controller:
     def run(self) -> None:
         """Reconciles until every job is over or suspended, and every slot is idle.
 
-        Raises `LeaseLost` where another controller takes over, and `ClusterLost` where the cluster
-        is gone. However it ends, what is still on a slot is queued again; the caller ends slots,
-        and gives up the lease if there is still nothing left to do by then.
+        Raises `LeaseLost` where another controller takes over, `ClusterLost` where the cluster is
+        gone, and `ResourcesChanged` where it takes other slots to go on. However it ends, what is
+        still on a slot is queued again; the caller ends slots, and gives up the lease if there is
+        still nothing left to do by then.
         """
         patiently(lambda: self.ledger.recover(self.clock()), self.on_trouble)
         try:
@@ -89,7 +92,8 @@ class Controller:
                 pass
         except ClusterLost:
             self._news.extend(self.pool.abandon())
-            self._record_news()
+            # Where the network is away the store is as well.
+            patiently(self._record_news, self.on_trouble)
             self._give_back()
             raise
         except BaseException:
@@ -170,8 +174,11 @@ class Controller:
     def _rules(self) -> CohortSpec:
         document = self.store.cohort(self.cohort).spec
         if document != self._document:
+            rules = Cohort.stored(document).spec
+            if self.resources not in (None, rules.resources):
+                raise ResourcesChanged("the cohort's resources were changed")
             self._document = document
-            return Cohort.stored(document).spec
+            return rules
         return self._spec
 
     def _see(self, job: Job) -> None:
@@ -199,29 +206,19 @@ class Controller:
     def _record_news(self) -> None:
         """Writes what slots told. What the store has not taken is kept until the next time."""
         # An attempt's last epochs go with its result, and all others together: a transaction each.
-        trained = {_attempt(news) for news in self._news if isinstance(news, Trained)}
-        epochs: dict[bool, list[EpochOfAttempt]] = {True: [], False: []}
-        for news in self._news:
-            if isinstance(news, Progress):
-                epochs[_attempt(news) in trained] += [
-                    (news.key, news.attempt, report, at) for report, at in news.reports
-                ]
-        if epochs[False]:
-            self.ledger.record_epochs(epochs[False])
-            self._progressed.update(key.job_id for key, *_ in epochs[False])
-        self._news = [
-            news
-            for news in self._news
-            if not isinstance(news, Progress) or _attempt(news) in trained
-        ]
+        others, last = epochs_of(self._news)
+        if others:
+            self.ledger.record_epochs(others)
+            self._progressed.update(key.job_id for key, *_ in others)
+        self._news = [n for n in self._news if not isinstance(n, Progress) or whose(n) in last]
         for end in [news for news in self._news if not isinstance(news, Progress)]:
             if isinstance(end, Trained):
-                self._keep(end, [row for row in epochs[True] if row[:2] == _attempt(end)])
+                self._keep(end, last[whose(end)])
             elif isinstance(end, Failed):
                 self._fail(end.key, end.attempt, end.fault)
             else:
                 self._see(self.ledger.halt(end.key, end.attempt, self.clock()))
-            self._news = [news for news in self._news if _attempt(news) != _attempt(end)]
+            self._news = [news for news in self._news if whose(news) != whose(end)]
 
     def _keep(self, news: Trained, epochs: list[EpochOfAttempt]) -> None:
         key, attempt = news.key, news.attempt
@@ -273,26 +270,28 @@ class Controller:
     def _start(self, action: Start) -> None:
         key, slot = action.key, action.slot
         plan = self._plans_of(key.job_id)[key.index]
+        trouble: Exception | None = None
+        try:
+            self.pool.prepare(plan)  # before the attempt begins, whose time is the team's
+        except (StoreError, ClusterLost):
+            raise
+        except (OSError, JobsError, GameError) as error:
+            trouble = error
         job = self.ledger.start(key, slot, self.pool.node(slot), self.clock())
         self._see(job)
         if job.members[key.index].phase is not Phase.RUNNING:
             return  # cancelled or suspended in this very moment
         attempt = job.members[key.index].attempt
+        if trouble is not None:
+            what = "its images or its teacher cannot be read"
+            self._fail(key, attempt, _storage(what, trouble))
+            return
         place = Place(
             checkpoint=str(self.artifacts.checkpoint_path(job, key.index)),
             log=str(self.artifacts.log_path(job, key.index, attempt)),
             sandbox=self._spec.sandbox_rules,
         )
-        try:
-            self.pool.start(slot, key, attempt, plan, place)
-        except (StoreError, ClusterLost):
-            raise
-        except (OSError, JobsError, GameError) as error:
-            self._fail(key, attempt, _storage("its images or its teacher cannot be read", error))
-
-
-def _attempt(news: News) -> tuple[MemberKey, int]:
-    return news.key, news.attempt
+        self.pool.start(slot, key, attempt, plan, place)
 
 
 def _storage(what: str, error: Exception) -> Fault:

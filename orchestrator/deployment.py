@@ -61,6 +61,8 @@ class Wishes:
     workers: int | None = None
     gpu_workers: int | None = None
     cohort: CohortFiles | None = None
+    publish: bool = False
+    """Whether the scores go to MLflow."""
 
 
 def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomization, ...]:
@@ -75,7 +77,11 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
     inner: Kustomization = {"patches": [*_size_patches(wishes, cluster)]}
     outer: Kustomization = {"patches": []}
     if wishes.cohort is not None:
-        _add_cohort(wishes.cohort, stands, outer)
+        _add_cohort(wishes.cohort, stands, outer, wishes.publish)
+    elif wishes.publish:
+        path = "/spec/template/spec/initContainers/0/args/-"
+        word: Patch = [{"op": "add", "path": path, "value": "--publish"}]
+        outer["patches"].append(_patch({"kind": "Job"}, word))
     if wishes.image is not None:
         outer["images"] = [_image_transformer(wishes.image)]
     namespace = wishes.namespace
@@ -101,6 +107,10 @@ def _refuse_misfits(wishes: Wishes, stands: Sequence[Manifest]) -> None:
                 f"cohort {cohort.name!r} has {len(cohort.name)} characters; the name of a {kind} "
                 f"leaves room for {MAX_NAME_CHARS[kind]}: shorten metadata.name"
             )
+    if wishes.publish and "Job" not in kinds:
+        raise Refused(
+            f"overlay {wishes.overlay!r} has no Job that scores; --publish is for 'score'"
+        )
     groups = [group["groupName"] for group in _groups(_cluster(stands))]
     sizes = {"cpu": wishes.workers, "gpu": wishes.gpu_workers}
     for group, wanted in sizes.items():
@@ -153,18 +163,21 @@ def _size_patches(wishes: Wishes, cluster: Manifest | None) -> Iterator[dict[str
         yield _patch({"kind": cluster["kind"]}, changes)
 
 
-def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomization) -> None:
+def _add_cohort(
+    cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomization, publish: bool
+) -> None:
     """Put a cohort into a RayJob, a standing cluster's place, or the Job that scores."""
     kinds = {each["kind"] for each in stands}
     if "Job" in kinds:
         words = ["--cohort", cohort.name]
+        scored = [*words, *cohort.data_words, *(["--publish"] if publish else [])]
         container = "/spec/template/spec"
         changes: Patch = [
             {"op": "replace", "path": "/metadata/name", "value": f"score-{cohort.name}"},
             {
                 "op": "replace",
                 "path": f"{container}/initContainers/0/args",
-                "value": [*words, *cohort.data_words],
+                "value": scored,
             },
             {"op": "replace", "path": f"{container}/containers/0/args", "value": words},
         ]

@@ -73,6 +73,10 @@ class ClusterLost(ClusterError):
     """Ray went away while a cohort ran on it; what was on slots goes on from its checkpoints."""
 
 
+class ResourcesChanged(GameError):
+    """A cohort asks for other slots than those that were made for it; it goes on with new ones."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something, or else its class."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -100,7 +100,7 @@ NO_ROOM = (
 )
 NO_GPU = (
     "CUDA error: (uncorrectable ECC error|unspecified launch failure|unknown error)"
-    "|CUDA-capable device|No CUDA GPUs are available|CUDA driver"
+    "|CUDA-capable device|No CUDA GPUs are available|CUDA driver|not compiled with CUDA"
 )
 NO_STORAGE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # full
@@ -195,8 +195,22 @@ RULES: tuple[Rule, ...] = (
         Blame.CLUSTER,
         "the GPU or its driver failed: {first}",
         scene="training",
-        kinds=("builtins.RuntimeError",),
+        kinds=("builtins.RuntimeError", "builtins.AssertionError"),
         says=NO_GPU,
+    ),
+    Rule(
+        Reason.STORAGE,
+        Blame.CLUSTER,
+        "the training images cannot be used: {first}",
+        scene="training",
+        kinds=("jobs.errors.DataError",),
+    ),
+    Rule(
+        Reason.TRAINER_FAILED,
+        Blame.CLUSTER,
+        "the slot's node lacks a package or a part of it: {first}",
+        scene="training",
+        kinds=("builtins.ImportError",),
     ),
     Rule(
         Reason.ERROR,

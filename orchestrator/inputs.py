@@ -6,27 +6,42 @@ while the cohort runs, with images of other sizes and with other teachers, so no
 beforehand. Next on the path: `slots`, and `truth` for what is known of validation images.
 """
 
+import time
+from collections.abc import Callable
+
+from jobs.errors import JobsError
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
 from orchestrator.cohort import Cohort
-from orchestrator.errors import Damaged
+from orchestrator.errors import Damaged, GameError
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.store import Store
 from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
+
+LOOK_AGAIN_S = 30.0
+"""So long images that could not be read are not looked for again: every member of a cohort asks."""
 
 
 class Inputs:
     """The inputs of one cohort's members. Not shared between threads."""
 
     def __init__(
-        self, cohort: str, store: Store, settings: Settings, progress: ProgressBar = silent
+        self,
+        cohort: str,
+        store: Store,
+        settings: Settings,
+        progress: ProgressBar = silent,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cohort = cohort
         self._store = store
         self._settings = settings
         self._progress = progress
+        self._clock = clock
+        self._failures: dict[tuple[str, int], tuple[float, Exception]] = {}
+        """Why images could not be read, and when that was."""
         self._images: dict[tuple[str, int], LabelledImages] = {}
         self._teachings: dict[TeachingKey, Teaching] = {}
 
@@ -38,7 +53,14 @@ class Inputs:
         """
         key = (plan.fingerprint, plan.image_size_px)
         if key not in self._images:
-            self._images[key] = self._decoded(plan)
+            failed_at, failure = self._failures.get(key, (float("-inf"), None))
+            if failure is not None and self._clock() < failed_at + LOOK_AGAIN_S:
+                raise failure
+            try:
+                self._images[key] = self._decoded(plan)
+            except (GameError, JobsError, OSError) as error:
+                self._failures[key] = self._clock(), error
+                raise
         return self._images[key]
 
     def teaching(self, plan: MemberPlan) -> Teaching | None:

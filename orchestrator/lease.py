@@ -26,6 +26,9 @@ TTL_S = 30.0
 RENEW_EVERY_S = 5.0
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """Its number in Linux, in include/linux/proc_ns.h."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_CHARS = 6
+"""As many tell two machines of the same name apart."""
 
 
 @contextlib.contextmanager
@@ -79,16 +82,21 @@ def is_gone(holder: str) -> bool:
 
 
 def _here() -> str:
-    """Where this process's number means something: the host, and in a container that container.
+    """Where this process's number means something: the host as it was last started, and in a
+    container that container.
 
-    Containers may share a host's name, and each counts its processes from 1.
+    Machines may share a name; containers may, too, and each counts its processes from 1.
     """
     try:
         numbers = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:  # not Linux
         numbers = INITIAL_PID_NAMESPACE
     inside = "" if numbers == INITIAL_PID_NAMESPACE else f"/{numbers}"
-    return f"{socket.gethostname()}{inside}"
+    try:
+        boot = BOOT_ID.read_text()[:BOOT_CHARS]
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}{f'-{boot}' if boot else ''}{inside}"
 
 
 def _is_zombie(pid: int) -> bool:

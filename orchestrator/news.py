@@ -4,6 +4,7 @@ In: a `Place` is made by the controller, news by a slot pool's `poll`. Out: the 
 member's files there; the controller writes each news to the store.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from orchestrator.schedule import SlotState
-from orchestrator.state import Fault, MemberKey
+from orchestrator.state import EpochOfAttempt, Fault, MemberKey
 
 TimedReport = tuple[EpochReport, float]
 """An epoch and when it was reported, in seconds since 1970."""
@@ -76,6 +77,27 @@ class Halted:
 
 
 News = Progress | Trained | Failed | Halted
+Attempt = tuple[MemberKey, int]
+
+
+def whose(news: News) -> Attempt:
+    """Whose news it is."""
+    return news.key, news.attempt
+
+
+def epochs_of(
+    all_news: Sequence[News],
+) -> tuple[list[EpochOfAttempt], dict[Attempt, list[EpochOfAttempt]]]:
+    """Epochs of attempts that go on or have failed; and of each that is trained its last ones."""
+    last: dict[Attempt, list[EpochOfAttempt]] = {
+        whose(news): [] for news in all_news if isinstance(news, Trained)
+    }
+    others: list[EpochOfAttempt] = []
+    for news in all_news:
+        if isinstance(news, Progress):
+            rows = [(*whose(news), report, at) for report, at in news.reports]
+            last.get(whose(news), others).extend(rows)
+    return others, last
 
 
 class SlotPool(Protocol):
@@ -93,10 +115,16 @@ class SlotPool(Protocol):
     def node(self, slot: str) -> str:
         """The node that a slot is on."""
 
+    def prepare(self, plan: MemberPlan) -> None:
+        """Fetches what a member trains on, for seconds if it is the first; raises what that does.
+
+        Asked before each attempt.
+        """
+
     def start(
         self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place
     ) -> None:
-        """Starts an attempt on a free slot; raises what its inputs raise, with the slot free."""
+        """Starts an attempt on a free slot; its plan was prepared."""
 
     def stop(self, slot: str) -> None:
         """Asks a slot to stop what it trains; asking again does no harm."""

@@ -23,8 +23,9 @@ from orchestrator.capacity import fits
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster
 from orchestrator.cohort import Cohort, Resources
 from orchestrator.console import print_note
-from orchestrator.errors import ClusterError, ClusterLost, GameError
+from orchestrator.errors import ClusterError, ClusterLost, GameError, ResourcesChanged
 from orchestrator.gauges import Gauges, RayMeter
+from orchestrator.patience import patiently
 from orchestrator.phases import Phase
 from orchestrator.progress_bars import waiting
 from orchestrator.room import MOST_WAITING, Room
@@ -77,6 +78,8 @@ def run_on_ray(
             lost_at = time.monotonic()
             again = "joined" if settings.ray_address else "started"
             print_note(f"{error}; it is {again} again, and nothing is lost")
+        except ResourcesChanged as error:
+            print_note(f"{error}: slots are made anew, and members go on from their last epoch")
         except ClusterError as error:
             if lost_at is None or time.monotonic() - lost_at > RECONNECT_FOR_S:
                 raise
@@ -115,10 +118,11 @@ def _serve(
     from orchestrator.slots import RaySlots
     from orchestrator.truth import validation_truth
 
-    cohort = _rules(store, name)
+    cohort = patiently(partial(_rules, store, name), print_note)
     resources = cohort.spec.resources
     joined = settings.ray_address is not None
-    ledger.tell_slots(0)  # the cluster is there; its nodes may still be on their way
+    # The cluster is there; its nodes may still be on their way.
+    patiently(partial(ledger.tell_slots, 0), print_note)
     room = Room(
         partial(num_slots_that_fit, resources),
         largest_node,
@@ -140,9 +144,11 @@ def _serve(
         return fits(plan, num_images, resources, room.machine, cohort.spec.sandbox_rules)
 
     pool = RaySlots(room, resources, inputs.images, inputs.teaching)
+    artifacts = Artifacts(settings.artifacts)
     told = None
     try:
-        left = [job for job in store.jobs(name) if job.is_left]
+        jobs = patiently(partial(store.jobs, name), print_note)
+        left = [job for job in jobs if job.is_left]
         pool.want(sum(not member.phase.terminal for job in left for member in job.members))
         with LiveView(cohort.spec, room.fits) as view:
 
@@ -164,9 +170,10 @@ def _serve(
                 store=store,
                 ledger=ledger,
                 pool=pool,
-                artifacts=Artifacts(settings.artifacts),
+                artifacts=artifacts,
                 truth=validation_truth(inputs.images),
                 clock=time.time,
+                resources=resources,
                 unfit=reason_why_not,
                 nodes_may_come=lambda: room.nodes_may_come,
                 on_change=show,
@@ -174,3 +181,4 @@ def _serve(
             ).run()
     finally:
         pool.close()
+        artifacts.close()

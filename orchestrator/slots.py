@@ -124,14 +124,18 @@ class RaySlots:
         """The id of the node that a slot is on."""
         return self._slots[slot].node
 
+    def prepare(self, plan: MemberPlan) -> None:
+        """Puts the plan's images and teaching into the object store, where they are not there yet.
+
+        Raises what `images` and `teaching` raise, `ClusterError` where they don't fit, and
+        `ClusterLost`.
+        """
+        self._inputs.of(plan)
+
     def start(
         self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place
     ) -> None:
-        """Starts an attempt on a free slot.
-
-        Raises what `images` and `teaching` raise, `ClusterError` where they don't fit into the
-        object store, and `ClusterLost`; the slot is then as free as before.
-        """
+        """Starts an attempt on a free slot; its plan was prepared, or is now as by `prepare`."""
         handle = self._slots[slot]
         assert handle.key is None, f"{slot} is busy with {handle.key}"
         workers = None

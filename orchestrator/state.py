@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.plan import EpochReport
 from orchestrator.phases import Blame, Phase, Reason
 
 DEFAULT_PRIORITY = 100
@@ -22,6 +23,10 @@ class MemberKey:
 
     job_id: int
     index: int
+
+
+EpochOfAttempt = tuple[MemberKey, int, EpochReport, float]
+"""Member, attempt, report, and when it came."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from jobs.images import DecodedFolder, ImageFolder
 from jobs.places import check_writable
-from jobs.plan import MemberPlan, SandboxRules
+from jobs.plan import DataPlan, MemberPlan, SandboxRules
+from jobs.split import split_images
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, fits
 from orchestrator.cohort import Cohort
@@ -66,6 +67,7 @@ def prepare(
     folder = decoded.folder
     _check_fit(admitted, folder.classes)
     plans = [_plans(file, cohort, folder) for file in admitted]
+    _check_split(decoded, [plan.data for job in plans for plan in job])
     teacher = _teacher([plan for job in plans for plan in job], reading, settings)
     return Prepared(
         cohort=cohort,
@@ -154,6 +156,16 @@ def _check_fit(admitted: Sequence[LoadoutFile], classes: Sequence[str]) -> None:
                 ["loadouts do not fit the data, so nothing was submitted; correct them:", *lines]
             )
         )
+
+
+def _check_split(decoded: DecodedFolder, plans: Sequence[DataPlan]) -> None:
+    """Divides the images as members will: what is wrong with them is no team's fault.
+
+    Raises `jobs.errors.DataError` where a class would have no image on one side.
+    """
+    for plan in {plan.model_dump_json(): plan for plan in plans}.values():
+        images = decoded.training(plan.image_size_px)
+        split_images(images.labels, images.groups, plan)
 
 
 def _plans(file: LoadoutFile, cohort: Cohort, folder: ImageFolder) -> tuple[MemberPlan, ...]:

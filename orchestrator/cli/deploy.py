@@ -86,6 +86,7 @@ def _namespace(
 @click.option("--namespace", metavar="NAME", callback=_namespace, help="Where all of it lives.")
 @click.option("--workers", type=click.IntRange(0, 10_000), help="CPU workers, at most.")
 @click.option("--gpu-workers", type=click.IntRange(0, 10_000), help="GPU workers, at most.")
+@click.option("--publish", is_flag=True, help="With the overlay score: show the scores in MLflow.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 def render_command(
     overlay: str,
@@ -94,6 +95,7 @@ def render_command(
     namespace: str | None,
     workers: int | None,
     gpu_workers: int | None,
+    publish: bool,
     output: str,
 ) -> None:
     """Print the manifests of an overlay, as they stand or for a cohort.
@@ -107,7 +109,7 @@ def render_command(
     played: CohortFiles | None = None
     if cohort is not None:
         files, played = cohort_files(read_paths([cohort]))
-    wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played)
+    wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played, publish)
     built = render(wishes, files)
     if output == "json":
         console.print_json({"overlay": overlay, "manifests": list(built.manifests)})
@@ -126,6 +128,11 @@ def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
         console.print_note(
             "teams' code needs a sandbox, which pods as restricted as these cannot make: "
             "deploy/README.md says what to change"
+        )
+    if spec.allow_custom_code and spec.custom_isolation == "process":
+        console.print_note(
+            "warning: without a sandbox teams' code can take the worker's Ray token, and with it "
+            "the passwords of store and MLflow: leave out customIsolation: process"
         )
     files = _files(reading)
     return files, CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))

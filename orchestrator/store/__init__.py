@@ -14,7 +14,6 @@ store        all of it for clients; leases
 """
 
 from orchestrator.store.ledger import Ledger
-from orchestrator.store.progress import EpochOfAttempt
 from orchestrator.store.store import Store
 from orchestrator.store.values import (
     Altered,
@@ -30,7 +29,6 @@ from orchestrator.store.values import (
 __all__ = [
     "Altered",
     "Changes",
-    "EpochOfAttempt",
     "FittedStacker",
     "JobResult",
     "Lease",

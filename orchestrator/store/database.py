@@ -36,6 +36,9 @@ NOTICING = {
 }
 """Its defaults wait for two minutes to connect, and for two hours for an answer: a controller whose
 lease lasts 30 s would not even know that it has lost it."""
+NOT_STUCK = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
+"""Without them a client that freezes in the middle of a transaction, a laptop whose lid is closed,
+holds up everybody for as long as its connection looks alive: hours."""
 MIGRATION_LOCK = 20_261_123
 """Any number, as long as nobody else locks the same."""
 
@@ -98,7 +101,10 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         # Asking first costs one round trip, and spares the first query after the server was
         # restarted an error.
-        return create_engine(parsed, pool_pre_ping=True, connect_args=_noticing(parsed))
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=_noticing(parsed))
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _configure_postgresql)
+        return engine
     if not parsed.database or parsed.database == ":memory:":
         raise StoreError(
             f"GAME_STORE is {url}, a store in memory, which is gone with its process: "
@@ -127,6 +133,15 @@ def _migrate(engine: Engine) -> None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
+
+
+def _configure_postgresql(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # Not as options of the connection, which a pooler in front of the server may refuse.
+    cursor = connection.cursor()
+    for name, value in NOT_STUCK.items():
+        cursor.execute(f"SET {name} = '{value}'")
+    cursor.close()
+    connection.commit()
 
 
 def _configure_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:

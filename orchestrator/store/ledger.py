@@ -21,9 +21,9 @@ from orchestrator.cohort import Retry
 from orchestrator.errors import LeaseLost
 from orchestrator.moves import Change
 from orchestrator.phases import Phase
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store.database import Database
-from orchestrator.store.progress import EpochOfAttempt, put_epochs
+from orchestrator.store.progress import put_epochs
 from orchestrator.store.reads import read_job, read_jobs_by_id
 from orchestrator.store.tables import jobs, leases, members
 from orchestrator.store.values import JobResult, TrainedWeights

@@ -12,12 +12,9 @@ from sqlalchemy import Connection, func, select, update
 
 from jobs.plan import EpochReport
 from orchestrator.phases import Phase
-from orchestrator.state import MemberKey
+from orchestrator.state import EpochOfAttempt, MemberKey
 from orchestrator.store.tables import attempts, epochs, members
 from orchestrator.store.writes import insert_missing, of_member
-
-EpochOfAttempt = tuple[MemberKey, int, EpochReport, float]
-"""Member, attempt, report, and the time of it in seconds since 1970."""
 
 
 def put_epochs(connection: Connection, reports: Sequence[EpochOfAttempt]) -> None:

@@ -20,8 +20,8 @@ from orchestrator.state import Job, newest_revisions
 
 VIEW_TAG = "mlflow.sharedViewState."
 TEAMS_VIEW, MEMBERS_VIEW = "teams", "members"
-MOST_ROWS = 80
-"""An experiment's tag has 20,000 characters."""
+MOST_ROWS, MOST_CHARS = 80, 17_000
+"""Of the table: an experiment's tag has 20,000 characters, and other words stand in it."""
 GAP = "&emsp;"
 """Between the columns of a table, which MLflow draws without any."""
 
@@ -71,15 +71,20 @@ def description(
     if ranked:
         heads = ["place", "team", "test accuracy", "95 % interval", *heads[1:]]
     lines = [_line(heads), "|" + ":--|" * len(heads)]
+    num_chars = 0
     for place, job in rows[:MOST_ROWS]:
         name = team_of(job)
         team = f"[{name}]({runs[job.uid]})" if job.uid in runs else name
         cells = [team, job.phase, _percent(job.val_accuracy), f"{job.spent_bnn:g}", _members(job)]
         if ranked:
             cells = [place, team, *_test_cells(published.scores.get(job.uid)), *cells[1:]]
-        lines.append(_line(cells))
-    if len(rows) > MOST_ROWS:
-        lines += ["", f"... and {len(rows) - MOST_ROWS} more teams."]
+        line = _line(cells)
+        num_chars += len(line) + 1
+        if num_chars > MOST_CHARS:
+            break
+        lines.append(line)
+    if num_left := len(rows) - (len(lines) - 2):
+        lines += ["", f"... and {num_left} more teams."]
     parts = [_headline(cohort, newest, ranked, published), "\n".join(lines), "&nbsp;"]
     if published.champion is not None:
         parts.append(

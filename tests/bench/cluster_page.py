@@ -73,6 +73,18 @@ def page_servers(folder: Path, num_cpus: int) -> Iterator[Servers]:
         yield Servers(database, mlflow, environment)
 
 
+def add_team(servers: Servers) -> Mapping[str, str]:
+    """Adds MLflow's user of a team by the page's command; returns the team's environment."""
+    places = {
+        "http://mlflow.example:5000": servers.env["MLFLOW_TRACKING_URI"],
+        "A-LONG-PASSWORD": (password := secrets.token_urlsafe(18)),
+    }
+    admin = {**servers.env, "ADMIN_PASSWORD": servers.env["MLFLOW_TRACKING_PASSWORD"]}
+    _bash(_commands("create_user", places), admin)
+    user = {"MLFLOW_TRACKING_USERNAME": "howling-pixels", "MLFLOW_TRACKING_PASSWORD": password}
+    return {**servers.env, **user}
+
+
 def _commands(about: str, places: Mapping[str, str]) -> str:
     """The page's block of commands in which that is named, with places of this machine."""
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -33,7 +33,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.client import KEY_TAG, mlflow_errors
 from tests.bench import processes
-from tests.bench.cluster_page import ROOT, Servers, page_servers
+from tests.bench.cluster_page import ROOT, Servers, add_team, page_servers
 from tests.bench.servers_check import Check
 from tests.conftest import write_photos
 
@@ -44,6 +44,18 @@ KILLED_AT = 0.25
 WAIT_S = 1200.0
 LOOK_EVERY_S = 1.0
 RUNS = "/api/2.0/mlflow/experiments/search?max_results=1"
+TEAM_LOOKS = """
+import mlflow
+
+client = mlflow.MlflowClient()
+(experiment,) = client.search_experiments()
+try:
+    client.create_run(experiment.experiment_id)
+except mlflow.exceptions.RestException as error:
+    assert "Permission denied" in str(error), error
+else:
+    raise SystemExit("it wrote")
+"""
 SPEC = {
     "budget": 1000,
     "limits": {"epochs": 10_000},
@@ -80,6 +92,9 @@ def play(num_cohorts: int, epochs: int, folder: Path) -> dict[str, Any]:
         settings = Settings()
         if servers.mlflow.status_of(RUNS) != HTTPStatus.UNAUTHORIZED:
             raise Failed("MLflow answers somebody without a password")
+        looks_only = subprocess.run([sys.executable, "-c", TEAM_LOOKS], env=add_team(servers))
+        if looks_only.returncode != 0:
+            raise Failed("a team's user of MLflow cannot look, or can write")
         store = Store(settings.store_url)
         try:
             figures = _play(names, servers, store, settings, folder)

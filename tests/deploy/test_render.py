@@ -129,6 +129,10 @@ def test_photos_beside_the_cohort_are_the_mounted_ones(
     spec = scoring["spec"]["template"]["spec"]
     assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words]
     assert spec["containers"][0]["args"] == ["--cohort", "small"]
+    published = rendered("--overlay", "score", "--cohort", folder, "--publish")
+    spec = one(published, "Job", "score-small")["spec"]["template"]["spec"]
+    assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words, "--publish"]
+    assert spec["containers"][0]["args"] == ["--cohort", "small"]
 
 
 @needs_kustomize
@@ -176,6 +180,10 @@ def test_what_an_overlay_has_no_place_for(write_cohort: WriteCohort) -> None:
     assert "overlay 'local' has worker groups: cpu; --gpu-workers is for one" in said
     said = refused("--overlay", "score", "--workers", 1)
     assert "overlay 'score' has no Ray cluster; --workers is for one" in said
+    said = refused("--overlay", "local", "--publish")
+    assert "overlay 'local' has no Job that scores; --publish is for 'score'" in said
+    published = one(rendered("--overlay", "score", "--publish"), "Job")["spec"]["template"]["spec"]
+    assert published["initContainers"][0]["args"] == ["--cohort", "example", "--publish"]
     folder = write_cohort({"apes": "epochs: 1"}, name="m" * 41)
     said = refused("--overlay", "local", "--cohort", folder)
     assert "has 41 characters; the name of a RayJob leaves room for 40" in said

@@ -1,5 +1,6 @@
 """Places: local paths and objects in a store, read, written whole, and spoken of in plain words."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def test_missing_credentials_are_said(s3: S3, monkeypatch: pytest.MonkeyPatch) -
     words = [sys.executable, "-c", script, place]  # a client that has credentials keeps them
     done = subprocess.run(words, capture_output=True, text=True)
     assert re.search(r"PermissionError: .*no credentials for s3://.*AWS_ACCESS_KEY_ID", done.stderr)
+
+
+def test_a_store_that_may_not_be_listed_is_refused_with_what_to_allow(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"s3://{s3.bucket()}/kept"
+
+    def forbidden(_place: object) -> bytes:  # what S3 says to those who may not list
+        raise PermissionError(errno.EACCES, "s3://bucket refuses: Access Denied")
+
+    monkeypatch.setattr("jobs.places.read_bytes", forbidden)
+    with pytest.raises(PermissionError, match=r"refuses: Access Denied.*s3:ListBucket"):
+        check_writable(folder)
 
 
 def test_what_no_package_can_open_is_said() -> None:

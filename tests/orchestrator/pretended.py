@@ -56,6 +56,7 @@ class PretendedSlots:
     stopped: set[str] = field(default_factory=set)
     started: list[tuple[MemberKey, int]] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
+    prepared: list[MemberPlan] = field(default_factory=list)
     most_busy: int = 0
     wanted: list[int] = field(default_factory=list)
     on_poll: Callable[[int], None] = lambda _: None
@@ -70,6 +71,9 @@ class PretendedSlots:
 
     def node(self, _slot: str) -> str:
         return "node"
+
+    def prepare(self, plan: MemberPlan) -> None:
+        self.prepared.append(plan)
 
     def start(
         self, slot: str, key: MemberKey, attempt: int, plan: MemberPlan, place: Place

@@ -1,6 +1,7 @@
 """Artifacts in an object store: kept, damaged, gone, or away; logs copied while they grow."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -91,6 +92,29 @@ def test_a_checkpoint_is_removed_once_nobody_needs_it(
     trained = with_member(job, replace(job.members[0], phase=Phase.SUCCEEDED))
     artifacts.drop_checkpoints(trained, job)
     until(lambda: not s3.files().exists(uri))
+
+
+def test_whoever_leaves_does_not_wait_for_thousands_of_removals(
+    store: Store, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    may_go_on = threading.Event()
+
+    def slowly(place: object) -> None:
+        asked.append(place)
+        may_go_on.wait()
+
+    monkeypatch.setattr("orchestrator.artifacts.remove", slowly)
+    monkeypatch.setattr("orchestrator.artifacts.CLOSE_S", 0.1)
+    job = a_job(store)
+    trained = with_member(job, replace(job.members[0], phase=Phase.SUCCEEDED))
+    for _ in range(1000):
+        artifacts.drop_checkpoints(trained, None)
+    until(lambda: len(asked) == 1)
+    artifacts.close()
+    may_go_on.set()
+    artifacts._remover.shutdown(wait=True)
+    assert len(asked) == 1
 
 
 def test_teachers_are_kept_there_too(root: str, s3: S3) -> None:

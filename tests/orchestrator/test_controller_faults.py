@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import DataError
+from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import ClusterLost, StoreError
+from orchestrator.errors import StoreError
 from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
@@ -18,7 +20,6 @@ from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.pretended import (
     PretendedSlots,
     hand_in,
-    phases,
     run_controller,
     trains,
 )
@@ -92,28 +93,6 @@ def test_members_that_fit_a_node_that_came_late_train_there(store: Store, run: R
     assert job.phase is Phase.SUCCEEDED
 
 
-def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
-    hand_in(store, new_job("a"))
-
-    class Gone(PretendedSlots):
-        def poll(self, timeout_s: float) -> list[News]:
-            if self.polls == 2:
-                raise ClusterLost("Ray is gone")
-            return super().poll(timeout_s)
-
-        def abandon(self) -> list[News]:
-            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
-            self.busy.clear()
-            return ended
-
-    with pytest.raises(ClusterLost):
-        run(Gone(outcome=lambda _key, _attempt: None))
-    (job,) = store.jobs("small")
-    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
-    (job,) = run(PretendedSlots())
-    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
-
-
 def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
     store: Store, run: Run, tmp_path: Path
 ) -> None:
@@ -159,7 +138,15 @@ def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
     assert len(pool.started) == 1
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"torn")])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(b"torn"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04"),  # numpy takes it for an archive
+    ],
+)
 def test_a_member_whose_results_are_gone_is_trained_again(
     store: Store, run: Run, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
@@ -178,6 +165,28 @@ def test_a_member_whose_results_are_gone_is_trained_again(
     assert [key.index for key, _ in pool.started] == [0, 1, 1]
     (warning,) = [e for e in store.events("small") if e.reason == Reason.STORAGE]
     assert "it is trained again" in warning.message
+
+
+def test_what_takes_long_to_fetch_is_fetched_before_the_teams_time_begins(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"), retry={"clusterRetries": 1})
+
+    class Slow(PretendedSlots):
+        def prepare(self, plan: MemberPlan) -> None:
+            super().prepare(plan)
+            (job,) = store.jobs("small")
+            active.append(job.active_since)
+            if len(self.prepared) == 1:
+                raise DataError("the teacher is away")
+
+    active: list[float | None] = []
+    (job,) = run(pool := Slow())
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
+    assert active == [None, None]
+    assert [attempt for _, attempt in pool.started] == [2]
+    why = "its images or its teacher cannot be read: the teacher is away"
+    assert [why in event.message for event in store.events("small")].count(True) == 1
 
 
 def test_results_that_are_lost_every_time_end_the_job(
@@ -209,14 +218,3 @@ def test_a_job_that_was_refused_is_held_against_the_nodes_again_when_it_is_retri
     big, _ = run(pool, unfit=lambda plan: "memory: too big" if plan.epochs == 99 else None)
     assert (big.phase, big.reason) == (Phase.FAILED, Reason.UNSCHEDULABLE)
     assert pool.started == [(MemberKey(2, 0), 1)]
-
-
-def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(store: Store, run: Run) -> None:
-    hand_in(store, new_job("a"))
-    stricter = {"activeDeadlineSeconds": 30.0}
-    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, limits=stricter)}
-    pool = PretendedSlots(
-        outcome=lambda _key, _attempt: None, on_poll=lambda n: calls.get(n, lambda: None)()
-    )
-    (job,) = run(pool)
-    assert (job.phase, job.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)

@@ -1,6 +1,7 @@
 """The database under the store: what cannot be opened, durability, and a server that goes away."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from sqlalchemy import create_engine, text
 
 from orchestrator.errors import StoreError
 from orchestrator.store import Store
+from orchestrator.store.database import NOT_STUCK
+from orchestrator.store.writes import lock_cohort
 from tests.orchestrator.cohorts import epoch, new_job, start, submit, take
 from tests.orchestrator.postgres import Server
+from tests.orchestrator.test_detached import until
 from tests.orchestrator.test_lease import KEY, LEASE_WRITES, WRITES
 
 
@@ -60,6 +64,30 @@ def test_a_server_that_says_nothing_any_more_is_given_up(postgres: Server) -> No
         told = driver.info.get_parameters()
     store.close()
     assert (told["connect_timeout"], told["tcp_user_timeout"]) == ("7", "25000")
+
+
+def test_a_client_that_freezes_in_a_transaction_holds_nobody_up_for_long(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.execute("CREATE DATABASE frozen TEMPLATE template")
+    monkeypatch.setitem(NOT_STUCK, "lock_timeout", "200ms")
+    monkeypatch.setitem(NOT_STUCK, "idle_in_transaction_session_timeout", "2s")
+    store, frozen = Store(postgres.url("frozen")), Store(postgres.url("frozen"))
+    submit(store, new_job("a"))
+
+    def handed_in() -> bool:
+        with suppress(StoreError):
+            submit(store, new_job("b"))
+        return len(store.jobs("small")) == 2
+
+    with pytest.raises(StoreError), frozen._database.writing() as connection:  # noqa: PT012
+        lock_cohort(connection, "small")
+        with pytest.raises(StoreError, match="lock timeout"):
+            submit(store, new_job("b"))
+        until(handed_in)  # the server has closed the frozen session
+        connection.execute(text("SELECT 1"))
+    store.close()
+    frozen.close()
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

@@ -103,7 +103,25 @@ TRAINING = [
         r"^ValueError: images of another size \(test_faults.py:\d+\)$",
     ),
     (RuntimeError("shapes differ"), Reason.ERROR, TEAM, "^RuntimeError: shapes differ"),
-    (DataError("no such class"), Reason.ERROR, TEAM, "^DataError: no such class"),
+    (
+        DataError("they cannot be divided"),
+        Reason.STORAGE,
+        CLUSTER,
+        "^the training images cannot be used: they cannot be divided$",
+    ),
+    (
+        ModuleNotFoundError("No module named 'numpy'"),
+        Reason.TRAINER_FAILED,
+        CLUSTER,
+        "^the slot's node lacks a package or a part of it: No module named 'numpy'$",
+    ),
+    (
+        AssertionError("Torch not compiled with CUDA enabled"),
+        Reason.TRAINER_FAILED,
+        CLUSTER,
+        "^the GPU or its driver failed: Torch not compiled with CUDA enabled$",
+    ),
+    (AssertionError("shapes differ"), Reason.ERROR, TEAM, "^AssertionError: shapes differ"),
     (KeyError("{braces}"), Reason.ERROR, TEAM, "KeyError: '{braces}'"),
 ]
 

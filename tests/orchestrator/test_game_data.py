@@ -27,6 +27,12 @@ def test_data_that_cannot_be_used_stops_before_anything_is_stored(
         done = gamectl("submit", folder, "--data", data)
         assert done.exit_code == 1
         assert expected in done.stderr
+    lonely = write_photos(tmp_path / "lonely")
+    for photo in sorted((lonely / "training" / "n1").iterdir())[1:]:
+        photo.unlink()
+    done = gamectl("submit", folder, "--data", lonely)
+    assert done.exit_code == 1
+    assert "class n1 has no training image; it needs at least 2 photos" in done.stderr
     assert gamectl("get", "jobs").exit_code == 1
 
 

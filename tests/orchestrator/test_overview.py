@@ -79,6 +79,17 @@ def test_however_many_teams_there_are_the_text_fits_a_tag() -> None:
     assert len(text) < LONGEST_TAG
 
 
+def test_long_names_of_a_large_class_leave_room_for_the_rest() -> None:
+    jobs = [replace(_ended(n, 0.5), team=f"{'x' * 59}-{n:03d}") for n in range(200)]
+    runs = {job.uid: f"#/experiments/123/runs/{'f' * 32}" for job in jobs}
+    scores = {job.uid: Score(0.8, 0.7, 0.9) for job in jobs}
+    text = description("monday", jobs, runs, Published(scores, "monday", "#/" + "f" * 200))
+    num_rows = len(_rows(text)) - 2
+    assert 40 < num_rows < MOST_ROWS
+    assert f"... and {200 - num_rows} more teams." in text
+    assert len(text) < LONGEST_TAG
+
+
 def test_the_view_of_teams_is_in_the_form_that_the_pages_read() -> None:
     for published, accuracy in ((False, "val"), (True, "test")):
         view = json.loads(views("monday", 100.0, published)[VIEW_TAG + TEAMS_VIEW])

@@ -1,0 +1,114 @@
+"""The cluster under a cohort that runs: lost, away with the store, or wanted otherwise."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cohort import Resources
+from orchestrator.errors import ClusterLost, ResourcesChanged, StoreError
+from orchestrator.news import Failed, News
+from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.store import Ledger, Store
+from tests.orchestrator.cohorts import new_job
+from tests.orchestrator.pretended import (
+    PretendedSlots,
+    hand_in,
+    phases,
+    run_controller,
+)
+
+LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
+DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
+Run = Callable[..., tuple[Job, ...]]
+Outcome = Callable[[MemberKey, int], News | None]
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Run:
+    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
+    return partial(run_controller, store, tmp_path / "artifacts")
+
+
+def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    class Gone(PretendedSlots):
+        def poll(self, timeout_s: float) -> list[News]:
+            if self.polls == 2:
+                raise ClusterLost("Ray is gone")
+            return super().poll(timeout_s)
+
+        def abandon(self) -> list[News]:
+            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
+            self.busy.clear()
+            return ended
+
+    with pytest.raises(ClusterLost):
+        run(Gone(outcome=lambda _key, _attempt: None))
+    (job,) = store.jobs("small")
+    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
+    (job,) = run(PretendedSlots())
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
+
+
+def test_a_store_that_is_away_with_the_cluster_is_waited_for(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"), new_job("b"))
+
+    class Away(Ledger):
+        """A ledger whose network is gone for a moment, as its cluster's is."""
+
+        calls = 0
+
+        def fail(self, *given: object) -> Job:
+            Away.calls += 1
+            if Away.calls == 1:
+                raise StoreError("the store did not answer")
+            return super().fail(*given)
+
+    class Gone(PretendedSlots):
+        def poll(self, timeout_s: float) -> list[News]:
+            if self.polls == 2:
+                raise ClusterLost("Ray is gone")
+            return super().poll(timeout_s)
+
+        def abandon(self) -> list[News]:
+            return [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
+
+    ledger = store.acquire("small", "test", 1000.0, 1e9)
+    away = Away(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    trouble: list[str] = []
+    with pytest.raises(ClusterLost):
+        run(Gone(outcome=lambda _key, _attempt: None), away, on_trouble=trouble.append)
+    assert trouble == ["the store did not answer; trying again"]
+    assert [phases(job) for job in store.jobs("small")] == [[Phase.PENDING], [Phase.PENDING]]
+    assert [job.members[0].attempt for job in store.jobs("small")] == [1, 1]
+
+
+def test_other_resources_take_other_slots_and_what_trains_goes_on_in_them(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"))
+    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, resources={"cpus": 2})}
+    pool = PretendedSlots(
+        outcome=lambda _key, _attempt: None, on_poll=lambda n: calls.get(n, lambda: None)()
+    )
+    with pytest.raises(ResourcesChanged):
+        run(pool, resources=Resources())
+    (job,) = store.jobs("small")
+    assert (job.phase, phases(job)) == (Phase.PENDING, [Phase.PENDING])
+    (job,) = run(PretendedSlots(), resources=Resources(cpus=2))
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
+
+
+def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+    stricter = {"activeDeadlineSeconds": 30.0}
+    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, limits=stricter)}
+    pool = PretendedSlots(
+        outcome=lambda _key, _attempt: None, on_poll=lambda n: calls.get(n, lambda: None)()
+    )
+    (job,) = run(pool)
+    assert (job.phase, job.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
