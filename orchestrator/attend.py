@@ -114,14 +114,14 @@ def detach(
 
 def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> str | None:
     """Who is at work on the cohort, started where nobody was; None where nothing is left to do."""
-    if not _is_left(name, store):
+    if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
         return None
     holder = controller_of(store, name, time.time())
     if holder is not None:
         console.print_note(at_work_note(name, holder, cpus))
         return holder
-    while _is_left(name, store):  # again after one that was about to end when we came
+    while store.is_left(name):  # again after one that was about to end when we came
         from orchestrator.progress_bars import waiting
 
         with waiting("starting a controller", CONTROLLER_S):
@@ -132,10 +132,6 @@ def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> s
             return holder
     console.print_note(f"cohort {name}: a controller has done what was left")
     return None
-
-
-def _is_left(name: str, store: Store) -> bool:
-    return any(job.is_left for job in store.jobs(name))
 
 
 def say_how_it_ended(

@@ -30,9 +30,7 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
         from orchestrator.serve import projection, run_on_ray
         from orchestrator.tracking.background import Tracker
 
-        def is_left() -> bool:
-            return any(job.is_left for job in store.jobs(name))
-
+        is_left = partial(store.is_left, name)
         connect = partial(projection, name, store, settings)
         with Tracker(connect, ledger.check, quiet=True) as tracker:
             while True:

@@ -170,7 +170,7 @@ def retry(
                 console.print_note(f"cohort {name}: no job has failed")
                 return
         ok = _fulfil(name, teams, store.retry, _retried)
-        if any(job.is_left for job in store.jobs(name)):
+        if store.is_left(name):
             _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
 
@@ -236,7 +236,7 @@ def _go_on(
         console.print_note(attend.at_work_note(name, holder, cpus))
         console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
         return
-    if not any(job.is_left for job in store.jobs(name)):
+    if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run")
     # Also then: MLflow may lack what was written while it was away.
     print_next(name, attend.attend(name, store, settings, cpus, launcher))

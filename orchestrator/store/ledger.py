@@ -24,7 +24,7 @@ from orchestrator.phases import Phase
 from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store.database import Database
 from orchestrator.store.progress import put_epochs
-from orchestrator.store.reads import read_job, read_jobs_by_id
+from orchestrator.store.reads import read_is_left, read_job, read_jobs_by_id
 from orchestrator.store.tables import jobs, leases, members
 from orchestrator.store.values import JobResult, TrainedWeights
 from orchestrator.store.writes import lock_cohort, write
@@ -94,11 +94,9 @@ class Ledger:
         and the client sees that no controller is at work.
         """
         with self._writing() as connection:
-            live = jobs.c.phase.in_([phase for phase in Phase if not phase.terminal])
-            wanted = (jobs.c.cohort == self._cohort) & live & jobs.c.suspended.is_(False)
-            for query in (select(jobs.c.id).where(wanted), self._on_slots()):
-                if connection.execute(query.limit(1)).first() is not None:
-                    return False
+            on_slots = connection.execute(self._on_slots().limit(1)).first()
+            if on_slots is not None or read_is_left(connection, self._cohort):
+                return False
             self._set_lease(connection, expires_at=0)
         return True
 

@@ -52,6 +52,13 @@ def read_cohorts(connection: Connection) -> list[CohortRecord]:
     return [_cohort(row) for row in rows]
 
 
+def read_is_left(connection: Connection, cohort: str) -> bool:
+    """Whether a job of the cohort is neither over nor held back, as `Job.is_left` says of one."""
+    live = jobs.c.phase.in_([phase for phase in Phase if not phase.terminal])
+    wanted = (jobs.c.cohort == cohort) & live & jobs.c.suspended.is_(False)
+    return connection.execute(select(jobs.c.id).where(wanted).limit(1)).first() is not None
+
+
 def read_retries(connection: Connection, cohort: str) -> dict[Blame, int]:
     """How many attempts failed and were followed by another, by blame."""
     query = (

@@ -69,6 +69,11 @@ class Store:
         with self._database.reading() as connection:
             return reads.read_jobs(connection, cohort)
 
+    def is_left(self, cohort: str) -> bool:
+        """Whether a controller would find something to do in the cohort."""
+        with self._database.reading() as connection:
+            return reads.read_is_left(connection, cohort)
+
     def job(self, job_id: int) -> Job:
         """The job of that id; raises `NotFound`."""
         with self._database.reading() as connection:

@@ -144,7 +144,9 @@ def test_a_lease_is_given_up_when_nothing_is_left_to_do(store: Store) -> None:
     assert not ledger.release_if_done(), "two jobs wait"
     start(ledger, KEY)
     store.suspend("small", "b", 105.0)
+    assert store.is_left("small")
     store.cancel("small", "a", 105.0)
+    assert not store.is_left("small")
     assert not ledger.release_if_done(), "a member of the cancelled job is still on its slot"
     assert store.lease_holder("small", 110.0) == "host:1"
     ledger.halt(KEY, 1, 106.0)
