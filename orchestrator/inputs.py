@@ -14,7 +14,7 @@ from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
 from orchestrator.cohort import Cohort
-from orchestrator.errors import Damaged, GameError
+from orchestrator.errors import Damaged
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.store import Store
@@ -55,10 +55,10 @@ class Inputs:
         if key not in self._images:
             failed_at, failure = self._failures.get(key, (float("-inf"), None))
             if failure is not None and self._clock() < failed_at + LOOK_AGAIN_S:
-                raise failure
+                raise failure.with_traceback(None)
             try:
                 self._images[key] = self._decoded(plan)
-            except (GameError, JobsError, OSError) as error:
+            except (Damaged, JobsError, OSError) as error:
                 self._failures[key] = self._clock(), error
                 raise
         return self._images[key]

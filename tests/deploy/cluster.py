@@ -8,7 +8,6 @@ started is ended with the block.
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from orchestrator.kustomize import render
 from tests.deploy.containers import Machine, config_maps
 from tests.deploy.manifests import Manifest, Pod, one, pods
 from tests.orchestrator.postgres import Server, postgres_server
+from tests.orchestrator.ray_head import free_port
 
 WAIT_S = 120.0
 EVERY_S = 0.1
@@ -166,10 +166,7 @@ def _make_databases(cluster: Cluster) -> None:
 
 
 def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    found = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
+    found: set[int] = set()
+    while len(found) < number:
+        found.add(free_port())
+    return list(found)

@@ -7,7 +7,6 @@ one, as it runs beside a cluster's head on Kubernetes.
 
 import json
 import os
-import socket
 import sys
 import time
 from functools import partial
@@ -32,6 +31,7 @@ from orchestrator.news import Place, Trained  # noqa: E402
 from orchestrator.room import Room  # noqa: E402
 from tests.bench import processes  # noqa: E402
 from tests.orchestrator.pools import PLAN, Inputs, noise, ready, train  # noqa: E402
+from tests.orchestrator.ray_head import free_port  # noqa: E402
 from tests.orchestrator.waiting import until  # noqa: E402
 
 IDLE_MINUTES = 0.1
@@ -74,11 +74,6 @@ def config(gcs_address: str) -> dict[str, object]:
         "head_start_ray_commands": [],
         "worker_start_ray_commands": [],
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def num_nodes() -> int:

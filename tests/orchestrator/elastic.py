@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from orchestrator.state import Job
 from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator import waiting
+from tests.orchestrator.ray_head import free_port
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 SYSTEM = {
@@ -124,16 +124,19 @@ def figures() -> dict[str, float]:
 def main(folder: Path) -> None:
     write_photos(folder / "data")
     write_cohort(folder / "cohort")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
-    head |= {"_system_config": SYSTEM, "metrics_export_port": port}
+    head |= {"_system_config": SYSTEM, "metrics_export_port": free_port()}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     os.environ |= {"GAME_HOME": str(folder / "home"), "RAY_ADDRESS": cluster.address}
     game = Game(Settings())
     try:
         with ray_cluster(cluster.address):
-            play(game, cluster, folder)
+            try:
+                play(game, cluster, folder)
+            except BaseException:
+                ports = [(node["MetricsExportPort"], node["Alive"]) for node in ray.nodes()]
+                sys.stdout.write(f"slots {game.num_slots()}, {figures()} from {ports}\n")
+                raise
     finally:
         game.end()
         cluster.shutdown()

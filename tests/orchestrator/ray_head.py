@@ -6,6 +6,7 @@ processes are ended by their own process groups.
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,12 @@ def ray_head(env: Callable[[Path], dict[str, str]], num_cpus: int = 1) -> Iterat
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port of 127.0.0.1 that nobody uses.
+
+    It is taken seconds later. Of those that the system hands out by itself another process may have
+    it by then, for a connection of its own, so it is one below them.
+    """
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port := 20_000 + secrets.randbelow(12_000)))
+            return port

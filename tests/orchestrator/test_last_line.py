@@ -1,23 +1,69 @@
-"""The process ends with its last line."""
+"""The process ends with its last line, after everything that has to be done before."""
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 PROGRAM = """
-import gc
-import sys
+import atexit, sys, threading, time
+from pathlib import Path
 from orchestrator import cli
 
-cli.main = lambda prog_name: sys.exit(f"{prog_name} has said its last line")
-try:
-    cli.run()
-finally:
-    print(gc.get_freeze_count())
+class Slow:
+    def __del__(self):
+        Path(sys.argv[1], "taken apart").touch()
+
+kept = Slow()
+
+def work():
+    time.sleep(0.2)
+    Path(sys.argv[1], "thread").touch()
+
+def main(prog_name):
+    atexit.register(Path(sys.argv[1], "handler").touch)
+    threading.Thread(target=work).start()
+    sys.stdout.write(f"the last line of {prog_name}")
+    raise END
+
+cli.main = main
+cli.run()
 """
 
 
-def test_nobody_looks_for_garbage_among_modules_after_it() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == "gamectl has said its last line\n"
-    assert int(done.stdout) > 10_000  # objects that Python leaves alone from now on
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        ("SystemExit", 0, ""),
+        ("SystemExit(0)", 0, ""),
+        ("SystemExit(130)", 130, ""),
+        ("SystemExit('no')", 1, "no\n"),
+        ("ValueError('a mistake of ours')", 1, "ValueError: a mistake of ours\n"),
+    ],
+)
+def test_handlers_and_threads_end_and_nothing_is_taken_apart(
+    tmp_path: Path, end: str, status: int, said: str
+) -> None:
+    words = [sys.executable, "-c", PROGRAM.replace("END", end), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, "the last line of gamectl")
+    assert done.stderr.endswith(said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["handler", "thread"]
+
+
+def test_an_output_that_nobody_reads_is_no_error() -> None:
+    program = "from orchestrator.cli import run; run()"
+    words = f"{sys.executable} -c '{program}' --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+
+def test_what_is_made_for_a_while_is_removed_by_a_handler_after_ours() -> None:
+    program = """if True:
+        import weakref
+        import orchestrator.cli
+        print(weakref.finalize._registered_with_atexit)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n"  # so temporary folders register later, and are removed earlier
