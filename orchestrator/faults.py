@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Reason.STORAGE,
         Blame.CLUSTER,
-        "the training images cannot be used: {first}",
+        "the training images cannot be used: {message}",
         scene="training",
         kinds=("jobs.errors.DataError",),
     ),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
+from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
@@ -175,13 +176,12 @@ def test_a_job_that_no_node_can_hold_is_refused_and_not_left_waiting(
 def test_inputs_that_cannot_be_read_fail_the_attempt_and_not_the_controller(
     store: Store, run: Run
 ) -> None:
-    hand_in(store, new_job("a"), new_job("b"), retry={"clusterRetries": 0})
+    hand_in(store, new_job("a", seed=7), new_job("b"), retry={"clusterRetries": 0})
 
     class WithoutImages(PretendedSlots):
-        def start(self, slot: str, key: MemberKey, *given: object) -> None:
-            if key.job_id == 1:
+        def prepare(self, plan: MemberPlan) -> None:
+            if plan.seed == 7:
                 raise DataError("the photos are gone")
-            super().start(slot, key, *given)
 
     a, b = run(WithoutImages())
     assert (a.phase, a.blame) == (Phase.FAILED, Blame.CLUSTER)

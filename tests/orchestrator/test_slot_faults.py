@@ -139,8 +139,9 @@ def test_an_exception_is_told_in_words(warm: Warm, place: Place) -> None:
     )
     failed = train(pool, slot, place, plan)[-1]
     assert isinstance(failed, Failed)
-    assert failed.fault.reason is Reason.ERROR
-    assert failed.fault.message.startswith("DataError: ")
+    assert (failed.fault.reason, failed.fault.blame) == (Reason.STORAGE, Blame.CLUSTER)
+    assert failed.fault.message.startswith("the training images cannot be used: ")
+    assert "class d has no training image" in failed.fault.message
 
 
 def test_a_member_too_large_for_its_memory_is_the_teams_fault_and_gets_a_new_slot(
