@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from orchestrator.attend import interruptible
 from orchestrator.errors import GameError
 from orchestrator.launch import first_holder
+from orchestrator.lease import holder_name
 from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -28,6 +28,7 @@ WriteCohort = Callable[..., Path]
 BASE = "epochs: 3\nlearningRate: 0.05\n"
 SLOW = "epochs: 40\nbatchSize: 1\n"
 WEEK_S = 7 * 24 * 3600.0
+HERE = holder_name().rpartition(":")[0]
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def game(home: Path) -> Iterator[Store]:
     yield store
     for cohort in store.cohorts():
         holder = controller_of(store, cohort.name, time.time())
-        if holder is not None and holder.startswith(f"{socket.gethostname()}:"):
+        if holder is not None and holder.startswith(f"{HERE}:"):
             os.kill(int(holder.rpartition(":")[2]), signal.SIGTERM)
             until(lambda name=cohort.name: controller_of(store, name, time.time()) is None)
     store.close()
@@ -175,7 +176,7 @@ def test_a_detached_controller_outlives_its_shell_and_is_replaced_when_it_is_kil
     found = re.search(r"\(pid (\d+)\)", said)
     assert found is not None, said
     pid = int(found[1])
-    assert controller_of(game, "small", time.time()) == f"{socket.gethostname()}:{pid}"
+    assert controller_of(game, "small", time.time()) == f"{HERE}:{pid}"
     # Nothing of it is left in the shell's session, to which a terminal that closes sends SIGHUP.
     assert os.getsid(pid) == pid
     with pytest.raises(ProcessLookupError):
