@@ -4,6 +4,7 @@ Ray stays.
 The scripts `lose_ray`, `lose_node`, `elastic` and `autoscaled` hold the steps and their assertions.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import LivenessProbe
+from orchestrator.cluster import LOCAL_SETTINGS, LivenessProbe
 from orchestrator.errors import ClusterLost
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,11 @@ TIMEOUT_S = 560
 def run(script: str, folder: Path) -> None:
     """Runs a script; what it prints is shown where it fails."""
     command = [sys.executable, "-W", "error", "-m", f"tests.orchestrator.{script}", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    # What other tests' own Ray is told, without metrics, is not for the script's clusters.
+    env = {name: value for name, value in os.environ.items() if name not in LOCAL_SETTINGS}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     sys.stdout.write(done.stdout)  # what was measured; pytest shows it with -rP
 
