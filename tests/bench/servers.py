@@ -51,7 +51,7 @@ client = mlflow.MlflowClient()
 (experiment,) = client.search_experiments()
 try:
     client.create_run(experiment.experiment_id)
-except mlflow.exceptions.RestException as error:
+except mlflow.exceptions.MlflowException as error:
     assert "Permission denied" in str(error), error
 else:
     raise SystemExit("it wrote")
