@@ -106,8 +106,8 @@ def remove_leftovers(place: Where) -> None:
 def check_writable(folder: Where) -> None:
     """Raise `OSError`, with what to do, where a store does not take what is to be kept there.
 
-    Nor where it does not say of an object that it is not there: S3 answers so only to those who may
-    list, and others would never learn that a member has no checkpoint yet.
+    It must also say of an object that it is not there, which S3 tells only those who may list: a
+    member that starts has no checkpoint yet.
     """
     if isinstance(folder, Path):
         return  # missing folders are made when there is something to keep

@@ -77,8 +77,8 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
     inner: Kustomization = {"patches": [*_size_patches(wishes, cluster)]}
     outer: Kustomization = {"patches": []}
     if wishes.cohort is not None:
-        _add_cohort(wishes.cohort, stands, outer, wishes.publish)
-    elif wishes.publish:
+        _add_cohort(wishes.cohort, stands, outer)
+    if wishes.publish:
         path = "/spec/template/spec/initContainers/0/args/-"
         word: Patch = [{"op": "add", "path": path, "value": "--publish"}]
         outer["patches"].append(_patch({"kind": "Job"}, word))
@@ -163,21 +163,18 @@ def _size_patches(wishes: Wishes, cluster: Manifest | None) -> Iterator[dict[str
         yield _patch({"kind": cluster["kind"]}, changes)
 
 
-def _add_cohort(
-    cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomization, publish: bool
-) -> None:
+def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomization) -> None:
     """Put a cohort into a RayJob, a standing cluster's place, or the Job that scores."""
     kinds = {each["kind"] for each in stands}
     if "Job" in kinds:
         words = ["--cohort", cohort.name]
-        scored = [*words, *cohort.data_words, *(["--publish"] if publish else [])]
         container = "/spec/template/spec"
         changes: Patch = [
             {"op": "replace", "path": "/metadata/name", "value": f"score-{cohort.name}"},
             {
                 "op": "replace",
                 "path": f"{container}/initContainers/0/args",
-                "value": scored,
+                "value": [*words, *cohort.data_words],
             },
             {"op": "replace", "path": f"{container}/containers/0/args", "value": words},
         ]

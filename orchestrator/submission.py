@@ -163,7 +163,7 @@ def _check_split(decoded: DecodedFolder, plans: Sequence[DataPlan]) -> None:
 
     Raises `jobs.errors.DataError` where a class would have no image on one side.
     """
-    for plan in {plan.model_dump_json(): plan for plan in plans}.values():
+    for plan in dict.fromkeys(plans):
         images = decoded.training(plan.image_size_px)
         split_images(images.labels, images.groups, plan)
 

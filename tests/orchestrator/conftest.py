@@ -1,6 +1,7 @@
 """A store, an artifact folder and an MLflow experiment of its own for each test."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -19,6 +20,7 @@ from orchestrator.tracking.client import Experiment, connect
 from orchestrator.truth import validation_truth
 from tests.orchestrator.cohorts import submit
 from tests.orchestrator.postgres import Server, postgres_server, reason_why_not
+from tests.orchestrator.pretended import Run, run_controller
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob
 
 
@@ -60,6 +62,12 @@ def each_store(store_url: str) -> Iterator[Store]:
     store = Store(store_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def run(store: Store, tmp_path: Path) -> Run:
+    """A function that runs the cohort `small` on pretended slots and returns its jobs."""
+    return partial(run_controller, store, tmp_path / "artifacts")
 
 
 @pytest.fixture

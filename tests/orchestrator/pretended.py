@@ -13,9 +13,9 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.controller import Controller
 from orchestrator.errors import LeaseLost
 from orchestrator.news import Halted, News, Place, Progress, Trained
-from orchestrator.phases import Phase
+from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
-from orchestrator.state import Job, MemberKey
+from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, NewJob, Store
 from orchestrator.truth import ValidationTruth
 from tests.orchestrator.cohorts import DATA, cohort, epoch
@@ -25,6 +25,9 @@ RIGHT = np.eye(3, dtype=np.float32)[LABELS]
 TRUTH = ValidationTruth(LABELS, np.arange(4), np.arange(4))
 
 Outcome = Callable[[MemberKey, int], News | None]
+Run = Callable[..., tuple[Job, ...]]
+LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
+DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
 
 
 class Clock:

@@ -1,7 +1,5 @@
 """The reconcile loop over a real store, with slots that only pretend to train."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +8,10 @@ import pytest
 from orchestrator.errors import LeaseLost
 from orchestrator.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import (
-    RIGHT,
-    PretendedSlots,
-    hand_in,
-    run_controller,
-    trains,
-)
-
-LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
-DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
-Run = Callable[..., tuple[Job, ...]]
-Outcome = Callable[[MemberKey, int], News | None]
-
-
-@pytest.fixture
-def run(store: Store, tmp_path: Path) -> Run:
-    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
-    return partial(run_controller, store, tmp_path / "artifacts")
+from tests.orchestrator.pretended import DIVERGED, LOST, RIGHT, PretendedSlots, Run, hand_in, trains
 
 
 def test_a_cohort_runs_to_its_end_on_all_slots(store: Store, run: Run) -> None:

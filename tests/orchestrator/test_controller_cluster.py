@@ -1,51 +1,32 @@
 """The cluster under a cohort that runs: lost, away with the store, or wanted otherwise."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
 import pytest
 
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterLost, ResourcesChanged, StoreError
 from orchestrator.news import Failed, News
-from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.phases import Phase, Reason
+from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import (
-    PretendedSlots,
-    hand_in,
-    phases,
-    run_controller,
-)
-
-LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
-DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
-Run = Callable[..., tuple[Job, ...]]
-Outcome = Callable[[MemberKey, int], News | None]
+from tests.orchestrator.pretended import LOST, PretendedSlots, Run, hand_in, phases
 
 
-@pytest.fixture
-def run(store: Store, tmp_path: Path) -> Run:
-    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
-    return partial(run_controller, store, tmp_path / "artifacts")
+class Gone(PretendedSlots):
+    """Slots of a cluster that is lost at the third poll."""
+
+    def poll(self, timeout_s: float) -> list[News]:
+        if self.polls == 2:
+            raise ClusterLost("Ray is gone")
+        return super().poll(timeout_s)
+
+    def abandon(self) -> list[News]:
+        ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
+        return [*super().abandon(), *ended]
 
 
 def test_a_lost_cluster_ends_the_round_and_nothing_else(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"))
-
-    class Gone(PretendedSlots):
-        def poll(self, timeout_s: float) -> list[News]:
-            if self.polls == 2:
-                raise ClusterLost("Ray is gone")
-            return super().poll(timeout_s)
-
-        def abandon(self) -> list[News]:
-            ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
-            self.busy.clear()
-            return ended
-
     with pytest.raises(ClusterLost):
         run(Gone(outcome=lambda _key, _attempt: None))
     (job,) = store.jobs("small")
@@ -67,15 +48,6 @@ def test_a_store_that_is_away_with_the_cluster_is_waited_for(store: Store, run: 
             if Away.calls == 1:
                 raise StoreError("the store did not answer")
             return super().fail(*given)
-
-    class Gone(PretendedSlots):
-        def poll(self, timeout_s: float) -> list[News]:
-            if self.polls == 2:
-                raise ClusterLost("Ray is gone")
-            return super().poll(timeout_s)
-
-        def abandon(self) -> list[News]:
-            return [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
 
     ledger = store.acquire("small", "test", 1000.0, 1e9)
     away = Away(**{name.lstrip("_"): value for name, value in vars(ledger).items()})

@@ -1,7 +1,6 @@
 """What goes wrong while a cohort runs: the store, the cluster, the disk."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,10 @@ from orchestrator.errors import StoreError
 from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.state import Job, MemberKey
 from orchestrator.store import Ledger, Store, TrainedWeights
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import (
-    PretendedSlots,
-    hand_in,
-    run_controller,
-    trains,
-)
-
-LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
-DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
-Run = Callable[..., tuple[Job, ...]]
-Outcome = Callable[[MemberKey, int], News | None]
-
-
-@pytest.fixture
-def run(store: Store, tmp_path: Path) -> Run:
-    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
-    return partial(run_controller, store, tmp_path / "artifacts")
+from tests.orchestrator.pretended import LOST, PretendedSlots, Run, hand_in, trains
 
 
 def test_what_slots_told_while_the_store_was_away_is_not_lost(

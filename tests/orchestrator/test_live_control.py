@@ -1,40 +1,27 @@
 """A cohort that changes while it runs: wishes, late teams, lost members, inputs."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.pretended import (
+    DIVERGED,
     RIGHT,
     PretendedSlots,
+    Run,
     hand_in,
     phases,
-    run_controller,
     trains,
 )
-
-LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
-DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
-Run = Callable[..., tuple[Job, ...]]
-Outcome = Callable[[MemberKey, int], News | None]
-
-
-@pytest.fixture
-def run(store: Store, tmp_path: Path) -> Run:
-    """A function that runs the cohort `small` on a pool to its end and returns its jobs."""
-    return partial(run_controller, store, tmp_path / "artifacts")
 
 
 def test_a_cancelled_member_is_stopped_and_the_others_go_on(store: Store, run: Run) -> None:
