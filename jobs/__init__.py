@@ -21,9 +21,10 @@ The path, a line a file:
     contact_sheet   pictures with captions on one sheet
     monkeynet       the network
     fused           how a processor computes it: the same, in another order
+    spectral        its convolutions by Fourier transforms
     losses          cross-entropy, weighted and soft; distillation around it
     rates           the learning rate of every step
-    descent         torch's gradient descent without its compiler
+    descent         torch's optimizers without its compiler
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains
@@ -34,6 +35,7 @@ The path, a line a file:
     custom/         the same with a team's own code, in a sandbox
     teacher_training    the same for a teacher: a torchvision classifier
     stacking        how far to trust each member, learnt on validation images
+    combining       members' probabilities combined where there is no torch
     ensemble        members' probabilities combined into one model
     metrics         accuracy, recalls, confusion matrix, confidence interval
     memory          freed memory kept for the next batch

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jobs.descent import QuasiNewton
+
 PENALTY = 100.0
 """Chosen once, out of fold, on 219 validation images of the drawn set: 8 ensembles of 2 to 6 out
 of 6 MonkeyNETs that are right 33 to 71 % of the time. The plain mean gets 69.7 % right on average;
@@ -72,7 +74,7 @@ def fit(probs: np.ndarray, labels: np.ndarray, penalty: float = PENALTY) -> Stac
         # What is learnt is the distance from the average.
         weight = torch.zeros_like(average, requires_grad=True)
         bias = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS(
+        optimizer = QuasiNewton(
             [weight, bias],
             max_iter=10_000,
             tolerance_grad=GRADIENT_TOLERANCE,
@@ -89,7 +91,7 @@ def fit(probs: np.ndarray, labels: np.ndarray, penalty: float = PENALTY) -> Stac
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        optimizer.step(objective)  # type: ignore[no-untyped-call]
+        optimizer.step(objective)
     return Stacker((average + weight).detach().float(), bias.detach().float())
 
 

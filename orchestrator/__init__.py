@@ -52,6 +52,7 @@ The path, a line a file:
     news          what crosses between controller and slots
     truth         what is known of the validation images
     finish        a job's members combined and measured
+    networks      the network that a job ended with
     combiner      that, again and again where something is in its way
     lease         one controller a cohort
     patience      waiting for a store that is away

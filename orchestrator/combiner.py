@@ -18,6 +18,7 @@ from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
 from orchestrator.errors import ArtifactsAway, Damaged
+from orchestrator.finish import job_result
 from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
@@ -57,9 +58,6 @@ class Combiner:
 
     def combine(self, job: Job, plan: MemberPlan, retry: Retry) -> Job:
         """Returns the job afterwards: with a result, given up, in training again, or as it was."""
-        # Not before it is needed: torch comes with it, and a class waits for its first step.
-        from orchestrator.finish import job_result
-
         failures = self._again.get(job.id, (0, 0.0))[0] + 1
         probs: list[NDArray[np.float32]] = []
         try:

@@ -15,7 +15,7 @@ from jobs.plan import SandboxRules
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
 from orchestrator.errors import NotFound, Refused
-from orchestrator.finish import trained_network
+from orchestrator.networks import trained_network
 from orchestrator.phases import Phase
 from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
 from orchestrator.state import Job, newest_revisions

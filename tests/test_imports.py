@@ -21,3 +21,8 @@ def test_no_command_imports_what_takes_long_before_it_is_called() -> None:
 def test_whoever_follows_the_store_for_mlflow_has_no_torch_before_a_model_is_logged() -> None:
     code = "import orchestrator.tracking.projection, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_controller_combines_members_without_torch() -> None:
+    code = "import orchestrator.controller, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

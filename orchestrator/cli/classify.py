@@ -70,7 +70,7 @@ def command(
         from orchestrator.artifacts import Artifacts
         from orchestrator.classify import classify, pictures_in
         from orchestrator.cohort import Cohort
-        from orchestrator.finish import trained_network
+        from orchestrator.networks import trained_network
         from orchestrator.progress_bars import progress
 
         files, num_left_out = pictures_in(places)

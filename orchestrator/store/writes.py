@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Table, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.moves import Change, Closed, Note
 from orchestrator.phases import MEMBER_TRANSITIONS, TRANSITIONS, Phase
@@ -33,10 +32,15 @@ def lock_cohort(connection: Connection, cohort: str) -> str | None:
 
 def insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Inserts the rows whose primary keys are not there yet."""
+    # Each database's own way to say it takes a while to import.
     statement: Insert
     if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
         statement = sqlite.insert(table).on_conflict_do_nothing()
     else:
+        from sqlalchemy.dialects import postgresql
+
         statement = postgresql.insert(table).on_conflict_do_nothing()
     connection.execute(statement, rows)
 

@@ -4,6 +4,7 @@
     runs         how far a run has come, by its tags and its status
     projection   the store's news -> runs, params, metrics, tags, artifacts
     templates    models exported once for each architecture
+    export       the first of an architecture, exported by torch
     model        a job's combined network as a `pt2` model
     background   the projection kept up to date while a controller runs
     overview     the texts on top of the experiment: its description, its views

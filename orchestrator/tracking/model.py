@@ -1,6 +1,6 @@
 """A job's combined network, logged to MLflow as a `pt2` model.
 
-In: the network that a succeeded job ended with. Out: a model that
+In: the parts of the network that a succeeded job ended with. Out: a model that
 `mlflow.pytorch.load_model("runs:/RUN/model")` gives back without this project installed: images
 (B, 3, S, S) float32 in [0, 1] in, probabilities (B, C) out. Next on the path: whoever reviews.
 
@@ -8,25 +8,19 @@ MLflow's `log_model` is not used: it exports every network anew, asks for the hi
 run's metrics, and takes its experiment from a setting of the whole process.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
-from jobs.plan import DataPlan
+from orchestrator.networks import Parts
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.runs import MODEL_TAG
-
-if TYPE_CHECKING:  # torch comes with them
-    from jobs.ensemble import Ensemble
-    from orchestrator.tracking.templates import Templates
+from orchestrator.tracking.templates import Templates
 
 MODEL_NAME = "model"
 NO_MODEL = "none"
@@ -36,16 +30,15 @@ NO_MODEL = "none"
 def log_model(
     experiment: Experiment,
     run_id: str,
-    model: Ensemble,
-    data: DataPlan,
+    parts: Parts,
     params: Mapping[str, str],
     templates: Templates,
 ) -> str:
-    """Logs a network that was trained on such data; returns the model's id."""
+    """Logs the network that a job ended with; returns the model's id."""
     client = experiment.client
     with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
         folder = Path(made) / MODEL_NAME
-        templates.write(model, data, folder)
+        templates.write(parts, folder)
         logged = client.create_logged_model(
             experiment.id, name=MODEL_NAME, source_run_id=run_id, params=dict(params)
         )
@@ -55,7 +48,7 @@ def log_model(
         record.artifact_path, record.run_id = logged.artifact_location, run_id
         record.model_uuid = record.model_id = model_id
         record.utc_time_created = Model().utc_time_created
-        record.metadata = {"classes": list(data.classes), "combine": model.how}
+        record.metadata = {"classes": list(parts.plans[0].data.classes), "combine": parts.how}
         record.save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, "READY")

@@ -5,9 +5,9 @@ one likes, by a new process as well, and after a failure in the middle: runs are
 tag `game.key`, and tags and status say how far each has come. A run that was closed is opened again
 when its job is retried. Next on the path: `model`.
 
-Figures are written as they come. Models wait until a slot has nothing to train: they cost a hundred
-times as much, which would be taken from whoever trains, and scoring does not need them. What makes
-them is imported only then, as torch comes with it.
+Figures are written as they come. Models wait until a slot has nothing to train: the first of an
+architecture costs a hundred times as much, which would be taken from whoever trains, and scoring
+does not need them.
 """
 
 import json
@@ -21,6 +21,7 @@ from mlflow.entities import Metric, RunTag
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import ArtifactsAway, GameError, TrackingError
+from orchestrator.networks import trained_parts
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.store import Store
@@ -48,6 +49,7 @@ from orchestrator.tracking.runs import (
     end_of,
     waits,
 )
+from orchestrator.tracking.templates import Templates
 
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
@@ -75,7 +77,7 @@ class Projection:
         self._store = store
         self._artifacts = artifacts
         self._cohort = cohort
-        self._templates = templates
+        self._templates = Templates(templates)
         self._front_page = FrontPage(experiment, cohort)
         self._shown: dict[int, Job] = {}
         """Jobs as MLflow shows them, but for their models."""
@@ -168,15 +170,11 @@ class Projection:
             model_id = NO_MODEL
             self._client.set_tag(run.id, MODEL_TAG, model_id)
         elif model_id is None:
-            from orchestrator.finish import trained_ensemble
-            from orchestrator.tracking.templates import Templates
-
             if run.id in self._found:
                 drop_models(self._experiment, run.id)
-            model = trained_ensemble(job, self._store, self._artifacts)
+            parts = trained_parts(job, self._store, self._artifacts)
             params = job_params(job, plans, self._store.document(job.id)[1])
-            templates = Templates(self._templates)
-            model_id = log_model(self._experiment, run.id, model, plans[0].data, params, templates)
+            model_id = log_model(self._experiment, run.id, parts, params, self._templates)
             metrics = [
                 Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id)
                 for m in job_metrics(job, end_of(job))

@@ -1,48 +1,88 @@
 """Models in MLflow's form, exported once for each architecture.
 
-In: a job's combined network. Out: a folder as `mlflow.pytorch.save_model` writes it, with a `pt2`
-program in it. Networks of one architecture have the same program and differ in their weights, which
-a `pt2` file keeps as plain bytes beside it: so torch exports the first of them, and of every other
-one only these bytes are written. That takes 0.01 to 0.02 s where an export takes 0.2 to 0.6 s, and
-a process's first one 6 s (one base network to three boosted ones of 64 px; AMD EPYC without
-AVX-512, other work beside it, 2026-11-28). Next on the path: `model`, which logs the folder.
+In: the parts of a job's network. Out: a folder as `mlflow.pytorch.save_model` writes it, with a
+`pt2` program in it. Networks of one architecture have the same program and differ in their weights,
+which a `pt2` file keeps as plain bytes beside it: so torch exports a blank one of each, and of
+every network only these bytes are written. That takes 0.01 to 0.02 s where an export takes 0.2 to
+0.6 s, and a process's first one 6 s (one base network to three boosted ones of 64 px; AMD EPYC
+without AVX-512, other work beside it, 2026-11-28). Next on the path: `model`, which logs the
+folder.
 
 Templates are kept beside the other caches. What is wrong with one is found by its names and sizes,
-and then it is made anew; nothing is ever loaded from one.
+and then it is made anew; nothing is ever loaded from one, and torch is imported for exports only.
 """
 
 import hashlib
-import inspect
 import json
 import platform
 import shutil
 import tempfile
-import warnings
 import zipfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow.pytorch
 import numpy as np
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
-from torch import Tensor
+from numpy.typing import NDArray
 
-from jobs import ensemble, monkeynet, stacking
-from jobs.ensemble import Ensemble
-from jobs.plan import DataPlan
+import jobs
+from jobs.plan import Combine, ModelPlan
+from orchestrator.errors import TrackingError
+from orchestrator.networks import Parts
 
 PROGRAM = "data/model.pt2"
 WEIGHTS_CONFIG = "data/weights/model_weights_config.json"
-FORMAT = 1
+FORMAT = 2
 """One more with every change to what a template's folder holds."""
-BATCH = 2
-"""Of the example: torch.export takes a size of 1 for a constant."""
+SOURCES = ("ensemble", "monkeynet", "stacking")
+"""The modules of `jobs` that a network is made of."""
 
 
 class Unfit(Exception):
     """A program whose weights cannot be exchanged for those of the network."""
+
+
+DAMAGED = (Unfit, zipfile.BadZipFile, KeyError, ValueError)
+"""What reading a template raises that is not what was written, but for the system's own errors."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What networks with one program have in common."""
+
+    members: tuple[ModelPlan, ...]
+    how: Combine
+    image_size_px: int
+    num_classes: int
+
+    @classmethod
+    def of(cls, parts: Parts) -> "Architecture":
+        """That of a job's network."""
+        data, members = parts.plans[0].data, tuple(_asked(plan.model) for plan in parts.plans)
+        return cls(members, parts.how, data.image_size_px, len(data.classes))
+
+    @property
+    def key(self) -> str:
+        """Names it, and everything else that decides what its template holds."""
+        folder = Path(jobs.__path__[0])
+        sources = [(folder / f"{name}.py").read_text() for name in SOURCES]
+        versions = [version(name) for name in ("torch", "numpy", "mlflow")]
+        parts = [
+            *([member.model_dump() for member in self.members], self.how),
+            *(self.image_size_px, self.num_classes),
+            *(FORMAT, platform.python_version(), platform.machine(), versions, sources),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _asked(model: ModelPlan) -> ModelPlan:
+    """A network once it is trained, when its dropout no longer counts.
+
+    But that there was one does: it stands before the attention, whose name has its number in it.
+    """
+    was_there = model.dropout > 0 and model.attention
+    return model.model_copy(update={"dropout": 0.5 if was_there else 0.0})
 
 
 class Templates:
@@ -51,62 +91,36 @@ class Templates:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, model: Ensemble, data: DataPlan, into: Path) -> None:
-        """Writes a network's model to a new folder."""
-        template = self._folder / _key(model, data)
+    def write(self, parts: Parts, into: Path) -> None:
+        """Writes a network's model to a new folder; raises `TrackingError` where none fits it."""
+        architecture = Architecture.of(parts)
+        template, state = self._folder / architecture.key, parts.state
         try:
-            _copy(template, model, into)
-        except (OSError, Unfit, zipfile.BadZipFile, KeyError, ValueError):
+            _copy(template, state, into)
+        except (OSError, *DAMAGED):
             # There is none yet, or it is not what it was. `rmtree` also of what was half copied.
             shutil.rmtree(template, ignore_errors=True)
             shutil.rmtree(into, ignore_errors=True)
-            _export(model, data, into)
-            self._keep(into, template)
+            self._make(architecture, template)
+            try:
+                _copy(template, state, into)
+            except DAMAGED as error:
+                raise TrackingError(f"a model: no export fits it: {error}") from error
 
-    def _keep(self, made: Path, template: Path) -> None:
+    def _make(self, architecture: Architecture, template: Path) -> None:
+        from orchestrator.tracking.export import export
+
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as folder:
-            copy = Path(folder) / "model"
-            shutil.copytree(made, copy)
+            made = Path(folder) / "model"
+            export(architecture, made)
             try:
-                copy.rename(template)
+                made.rename(template)
             except OSError:  # another process was faster
                 return
 
 
-def _key(model: Ensemble, data: DataPlan) -> str:
-    """Names the architecture, and everything else that decides what its template holds."""
-    sources = [inspect.getsource(module) for module in (ensemble, monkeynet, stacking)]
-    versions = [version(name) for name in ("torch", "numpy", "mlflow")]
-    parts = [
-        *(repr(model), model.how, data.image_size_px, len(data.classes)),
-        *({name: list(value.shape) for name, value in model.state_dict().items()}.items()),
-        *(FORMAT, platform.python_version(), platform.machine(), versions, sources),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _export(model: Ensemble, data: DataPlan, into: Path) -> None:
-    side = data.image_size_px
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 3, side, side))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(data.classes)))]),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of type hints, and of what torch deprecates
-        mlflow.pytorch.save_model(
-            model,
-            str(into),
-            serialization_format="pt2",
-            signature=signature,
-            input_example=np.zeros((BATCH, 3, side, side), np.float32),
-            # Named, because MLflow otherwise finds them by loading the model in a process of its
-            # own, which takes seconds.
-            pip_requirements=[f"torch=={version('torch')}", f"numpy=={version('numpy')}"],
-        )
-
-
-def _copy(template: Path, model: Ensemble, into: Path) -> None:
+def _copy(template: Path, state: dict[str, NDArray[np.float32]], into: Path) -> None:
     """Copies a template, with the network's weights in place of its own."""
     shutil.copytree(template, into, ignore=lambda _folder, names: {"model.pt2"} & set(names))
     with (
@@ -119,7 +133,6 @@ def _copy(template: Path, model: Ensemble, into: Path) -> None:
             f"{root}/data/weights/{entry['path_name']}": (name, entry)
             for name, entry in config.items()
         }
-        state = model.state_dict()
         if len(weights) != len(config) or set(config) != set(state):
             raise Unfit("it has weights of other names")
         for file in source.infolist():
@@ -133,15 +146,17 @@ def _copy(template: Path, model: Ensemble, into: Path) -> None:
             target.writestr(file, content)
 
 
-def _bytes(value: Tensor, entry: dict[str, Any]) -> bytes:
+def _bytes(value: NDArray[np.float32], entry: dict[str, Any]) -> bytes:
     """A weight as the file has it; raises `Unfit` where the file has it in another way."""
     meta = entry["tensor_meta"]
-    strides = [stride["as_int"] for stride in meta["strides"]]
-    in_order = value.detach().contiguous()
+    sizes = [size["as_int"] for size in meta["sizes"]]
+    strides = [stride["as_int"] * value.itemsize for stride in meta["strides"]]
+    in_order = np.ascontiguousarray(value)
     if (
         entry["use_pickle"]
         or meta["storage_offset"]["as_int"]
-        or strides != list(in_order.stride())
+        or sizes != list(in_order.shape)
+        or strides != list(in_order.strides)
     ):
         raise Unfit("its weights are not plain bytes in order")
-    return in_order.numpy().tobytes()
+    return in_order.tobytes()

@@ -11,7 +11,7 @@ import torch
 from jobs.plan import CustomPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound, TrackingError
-from orchestrator.finish import trained_ensemble
+from orchestrator.networks import trained_ensemble
 from orchestrator.scorebook import ScoreBook, TeamScore
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Store

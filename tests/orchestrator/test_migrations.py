@@ -1,19 +1,22 @@
 """Stores of older schemas, opened by this version with what is in them."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import alembic.autogenerate
 import alembic.command
 import alembic.config
 import alembic.migration
+import alembic.script
 import pytest
 from sqlalchemy import column, create_engine, insert, table
 
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import MemberKey
 from orchestrator.store import FittedStacker, JobResult, Lease, Store
-from orchestrator.store.database import MIGRATIONS
+from orchestrator.store.database import MIGRATIONS, NEWEST
 from orchestrator.store.tables import metadata
 from tests.orchestrator.cohorts import TRAINED, new_job, start, submit
 from tests.orchestrator.postgres import Server
@@ -238,3 +241,20 @@ def test_the_migrations_lead_to_the_tables(empty_url: str) -> None:
         )
         assert alembic.autogenerate.compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def test_the_newest_revision_is_known_without_alembic():
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert alembic.script.ScriptDirectory.from_config(config).get_current_head() == NEWEST
+
+
+def test_a_store_that_is_up_to_date_is_opened_without_alembic(tmp_path):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    Store(url).close()
+    code = (
+        "import sys; from orchestrator.store import Store; Store(sys.argv[1]).close();"
+        "print(*{'alembic', 'sqlalchemy.dialects.postgresql'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, check=True)
+    assert done.stdout.split() == []

@@ -19,7 +19,7 @@ from jobs.stacking import out_of_fold
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
 from orchestrator.errors import Damaged
-from orchestrator.finish import trained_ensemble
+from orchestrator.networks import trained_ensemble
 from orchestrator.news import News, Trained
 from orchestrator.phases import Phase
 from orchestrator.state import Job, MemberKey

@@ -1,16 +1,23 @@
 """Models in MLflow: exported once for each architecture, and not while every slot trains."""
 
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow.pytorch
 import pytest
+import safetensors.torch
 import torch
 
-from jobs.ensemble import Ensemble
+from jobs.ensemble import load_ensemble
 from jobs.monkeynet import build_model
-from jobs.plan import ModelPlan
+from jobs.plan import Combine, MemberPlan, ModelPlan
+from jobs.stacking import Stacker
 from orchestrator.artifacts import Artifacts
-from orchestrator.finish import trained_ensemble
+from orchestrator.errors import TrackingError
+from orchestrator.networks import Parts, trained_ensemble
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
@@ -19,11 +26,36 @@ from tests.orchestrator.cohorts import new_job, start, submit, take
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
 
-def _ensemble(seed: int, members: int = 2, how: str = "mean", blocks: int = 0) -> Ensemble:
+def _parts(
+    seed: int,
+    members: int = 2,
+    how: Combine = "mean",
+    blocks: int = 0,
+    dropout: float = 0.3,
+    attention: bool = True,
+) -> Parts:
     torch.manual_seed(seed)
-    plan = ModelPlan(turbo_blocks=blocks, dropout=0.3, attention=True)
-    networks = [build_model(plan, len(DATA.classes), SIDE) for _ in range(members)]
-    return Ensemble(networks, how)  # type: ignore[arg-type]
+    model = ModelPlan(turbo_blocks=blocks, dropout=dropout, attention=attention)
+    networks = [build_model(model, len(DATA.classes), SIDE) for _ in range(members)]
+    num_classes, stacker = len(DATA.classes), None
+    if how == "stacking":
+        weight = torch.randn(num_classes, members * num_classes)
+        stacker = safetensors.torch.save({"weight": weight, "bias": torch.randn(num_classes)})
+    return Parts(
+        (MemberPlan(data=DATA, model=model),) * members,
+        tuple(safetensors.torch.save(network.state_dict()) for network in networks),
+        how,
+        stacker,
+    )
+
+
+def _wanted(parts: Parts, images: torch.Tensor) -> torch.Tensor:
+    stacker = parts.stacker and Stacker(**safetensors.torch.load(parts.stacker))
+    with torch.no_grad():
+        probs: torch.Tensor = load_ensemble(parts.plans, parts.weights, parts.how, stacker or None)(
+            images
+        )
+    return probs
 
 
 def _says(folder: Path, images: torch.Tensor) -> torch.Tensor:
@@ -33,29 +65,74 @@ def _says(folder: Path, images: torch.Tensor) -> torch.Tensor:
     return probs
 
 
-@pytest.mark.parametrize(("members", "how", "blocks"), [(1, "mean", 1), (3, "vote", 0)])
+@pytest.mark.parametrize(
+    ("members", "how", "blocks"), [(1, "mean", 1), (3, "vote", 0), (2, "stacking", 0)]
+)
 def test_every_network_of_an_architecture_has_its_own_weights(
-    tmp_path: Path, members: int, how: str, blocks: int
+    tmp_path: Path, members: int, how: Combine, blocks: int
 ) -> None:
     templates, images = Templates(tmp_path / "templates"), torch.rand(5, 3, SIDE, SIDE)
     for seed in range(3):
-        model = _ensemble(seed, members, how, blocks)
-        templates.write(model, DATA, tmp_path / f"model-{seed}")
-        assert torch.equal(_says(tmp_path / f"model-{seed}", images), model(images))
+        parts = _parts(seed, members, how, blocks)
+        templates.write(parts, tmp_path / f"model-{seed}")
+        assert torch.equal(_says(tmp_path / f"model-{seed}", images), _wanted(parts, images))
     assert len(list((tmp_path / "templates").iterdir())) == 1
 
 
 def test_architectures_do_not_share_a_template(tmp_path: Path) -> None:
     templates = Templates(tmp_path / "templates")
-    for number, model in enumerate([_ensemble(0), _ensemble(0, how="vote"), _ensemble(0, 3)]):
-        templates.write(model, DATA, tmp_path / str(number))
+    for number, parts in enumerate([_parts(0), _parts(0, how="vote"), _parts(0, 3)]):
+        templates.write(parts, tmp_path / str(number))
     assert len(list((tmp_path / "templates").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("attention", "num_templates"), [(False, 1), (True, 2)])
+def test_dropout_makes_no_other_architecture_but_before_attention(
+    tmp_path: Path, attention: bool, num_templates: int
+) -> None:
+    templates, images = Templates(tmp_path / "templates"), torch.rand(2, 3, SIDE, SIDE)
+    for number, dropout in enumerate((0.0, 0.5, 0.2)):
+        parts = _parts(number, dropout=dropout, attention=attention)
+        templates.write(parts, tmp_path / str(number))
+        assert torch.equal(_says(tmp_path / str(number), images), _wanted(parts, images))
+    assert len(list((tmp_path / "templates").iterdir())) == num_templates
+
+
+def test_exporting_draws_no_random_numbers(tmp_path: Path) -> None:
+    parts = _parts(0)
+    before = torch.get_rng_state()
+    Templates(tmp_path / "templates").write(parts, tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_of_a_known_architecture_is_written_without_torch(tmp_path: Path) -> None:
+    parts = _parts(0)
+    Templates(tmp_path / "templates").write(parts, tmp_path / "first")
+    code = (
+        "import pickle, sys; from pathlib import Path;"
+        "from orchestrator.tracking.templates import Templates;"
+        "parts, folder = pickle.load(sys.stdin.buffer), Path(sys.argv[1]);"
+        "Templates(folder / 'templates').write(parts, folder / 'second');"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], input=pickle.dumps(parts), check=True
+    )
+    images = torch.rand(2, 3, SIDE, SIDE)
+    assert torch.equal(_says(tmp_path / "second", images), _wanted(parts, images))
+
+
+def test_weights_that_no_export_has_are_an_error_and_no_model(tmp_path: Path) -> None:
+    parts = _parts(0)
+    other = replace(parts, weights=(parts.weights[0], _parts(0, blocks=1).weights[0]))
+    with pytest.raises(TrackingError, match="no export fits it: it has weights of other names"):
+        Templates(tmp_path / "templates").write(other, tmp_path / "model")
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "of another network"])
 def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
     templates, images = Templates(tmp_path / "templates"), torch.rand(2, 3, SIDE, SIDE)
-    templates.write(_ensemble(0), DATA, tmp_path / "first")
+    templates.write(_parts(0), tmp_path / "first")
     (template,) = (tmp_path / "templates").iterdir()
     program = template / PROGRAM
     if damage == "cut":
@@ -63,13 +140,13 @@ def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
     elif damage == "gone":
         program.unlink()
     else:
-        templates.write(_ensemble(0, 3), DATA, tmp_path / "other")
+        templates.write(_parts(0, 3), tmp_path / "other")
         program.write_bytes((tmp_path / "other" / PROGRAM).read_bytes())
-    model = _ensemble(1)
-    templates.write(model, DATA, tmp_path / "second")
-    assert torch.equal(_says(tmp_path / "second", images), model(images))
-    templates.write(model, DATA, tmp_path / "third")
-    assert torch.equal(_says(tmp_path / "third", images), model(images))
+    parts = _parts(1)
+    templates.write(parts, tmp_path / "second")
+    assert torch.equal(_says(tmp_path / "second", images), _wanted(parts, images))
+    templates.write(parts, tmp_path / "third")
+    assert torch.equal(_says(tmp_path / "third", images), _wanted(parts, images))
 
 
 def test_a_model_waits_until_a_slot_has_nothing_to_train(

@@ -2,12 +2,12 @@
 
 from alembic import context
 
+from orchestrator.store.database import VERSION_TABLE
 from orchestrator.store.tables import metadata
 
-# Its own version table: MLflow has one of the usual name, perhaps in the same database.
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table="game_schema_version",
+    version_table=VERSION_TABLE,
 )
 context.run_migrations()
