@@ -73,6 +73,10 @@ NODE_BYTES = 900 * MIB
 
 FIRST_OUTPUTS_KEPT, DEEP_OUTPUTS_KEPT, IMAGES_KEPT = 3.1, 1.6, 4
 """How many tensors of a size are alive at the peak of a training step."""
+DEEP_INPUTS_KEPT = 4.9
+"""Of a boost's layers, whose inputs are kept as Fourier transforms (`jobs.spectral`), besides
+`DEEP_BYTES` of what lies between two steps of a transform."""
+DEEP_BYTES = 24 * MIB
 ATTENDED_KEPT, DROPPED_KEPT = 2.0, 0.7
 WEIGHTS_KEPT = 17
 """Weights, gradients, momentum, the copies that are reported, and the layouts that oneDNN wants."""
@@ -251,6 +255,7 @@ def memory_bytes(
     for_backward = (
         FIRST_OUTPUTS_KEPT * net.outputs[0]
         + DEEP_OUTPUTS_KEPT * sum(net.outputs[1:])
+        + DEEP_INPUTS_KEPT * sum(net.outputs[:-1]) / 4  # pooled by 2 before they come in
         + ATTENDED_KEPT * last * plan.model.attention
         + DROPPED_KEPT * sum(net.outputs) * (plan.model.dropout > 0)
         + IMAGES_KEPT * 3 * side**2
@@ -262,6 +267,7 @@ def memory_bytes(
         floats += TEACHER_WEIGHTS_KEPT * size.mega_parameters * 1e6
         floats += batch * TEACHER_FLOATS_PER_PIXEL * teacher.image_size_px**2
     each = SLOT_BYTES + round(FLOAT_BYTES * floats) + image_bytes(side, num_validation)
+    each += DEEP_BYTES * (len(net.outputs) > 1)
     return each * num_workers + (SLOT_BYTES if plan.workers > 1 else 0)
 
 

@@ -1,7 +1,11 @@
 """What is imported before it is needed: nothing that somebody would wait for."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 
 def test_no_command_imports_what_takes_long_before_it_is_called() -> None:
@@ -26,3 +30,11 @@ def test_whoever_follows_the_store_for_mlflow_has_no_torch_before_a_model_is_log
 def test_a_controller_combines_members_without_torch() -> None:
     code = "import orchestrator.controller, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+BENCHES = sorted(path.stem for path in (Path(__file__).parent / "bench").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_what_runs_seldom_finds_what_it_is_made_of(name: str) -> None:
+    importlib.import_module(f"tests.bench.{name}")

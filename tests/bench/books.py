@@ -15,8 +15,8 @@ from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
 from orchestrator.moves import Change
-from orchestrator.state import CohortRecord, Fault, Job, MemberKey
-from orchestrator.store import EpochOfAttempt, TrainedWeights
+from orchestrator.state import CohortRecord, EpochOfAttempt, Fault, Job, MemberKey
+from orchestrator.store import TrainedWeights
 from orchestrator.store.values import Changes
 from tests.orchestrator.cohorts import DATA, cohort
 

@@ -62,8 +62,15 @@ TEAMS: dict[str, Purchases] = {
     "hidden-pair": [TWO, *HIDDEN],
     "blended": [*BLENDED, MOMENTUM],
 }
-FIRST_TEAMS: dict[str, Purchases] = {"plain": []}
-"""Of the cohort before it, which finds no cache."""
+FIRST_TEAMS: dict[str, Purchases] = {
+    "plain": [],
+    "pair": [TWO],
+    "three": [THREE],
+    "stacked": [STACKED],
+    "boosted": [BOOST],
+    "boosted-pair": [BOOST, TWO],
+}
+"""Of the cohort before it, which finds no cache: a team of every architecture in `TEAMS`."""
 
 
 class Different(Exception):
