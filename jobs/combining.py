@@ -1,7 +1,7 @@
 """Members' probabilities combined where no network is at hand, and no torch.
 
 In: probabilities as numpy arrays. Out: those of the members together, as `jobs.ensemble.combine`
-has them in a network, up to the last bit. Stackers, which are layers, are asked there only.
+has them in a network, up to rounding. Stackers, which are layers, are asked there only.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ def fuse(model: nn.Module, device: str) -> None:
     """Have a network compute its logits (B, C) from images (B, 3, S, S) in that order from now on.
 
     It stays as it is on another device, and where it is none that `build_model` makes: a team's,
-    say.
+    say, or one with hooks.
     """
     if device == "cpu" and type(model) is MonkeyNet and all(map(_as_built, model.features)):
         # In the place of its own `forward`, so that whoever calls the network need not know.
@@ -44,8 +44,27 @@ def _as_built(block: nn.Module) -> bool:
     """Whether a block's layers are those that `_block` knows how to exchange."""
     if len(list(block.children())) < 2:
         return False
+    convolution, *_ = block.children()
     first, *between, last = map(type, block.children())
-    return (first, last) == (nn.Conv2d, nn.MaxPool2d) and set(between) <= BETWEEN
+    return (
+        (first, last) == (nn.Conv2d, nn.MaxPool2d)
+        and set(between) <= BETWEEN
+        and _is_plain(convolution)
+        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in block.modules())
+    )
+
+
+def _is_plain(convolution: nn.Module) -> bool:
+    """Whether it is nothing but the sum that it is named after, over squares of one padding."""
+    assert isinstance(convolution, nn.Conv2d)
+    padding, kernel = convolution.padding, convolution.kernel_size
+    return (
+        (convolution.stride, convolution.dilation, convolution.groups) == ((1, 1), (1, 1), 1)
+        and (convolution.padding_mode, convolution.bias is None) == ("zeros", False)
+        and not isinstance(padding, str)
+        and padding[0] == padding[1]
+        and kernel[0] == kernel[1]
+    )
 
 
 def _logits(model: MonkeyNet, images: Tensor) -> Tensor:
@@ -74,7 +93,8 @@ def _block(block: nn.Module, images: Tensor) -> Tensor:
         weight, bias, padding = convolution.weight, convolution.bias, convolution.padding[0]
         features = PooledConvolution.apply(images, weight, bias, padding, side)
     else:
-        features = pooling(_convolution(convolution, images))
+        in_order = images.contiguous(memory_format=torch.channels_last)
+        features = pooling(_convolution(convolution, in_order))
     for layer in between:
         features = layer(features)
     return features
@@ -82,7 +102,7 @@ def _block(block: nn.Module, images: Tensor) -> Tensor:
 
 def _convolution(convolution: nn.Conv2d, images: Tensor) -> Tensor:
     if not pays(convolution, images):
-        direct: Tensor = convolution(images.contiguous(memory_format=torch.channels_last))
+        direct: Tensor = convolution(images)
         return direct
     weight, bias, padding = convolution.weight, convolution.bias, convolution.padding[0]
     made: Tensor

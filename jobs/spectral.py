@@ -1,7 +1,7 @@
 """A convolution as products of Fourier transforms: a sixth of the multiplications.
 
 In: images, weights and biases of a convolution with stride 1. Out: what `conv2d` gives, and its
-gradients, up to rounding (which is smaller here). `jobs.fused` computes a turbo boost's layers
+gradients, up to rounding. `jobs.fused` computes a turbo boost's layers
 with it, where `pays` says that it is faster than the direct way.
 
 Each image is cut into tiles of 8 x 8 outputs, each from 12 x 12 inputs with a kernel of 5. A tile's
@@ -30,7 +30,7 @@ from torch.nn import functional
 TILE = 8
 # With fewer tiles, transforming the weights costs more than the products save.
 MIN_TILES = 32
-MIN_CHANNELS, MIN_KERNEL = 16, 5
+MIN_CHANNELS, KERNELS = 16, range(5, TILE + 2)
 # Tiles may reach over the image's far sides, in vain: this much more than its own places.
 MAX_EXCESS = 1.25
 # Values of a row that are worked on together, so that what lies between two steps stays in a cache.
@@ -40,6 +40,7 @@ ROW = 16384
 def pays(convolution: nn.Conv2d, images: Tensor) -> bool:
     """Whether this is the faster way for images (B, K, H, W): known by their shape alone.
 
+    The convolution has square kernels, one padding, a bias and a stride of 1, and nothing else.
     bfloat16 stays with the direct way, since sums of transforms need float32.
     """
     if torch.is_autocast_enabled("cpu") or images.dtype != torch.float32:
@@ -49,7 +50,7 @@ def pays(convolution: nn.Conv2d, images: Tensor) -> bool:
     outputs = [side + 2 * padding - kernel + 1 for side in images.shape[2:]]
     tiles = [ceil(side / TILE) for side in outputs]
     return (
-        kernel >= MIN_KERNEL
+        kernel in KERNELS
         and convolution.in_channels >= MIN_CHANNELS
         and len(images) * tiles[0] * tiles[1] >= MIN_TILES
         and tiles[0] * tiles[1] * TILE**2 <= MAX_EXCESS * outputs[0] * outputs[1]
@@ -117,7 +118,7 @@ class SpectralConvolution(torch.autograd.Function):
     ) -> Tensor:
         """Map images (B, K, H, W) and weights (O, K, k, k) to (B, O, H', W'), channels last.
 
-        The images' transforms are seven times their size: kept for gradients only, if `keep`.
+        The images' transforms are four times their size: kept for gradients only, if `keep`.
         """
         batch, channels, *sides = images.shape
         outputs, _, kernel, _ = weight.shape
@@ -151,7 +152,7 @@ class SpectralConvolution(torch.autograd.Function):
         if result.shape[2:] == torch.Size(made):
             return result
         # No view of it, which the next layer would not be allowed to change in place.
-        return result[:, :, : made[0], : made[1]].contiguous(memory_format=torch.channels_last)
+        return result[:, :, : made[0], : made[1]].clone(memory_format=torch.channels_last)
 
     @staticmethod
     @once_differentiable

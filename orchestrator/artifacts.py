@@ -2,7 +2,7 @@
 
 In: the bytes that a slot returned, or that `finish` made of them. Out: names relative to the
 artifact folder, which the store keeps: a file is whole before the store knows of it. The folder may
-be a URI, of one in an object store. Next on the path: `finish`, which reads them back.
+be a URI, of one in an object store. Next on the path: `combiner` and `networks`, which read them.
 
     COHORT/TEAM/rREVISION-UID/mINDEX.safetensors     the weights
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32

@@ -19,8 +19,8 @@ class NeuralTurboBoost(Purchase):
     This is what makes deep networks deep.
 
     Each block doubles the filters and halves the image, so 64 px are used up after five blocks;
-    larger images (resolution-rocket) have room for more. Already the first one makes training five
-    to seven times as long, and a deeper network learns slowly from nothing: give it momentum
+    larger images (resolution-rocket) have room for more. Already the first one makes training six
+    to nine times as long, and a deeper network learns slowly from nothing: give it momentum
     (speed-boost), a higher learning rate or more epochs, or it may still be guessing after 20. One
     or two blocks are a good start.
     """

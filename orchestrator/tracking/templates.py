@@ -43,7 +43,7 @@ class Unfit(Exception):
     """A program whose weights cannot be exchanged for those of the network."""
 
 
-DAMAGED = (Unfit, zipfile.BadZipFile, KeyError, ValueError)
+DAMAGED = (Unfit, zipfile.BadZipFile, LookupError, ValueError, TypeError, AttributeError)
 """What reading a template raises that is not what was written, but for the system's own errors."""
 
 

@@ -75,6 +75,49 @@ def test_it_pools_what_the_convolution_gives(size_px):
     torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"padding_mode": "reflect"},
+        {"groups": True},
+        {"bias": False},
+        {"padding": "same"},
+        {"padding": (1, 2)},
+        {"kernel_size": (5, 3)},
+        {"dilation": 2, "padding": 4},
+        {"kernel_size": 11, "padding": 5},
+        {"kernel_size": 7, "padding": 3},
+    ],
+    ids=str,
+)
+def test_a_network_that_somebody_has_changed_is_itself(blocks, change):
+    torch.manual_seed(6)
+    model = build_model(ModelPlan(turbo_blocks=blocks), 4, 32)
+    block = model.features[blocks]
+    was = block[0]
+    outputs, settings = (
+        was.out_channels,
+        {"kernel_size": was.kernel_size[0], "padding": 2, **change},
+    )
+    if "groups" in change:
+        settings["groups"] = was.in_channels
+        outputs += -outputs % was.in_channels
+    block[0] = nn.Conv2d(was.in_channels, outputs, **settings)
+    images = torch.rand(16, 3, 32, 32)
+    model.classifier[1] = nn.Linear(model.features(images).flatten(1).shape[1], 16)
+    ours, plain = _loss_and_gradients(_fused(model), images), _loss_and_gradients(model, images)
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_hooks_are_called():
+    model = build_model(ModelPlan(turbo_blocks=1), 4, 32)
+    model.features[1][0].register_forward_pre_hook(lambda _layer, given: (given[0].square(),))
+    images = torch.rand(8, 3, 32, 32)
+    ours, plain = _loss_and_gradients(_fused(model), images), _loss_and_gradients(model, images)
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+
+
 def test_bfloat16_is_that_of_autocast():
     model = build_model(ModelPlan(), 4, 32)
     ours, images = _fused(model), torch.rand(4, 3, 32, 32)

@@ -8,7 +8,9 @@ from jobs.spectral import SpectralConvolution, pays
 
 SHAPES = [  # images a batch, channels, height, width, outputs, kernel, padding
     (8, 32, 32, 32, 64, 5, 2),
-    (32, 64, 16, 16, 128, 5, 2),  # more images than are worked on together
+    (32, 64, 16, 16, 128, 5, 2),
+    (24, 32, 32, 32, 64, 5, 2),  # more images than are worked on together
+    (1, 3, 12, 16, 4, 5, 2),
     (2, 3, 17, 40, 4, 5, 2),
     (3, 2, 9, 30, 3, 5, 0),
     (1, 1, 5, 5, 1, 5, 0),
@@ -69,11 +71,11 @@ def test_gradients_are_those_of_small_differences(shape):
 
 
 def test_images_worked_on_apart_give_what_they_give_together(monkeypatch):
-    case = _case((8, 16, 16, 16, 16, 5, 2))
-    with torch.no_grad():
-        together = _convolution(*case)
-        monkeypatch.setattr(spectral, "ROW", 4 * 4 * 16)
-        torch.testing.assert_close(_convolution(*case), together)
+    shape = (8, 16, 16, 16, 16, 5, 2)
+    together = _results(_convolution, *_case(shape))
+    monkeypatch.setattr(spectral, "ROW", 3 * 4 * 16)  # three images at a time, then two
+    for apart, whole in zip(_results(_convolution, *_case(shape)), together, strict=True):
+        torch.testing.assert_close(apart, whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
@@ -85,12 +87,24 @@ def test_the_same_images_give_the_same_bits_again(memory):
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
-def test_nothing_is_kept_for_gradients_where_none_is_wanted():
+def test_transforms_are_kept_for_gradients_only(monkeypatch):
+    kept = []
+
+    def outputs(*arguments, ways=spectral._outputs):
+        kept.append(ways(*arguments))
+        return kept[-1]
+
+    monkeypatch.setattr(spectral, "_outputs", outputs)
     case = _case(SHAPES[0])
+    trained = _convolution(*case)
     with torch.no_grad():
-        alone = _convolution(*case)
-    assert alone.grad_fn is None
-    assert torch.equal(alone, _convolution(*case))
+        assert torch.equal(_convolution(*case), trained)
+    assert [len(transform) for transform in kept] == [7, 1]
+
+
+def test_what_it_gives_may_be_changed_in_place():
+    for shape in ((1, 3, 12, 16, 4, 5, 2), (2, 3, 16, 16, 4, 5, 2)):
+        _convolution(*_case(shape)).relu_().sum().backward()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +118,7 @@ def test_nothing_is_kept_for_gradients_where_none_is_wanted():
         (8, 128, 8, 5, False),
         (8, 3, 64, 5, False),  # an image's colours
         (8, 32, 32, 3, False),
+        (8, 32, 32, 11, False),
     ],
 )
 def test_it_is_used_where_it_pays(batch, channels, side, kernel, expected):
