@@ -1,6 +1,8 @@
 """What all tests share: one Ray cluster and one S3 server for the session, small photos, a home."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from tests.s3 import S3, reason_why_not, s3_server
 # Read by libraries when they are imported; the command line sets the same.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+# A script's background job ignores Ctrl-C, and so would all that tests start and interrupt.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NUM_CPUS = 2
 
