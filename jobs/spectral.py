@@ -1,14 +1,13 @@
 """A convolution as products of Fourier transforms: a sixth of the multiplications.
 
 In: images, weights and biases of a convolution with stride 1. Out: what `conv2d` gives, and its
-gradients, up to rounding. `jobs.fused` computes a turbo boost's layers
-with it, where `pays` says that it is faster than the direct way.
+gradients, up to rounding. `jobs.fused` computes a turbo boost's layers with it, where `pays` says
+that it is faster than the direct way.
 
 Each image is cut into tiles of 8 x 8 outputs, each from 12 x 12 inputs with a kernel of 5. A tile's
 two-dimensional Fourier transform, times that of the weights, summed over the channels, is the
 transform of its output. Tiled transforms on CPUs: Zlateski et al. 2018,
-https://arxiv.org/abs/1809.07851; in training: Mathieu et al. 2014,
-https://arxiv.org/abs/1312.5851.
+https://arxiv.org/abs/1809.07851; in training: Mathieu et al. 2014, https://arxiv.org/abs/1312.5851.
 
 All steps are products of real matrices, which is the thing that a processor does best, and each
 step's gradient is the product with the matrix transposed. A complex product is three real ones

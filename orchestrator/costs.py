@@ -252,10 +252,11 @@ def memory_bytes(
     batch = min(math.ceil(plan.batch_size / plan.workers), num_train)
     net, side = network(plan), plan.data.image_size_px
     last = net.outputs[-1]
+    transformed = len(net.outputs) > 1 and (plan.device, plan.precision) == ("cpu", "fp32")
     for_backward = (
         FIRST_OUTPUTS_KEPT * net.outputs[0]
         + DEEP_OUTPUTS_KEPT * sum(net.outputs[1:])
-        + DEEP_INPUTS_KEPT * sum(net.outputs[:-1]) / 4  # pooled by 2 before they come in
+        + transformed * DEEP_INPUTS_KEPT * sum(net.outputs[:-1]) / 4  # pooled by 2 before
         + ATTENDED_KEPT * last * plan.model.attention
         + DROPPED_KEPT * sum(net.outputs) * (plan.model.dropout > 0)
         + IMAGES_KEPT * 3 * side**2
@@ -267,7 +268,7 @@ def memory_bytes(
         floats += TEACHER_WEIGHTS_KEPT * size.mega_parameters * 1e6
         floats += batch * TEACHER_FLOATS_PER_PIXEL * teacher.image_size_px**2
     each = SLOT_BYTES + round(FLOAT_BYTES * floats) + image_bytes(side, num_validation)
-    each += DEEP_BYTES * (len(net.outputs) > 1)
+    each += DEEP_BYTES * transformed
     return each * num_workers + (SLOT_BYTES if plan.workers > 1 else 0)
 
 

@@ -206,8 +206,9 @@ def test_a_kind_names_what_decides_the_speed() -> None:
 MEASURED_MB: list[tuple[MemberPlan, int]] = [
     (plan(), 60),
     (plan(batch=128), 285),
-    (plan(turbo=2, batch=32), 154),
-    (plan(128, turbo=1, batch=32), 382),
+    (plan(turbo=2, batch=32), 156),
+    (plan(128, turbo=1, batch=32), 439),
+    (plan(96, turbo=2, batch=64), 469),
     (plan(96, batch=256), 1049),
     (plan(224), 227),
     (plan(224, batch=32), 728),
@@ -223,6 +224,13 @@ def test_memory_is_what_was_measured(measured_plan: MemberPlan, growth_mb: int) 
     num_images = max(40, measured_plan.batch_size * 5 // 4 + 10)
     measured = SLOT_BYTES - FIRST_USE_BYTES + growth_mb * 1e6
     assert memory_bytes(measured_plan, num_images) == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.parametrize("other", [{"precision": "bf16"}, {"device": "cuda"}])
+def test_transforms_are_counted_where_they_are_computed(other: dict[str, str]) -> None:
+    boosted, base = plan(turbo=1), plan()
+    assert memory_bytes(boosted.model_copy(update=other), 1000) < memory_bytes(boosted, 1000)
+    assert memory_bytes(base.model_copy(update=other), 1000) == memory_bytes(base, 1000)
 
 
 def test_memory_grows_with_everything_that_takes_room() -> None:
