@@ -7,6 +7,10 @@ has them in a network, up to rounding. Stackers, which are layers, are asked the
 import numpy as np
 from numpy.typing import NDArray
 
+PROB_FLOOR = 1e-6
+"""To whoever stacks, a smaller probability counts as this one: the log of 0 is no feature to
+calculate with."""
+
 
 def combined(probs: NDArray[np.float32], how: str) -> NDArray[np.float32]:
     """Combine the members' probabilities (M, N, C) to (N, C) by "mean" or "vote".

@@ -10,10 +10,28 @@ from collections.abc import Sequence
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from jobs.combining import PROB_FLOOR
 from jobs.monkeynet import build_model
 from jobs.plan import Combine, MemberPlan
-from jobs.stacking import Stacker
+
+
+class Stacker(nn.Module):
+    """The layer that `jobs.stacking` fits: weight (C, M * C) and bias (C,); float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, probs: Tensor) -> Tensor:
+        """Map the members' probabilities (M, B, C) to combined ones (B, C)."""
+        features = probs.clamp(min=PROB_FLOOR).log().permute(1, 0, 2).flatten(start_dim=1)
+        return torch.softmax(functional.linear(features, self.weight, self.bias), dim=1)
 
 
 class Ensemble(nn.Module):

@@ -1,25 +1,26 @@
 """Stacking: one linear layer that learns on validation images how far to trust each member.
 
 In: the members' probabilities (M, N, C) on the validation images, labels and content groups (N,).
-Out: a `Stacker`, and what such stackers say about images that they were not fitted on, which is the
-only honest measure of them. `jobs.ensemble` puts the stacker behind the members.
+Out: a `Layer`, and what such layers say about images that they were not fitted on, which is the
+only honest measure of them. `jobs.ensemble` puts the layer behind the members.
 
 D. H. Wolpert, "Stacked generalization", Neural Networks 5 (1992) 241-259,
 https://doi.org/10.1016/S0893-6080(05)80023-1. The layer is a multinomial logistic regression on the
 members' log-probabilities. A few hundred images say little about its hundreds of weights, so a
 ridge penalty pulls them towards the layer that averages the log-probabilities: without evidence
 the result is the members' geometric mean.
+
+All of it in numpy: jobs are combined in their controller, which torch would cost seconds.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
-from jobs.descent import QuasiNewton
+from jobs.combining import PROB_FLOOR
 
 PENALTY = 100.0
 """Chosen once, out of fold, on 219 validation images of the drawn set: 8 ensembles of 2 to 6 out
@@ -28,77 +29,87 @@ stackers with penalties of 1, 10, 30, 100, 300, 1000 and 3000 get 75.7, 77.6, 77
 and 75.7 %; of the best two, 100 has the lower cross-entropy. A penalty of 1 gets 95 % right of what
 it was fitted to: learnt by heart. On the 272 test images the mean gets 70.4 %, a penalty of 100
 77.4 %."""
-PROB_FLOOR = 1e-6
-"""A smaller probability counts as this one: the log of 0 is no feature to calculate with."""
 GRADIENT_TOLERANCE = 1e-6
-"""The fit ends where no derivative of the summed loss is larger. The optimum is then no further off
-than |gradient| / penalty, which is less than float32 resolves beside the average's 1 / M."""
+"""The fit ends where the gradient of the summed loss is no longer. The optimum is then no further
+off than |gradient| / penalty, which is less than float32 resolves beside the average's 1 / M."""
+
+Floats = NDArray[np.float64]
 
 
-class Stacker(nn.Module):
+class Layer(NamedTuple):
     """The fitted layer: weight (C, M * C) and bias (C,), member after member; float32."""
 
-    weight: Tensor
-    bias: Tensor
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
-
-    def forward(self, probs: Tensor) -> Tensor:
+    def __call__(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map the members' probabilities (M, B, C) to combined ones (B, C)."""
-        logits = functional.linear(log_features(probs), self.weight, self.bias)
-        return torch.softmax(logits, dim=1)
+        with _one_thread():
+            logits = log_features(probs) @ self.weight.T + self.bias
+        return np.exp(_log_softmax(logits)).astype(np.float32)
 
 
-def log_features(probs: Tensor) -> Tensor:
-    """Put the members' log-probabilities side by side: (M, B, C) -> (B, M * C)."""
-    return probs.clamp(min=PROB_FLOOR).log().permute(1, 0, 2).flatten(start_dim=1)
+def log_features(probs: NDArray[np.float32]) -> Floats:
+    """Put the members' log-probabilities side by side: (M, B, C) -> (B, M * C), float64."""
+    num_members, num_images, num_classes = probs.shape
+    logs = np.log(np.maximum(probs.astype(np.float64), PROB_FLOOR))
+    return logs.transpose(1, 0, 2).reshape(num_images, num_members * num_classes)
 
 
-def fit(probs: np.ndarray, labels: np.ndarray, penalty: float = PENALTY) -> Stacker:
+def fit(probs: NDArray[np.float32], labels: NDArray[np.int64], penalty: float = PENALTY) -> Layer:
     """Fit the layer to labels (N,) and the members' probabilities (M, N, C) on the same images.
 
     Minimises the summed cross-entropy + penalty / 2 * (|weight - average|² + |bias|²), where
     `average` is [I I ... I] / M: strictly convex, so there is one answer, which more images pull
     further from the average. No images at all leave the average itself.
 
-    The same arguments give the same bits; the global random state is neither read nor changed.
+    The same arguments give the same bits.
     """
-    num_members, _, num_classes = probs.shape
-    with _one_thread(), torch.enable_grad():
-        features = log_features(torch.from_numpy(probs).double())  # (N, M * C)
-        targets = torch.from_numpy(labels)
-        average = torch.eye(num_classes, dtype=torch.float64).repeat(1, num_members) / num_members
-        # What is learnt is the distance from the average.
-        weight = torch.zeros_like(average, requires_grad=True)
-        bias = torch.zeros(num_classes, dtype=torch.float64, requires_grad=True)
-        optimizer = QuasiNewton(
-            [weight, bias],
-            max_iter=10_000,
-            tolerance_grad=GRADIENT_TOLERANCE,
-            tolerance_change=0,
-            history_size=50,
-            line_search_fn="strong_wolfe",
+    num_members, num_images, num_classes = probs.shape
+    features = np.hstack([log_features(probs), np.ones((num_images, 1))])
+    average = np.hstack(
+        [np.tile(np.eye(num_classes), num_members) / num_members, np.zeros((num_classes, 1))]
+    )
+    targets = np.eye(num_classes)[labels]
+
+    # What is learnt is the distance from the average, as one long vector.
+    def log_probs(distance: Floats) -> Floats:
+        return _log_softmax(features @ (average + distance.reshape(average.shape)).T)
+
+    def loss_and_gradient(distance: Floats) -> tuple[float, Floats]:
+        logs = log_probs(distance)
+        loss = penalty / 2 * (distance @ distance) - (targets * logs).sum()
+        slope = (np.exp(logs) - targets).T @ features
+        return loss, slope.ravel() + penalty * distance
+
+    def curvature(distance: Floats, along: Floats) -> Floats:
+        """The Hessian times a vector."""
+        predicted = np.exp(log_probs(distance))
+        moved = predicted * (features @ along.reshape(average.shape).T)
+        moved -= predicted * moved.sum(axis=1, keepdims=True)
+        turned: Floats = (moved.T @ features).ravel() + penalty * along
+        return turned
+
+    with _one_thread():
+        found = minimize(
+            loss_and_gradient,
+            np.zeros(average.size),
+            method="trust-ncg",
+            jac=True,
+            hessp=curvature,
+            options={"gtol": GRADIENT_TOLERANCE},
         )
-
-        def objective() -> Tensor:
-            optimizer.zero_grad()
-            logits = functional.linear(features, average + weight, bias)
-            loss = functional.cross_entropy(logits, targets, reduction="sum")
-            loss = loss + penalty / 2 * (weight.square().sum() + bias.square().sum())
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimizer.step(objective)
-    return Stacker((average + weight).detach().float(), bias.detach().float())
+    fitted = (average + found.x.reshape(average.shape)).astype(np.float32)
+    return Layer(np.ascontiguousarray(fitted[:, :-1]), np.ascontiguousarray(fitted[:, -1]))
 
 
 def out_of_fold(
-    probs: np.ndarray, labels: np.ndarray, groups: np.ndarray, num_folds: int = 5
-) -> np.ndarray:
-    """Predict every image by a stacker that saw neither it nor a copy of it; (N, C) float32.
+    probs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    num_folds: int = 5,
+) -> NDArray[np.float32]:
+    """Predict every image by a layer that saw neither it nor a copy of it; (N, C) float32.
 
     Args:
         probs: (M, N, C), the members' probabilities.
@@ -110,13 +121,14 @@ def out_of_fold(
     predicted = np.empty(probs.shape[1:], np.float32)
     for fold in np.unique(folds):
         held_out = folds == fold
-        stacker = fit(probs[:, ~held_out], labels[~held_out])
-        with _one_thread():
-            predicted[held_out] = stacker(torch.from_numpy(probs[:, held_out])).numpy()
+        layer = fit(probs[:, ~held_out], labels[~held_out])
+        predicted[held_out] = layer(probs[:, held_out])
     return predicted
 
 
-def assign_folds(labels: np.ndarray, groups: np.ndarray, num_folds: int) -> np.ndarray:
+def assign_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], num_folds: int
+) -> NDArray[np.int64]:
     """Number each image's fold, (N,) int64 from 0; every class is spread as evenly as it goes.
 
     Groups go, the largest first, to the fold that has the fewest images of their class, of equal
@@ -135,12 +147,11 @@ def assign_folds(labels: np.ndarray, groups: np.ndarray, num_folds: int) -> np.n
     return folds
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch take its sums in one order; another number of threads may give other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _one_thread() -> threadpool_limits:
+    """Let sums be taken in one order; another number of threads may give other bits."""
+    return threadpool_limits(limits=1, user_api="blas")

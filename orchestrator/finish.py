@@ -4,12 +4,14 @@ In: each trained member's probabilities on the validation images. Out: the job's
 store, once what was fitted to them is among the artifacts. Used by `combiner` when all members have
 ended. Next on the path: `networks`, the network that the job ended with.
 
-Slots wait while their controller is in here, and torch takes seconds to import: only stacking does.
+Slots wait while their controller is in here: nothing of it needs torch, which takes seconds to
+import.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from jobs.combining import combined
@@ -34,19 +36,14 @@ def job_result(
     val_accuracy = _accuracy(truth, validation_probs(job.combine, val_probs, truth))
     if job.combine != "stacking":
         return JobResult(val_accuracy)
-    import safetensors.torch
-    import torch
-
-    from jobs.ensemble import combine
     from jobs.stacking import fit
 
     probs = np.stack(val_probs)
-    stacker = fit(probs, truth.labels)
-    seen = combine(torch.from_numpy(probs), "stacking", stacker)
-    kept = artifacts.save_stacker(job, safetensors.torch.save(stacker.state_dict()))
+    layer = fit(probs, truth.labels)
+    kept = artifacts.save_stacker(job, safetensors.numpy.save(layer._asdict()))
     return JobResult(
         val_accuracy=val_accuracy,
-        val_accuracy_refit=_accuracy(truth, seen.detach().numpy()),
+        val_accuracy_refit=_accuracy(truth, layer(probs)),
         stacker=kept,
     )
 

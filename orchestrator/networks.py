@@ -21,8 +21,7 @@ from orchestrator.state import Job
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
-    from jobs.ensemble import Ensemble
-    from jobs.stacking import Stacker
+    from jobs.ensemble import Ensemble, Stacker
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,6 @@ def _stacker(parts: Parts) -> Stacker | None:
         return None
     import safetensors.torch
 
-    from jobs.stacking import Stacker
+    from jobs.ensemble import Stacker
 
     return Stacker(**safetensors.torch.load(parts.stacker))

@@ -29,10 +29,14 @@ def test_whoever_follows_the_store_for_mlflow_has_no_torch_before_a_model_is_log
 
 def test_a_controller_combines_members_without_torch() -> None:
     code = (
-        "import sys, numpy, orchestrator.controller\n"
-        "from orchestrator.finish import validation_probs\n"
-        "for how in ('mean', 'vote'):\n"
-        "    validation_probs(how, [numpy.full((4, 2), 0.5, numpy.float32)] * 3, None)\n"
+        "import sys, types, numpy, orchestrator.controller\n"
+        "from orchestrator.finish import job_result\n"
+        "from orchestrator.truth import ValidationTruth\n"
+        "truth = ValidationTruth(*[numpy.arange(4) % 2] * 2, {})\n"
+        "kept = types.SimpleNamespace(save_stacker=lambda job, content: None)\n"
+        "for how in ('mean', 'vote', 'stacking'):\n"
+        "    job, probs = types.SimpleNamespace(combine=how), numpy.full((4, 2), 0.5, 'f4')\n"
+        "    assert job_result(job, [probs] * 3, truth, kept).val_accuracy <= 0.5\n"
         "sys.exit('torch' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

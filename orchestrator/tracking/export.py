@@ -14,9 +14,8 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from jobs.ensemble import Ensemble
+from jobs.ensemble import Ensemble, Stacker
 from jobs.monkeynet import build_model
-from jobs.stacking import Stacker
 from orchestrator.tracking.templates import Architecture
 
 BATCH = 2

@@ -35,7 +35,7 @@ PROGRAM = "data/model.pt2"
 WEIGHTS_CONFIG = "data/weights/model_weights_config.json"
 FORMAT = 2
 """One more with every change to what a template's folder holds."""
-SOURCES = ("ensemble", "monkeynet", "stacking")
+SOURCES = ("combining", "ensemble", "monkeynet")
 """The modules of `jobs` that a network is made of."""
 
 

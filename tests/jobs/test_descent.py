@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from jobs.descent import Descent, QuasiNewton
+from jobs.descent import Descent
 
 
 @pytest.mark.parametrize(
@@ -26,25 +26,6 @@ def test_it_takes_the_same_steps_to_the_bit(settings):
             optimizer.step()
         networks.append(network)
     assert all(map(torch.equal, networks[0].parameters(), networks[1].parameters()))
-
-
-def test_the_quasi_newton_steps_are_the_same_to_the_bit():
-    found = []
-    for optimizer_of in (torch.optim.LBFGS, QuasiNewton):
-        place = nn.Parameter(torch.tensor([-1.5, 2.0], dtype=torch.float64))
-        optimizer = optimizer_of([place], max_iter=100, line_search_fn="strong_wolfe")
-
-        def rosenbrock(place=place, optimizer=optimizer):
-            optimizer.zero_grad()
-            x, y = place
-            value = (1 - x) ** 2 + 100 * (y - x**2) ** 2
-            value.backward()
-            return value
-
-        optimizer.step(rosenbrock)
-        found.append(place.detach())
-    assert torch.equal(*found)
-    torch.testing.assert_close(found[0], torch.ones_like(found[0]), atol=1e-4, rtol=0)
 
 
 def test_it_has_its_momentum_where_checkpoints_look_for_it():
@@ -74,7 +55,6 @@ import sys
 import numpy as np
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, DataPlan, MemberPlan
-from jobs.stacking import fit
 from jobs.train import train_member
 
 data = DataPlan(fingerprint="0" * 64, classes=("a", "b"), image_size_px=8)
@@ -82,12 +62,11 @@ plan = MemberPlan(data=data, epochs=1, augment=AugmentPlan(rotate_degrees=9, mix
 images = np.zeros((20, 3, 8, 8), np.uint8)
 labels = np.arange(20) % 2
 train_member(plan, LabelledImages(images, np.sort(labels), np.arange(20)), lambda _: None)
-fit(np.full((2, 20, 2), 0.5, np.float32), labels)
 print(*(name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules))
 """
 
 
-def test_a_training_and_stacking_load_no_compiler():
+def test_a_training_loads_no_compiler():
     done = subprocess.run(
         [sys.executable, "-c", TRAINING], capture_output=True, text=True, check=True
     )

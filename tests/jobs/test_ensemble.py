@@ -6,11 +6,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from jobs.ensemble import Ensemble, combine, load_ensemble
+from jobs.ensemble import Ensemble, Stacker, combine, load_ensemble
 from jobs.evaluation import predict
 from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, ModelPlan
-from jobs.stacking import Stacker
+from jobs.stacking import fit
 from jobs.train import train_member
 
 
@@ -73,6 +73,16 @@ def test_the_stacker_hears_each_member_in_its_place():
     both = Stacker(torch.eye(2).repeat(1, 2), torch.tensor([1.0, 2.0]).log())
     stacked = combine(probs, "stacking", both)
     torch.testing.assert_close(stacked, torch.tensor([[0.24, 0.28]]) / 0.52)
+
+
+def test_a_network_and_numpy_take_the_fitted_layer_for_the_same():
+    generator = np.random.default_rng(0)
+    probs = generator.dirichlet(np.full(4, 0.3), (3, 200)).astype(np.float32)
+    probs[0, :2] = [[1, 0, 0, 0], [0, 0, 0, 1]]  # with logarithms that are not there
+    layer = fit(probs, generator.integers(0, 4, 200), penalty=1)
+    stacker = Stacker(torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+    stacked = combine(torch.from_numpy(probs), "stacking", stacker)
+    np.testing.assert_allclose(stacked.numpy(), layer(probs), atol=2e-6)
 
 
 @pytest.mark.parametrize("how", ["mean", "vote", "stacking"])

@@ -11,10 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from jobs.ensemble import load_ensemble
+from jobs.ensemble import Stacker, load_ensemble
 from jobs.monkeynet import build_model
 from jobs.plan import Combine, MemberPlan, ModelPlan
-from jobs.stacking import Stacker
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import TrackingError
 from orchestrator.networks import Parts, trained_ensemble
