@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,14 +32,22 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Environment variables that Ray reads when it is imported; a user's own values stay."""
-LOCAL_SETTINGS = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
-"""Nobody sees the metrics and events of a Ray without a dashboard, and where Ray was lost,
-disconnecting waits up to 20 s for the last of them to be delivered."""
+LOCAL_SETTINGS = {
+    # Nobody sees the metrics and events of a Ray without a dashboard, and where Ray was lost,
+    # disconnecting waits up to 20 s for the last of them to be delivered.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    # Its raylet is always a moment too early at its object store, and would wait for a second
+    # before it tries again: 10 s in all, as by default, in smaller steps.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "200",
+}
 SECRETS = (
     "GAME_STORE", "PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
 )  # fmt: skip
 """Variables that lead to the store and to MLflow, which slots have no business with."""
+LOOPBACK = "127.0.0.1"
 PROBE_EVERY_S = 1.0
 CONNECT_S = 5.0
 
@@ -70,7 +79,6 @@ def ray_cluster(
         yield
         return
     where = f"at {address}" if address else "on this machine"
-    local = {} if address else {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
     door = _door(address)
     if door is not None and not is_open(door):
         # Ray would try for a minute.
@@ -81,14 +89,17 @@ def ray_cluster(
         threading.Thread(target=meanwhile, name="meanwhile", daemon=True).start()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env=_environment(joined=bool(address)),
-            **local,
-        )
+        with contextlib.ExitStack() as stack:
+            local = {} if address else stack.enter_context(_local_options(num_cpus))
+            ray.init(
+                address=address or "local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env=_environment(joined=bool(address)),
+                **local,
+            )
+            if not address:
+                _tell_agents()
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()  # of what was started before it failed
         raise ClusterError(
@@ -200,6 +211,44 @@ def node_is_gone(node_id: str) -> bool:
 
     nodes = [node for node in ray.nodes() if node["NodeID"].startswith(node_id)]
     return not any(node["Alive"] and is_open(_raylet(node)) for node in nodes)
+
+
+@contextmanager
+def _local_options(num_cpus: int | None) -> Iterator[dict[str, Any]]:
+    """How a Ray of our own is started, while the block lasts.
+
+    Without a dashboard and without usage figures Ray's API server has nothing to do. `ray.init`
+    starts it all the same and waits up to 2 s for it, unless its address is taken, which it says
+    as an error and goes on. (It leaves the socket open that it tried with.)
+    """
+    log = logging.getLogger("ray._private.services")
+    silent = log.disabled
+    with (
+        socket.socket() as taken,
+        warnings.catch_warnings(action="ignore", category=ResourceWarning),
+    ):
+        taken.bind((LOOPBACK, 0))
+        log.disabled = True
+        try:
+            yield {
+                "num_cpus": num_cpus,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                "dashboard_host": LOOPBACK,
+                "dashboard_port": taken.getsockname()[1],
+            }
+        finally:
+            log.disabled = silent
+
+
+def _tell_agents() -> None:
+    """Puts an address at which nothing listens where Ray's agents look for that of its API server.
+
+    They would look once a second, and log that it is missing.
+    """
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    _internal_kv_put("dashboard", f"{LOOPBACK}:1", namespace="dashboard")
 
 
 def _environment(joined: bool) -> dict[str, Any] | None:
