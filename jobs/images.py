@@ -25,6 +25,7 @@ from jobs.decoding import NUM_THREADS, ArrayCache, decode_files
 from jobs.errors import DataError
 
 TRAINING, TEST = "training", "validation"
+FILES_A_TASK = 32
 
 
 @dataclass(frozen=True)
@@ -218,26 +219,26 @@ def _scan_part(part: Path, classes: tuple[str, ...], problems: list[str]) -> tup
             problems.append(f"class {name} is empty in {part.name}/")
         found.extend((path, label) for path in paths)
 
+    # Some at a time: handing a small file to a thread takes longer than hashing it.
+    some = [found[start : start + FILES_A_TASK] for start in range(0, len(found), FILES_A_TASK)]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        hashes = list(pool.map(_sha256, [path for path, _ in found]))
-    problems.extend(
-        f"{path}: {result.strerror}"
-        for (path, _), result in zip(found, hashes, strict=True)
-        if isinstance(result, OSError)
-    )
-    files = (
-        ImageFile(path, label, result)
-        for (path, label), result in zip(found, hashes, strict=True)
-        if isinstance(result, str)
-    )
+        hashed = [each for of_some in pool.map(_hashed, some) for each in of_some]
+    problems.extend(each for each in hashed if isinstance(each, str))
+    files = [each for each in hashed if isinstance(each, ImageFile)]
     return tuple(sorted(files, key=lambda file: (file.label, file.sha256, str(file.path))))
 
 
-def _sha256(path: Path) -> str | OSError:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        return error
+def _hashed(files: Sequence[tuple[Path, int]]) -> list[ImageFile | str]:
+    """What is known of each file, or why it cannot be read."""
+    hashed: list[ImageFile | str] = []
+    for path, label in files:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            hashed.append(f"{path}: {error.strerror}")
+        else:
+            hashed.append(ImageFile(path, label, hashlib.sha256(content).hexdigest()))
+    return hashed
 
 
 def _fingerprint(classes: tuple[str, ...], files: tuple[ImageFile, ...]) -> str:

@@ -30,7 +30,8 @@ from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
 from orchestrator.truth import Truth
 
-POLL_S = 0.25
+POLL_S = 0.5
+"""How soon what users wish is noticed; whatever slots tell ends the waiting."""
 
 
 @dataclass

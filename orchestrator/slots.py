@@ -34,8 +34,9 @@ STARTS_IN_A_ROW = 3
 GET_S = 30.0
 """What is ready is there within seconds, unless Ray is gone. After a minute of that Ray ends the
 process, so it must be noticed before."""
-DRAIN_EVERY_S = 0.2
-"""An end of one member is no reason to ask all others for their epochs; they come with theirs."""
+DRAIN_EVERY_S = 1.0
+"""How often a slot is asked for its epochs. An answer interrupts its training, and the store takes
+some milliseconds for what comes; those of a member that has ended come with its end."""
 
 
 @dataclass
