@@ -24,7 +24,7 @@ The path, a line a file:
     spectral        its convolutions by Fourier transforms
     losses          cross-entropy, weighted and soft; distillation around it
     rates           the learning rate of every step
-    descent         torch's optimizers without its compiler
+    descent         torch's gradient descent without its compiler
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains

@@ -1,7 +1,7 @@
 """Members' probabilities combined where no network is at hand, and no torch.
 
 In: probabilities as numpy arrays. Out: those of the members together, as `jobs.ensemble.combine`
-has them in a network, up to rounding. Stackers, which are layers, are asked there only.
+has them in a network, up to rounding. What is stacked is combined by `jobs.stacking`.
 """
 
 import numpy as np

@@ -105,6 +105,8 @@ class Artifacts:
             raise Damaged(
                 f"{self.path(trained.val_probs)} is no array: {error}; {RESTORE}"
             ) from error
+        if not np.isfinite(array).all():
+            raise Damaged(f"{self.path(trained.val_probs)} holds numbers that are none; {RESTORE}")
         return array
 
     def checkpoint_path(self, job: Job, index: int) -> Where:

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,11 +36,13 @@ LOCAL_SETTINGS = {
     # disconnecting waits up to 20 s for the last of them to be delivered.
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
-    # Its raylet is always a moment too early at its object store, and would wait for a second
-    # before it tries again: 10 s in all, as by default, in smaller steps.
+}
+EAGER_SETTINGS = {
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
     "RAY_raylet_client_num_connect_attempts": "200",
 }
+"""Both or neither. Ray's raylet is always a moment too early at its object store, and would wait a
+second before it tries again: 10 s in all, as by default, in smaller steps."""
 SECRETS = (
     "GAME_STORE", "PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
@@ -71,7 +72,11 @@ def ray_cluster(
     Where Ray was lost meanwhile, leaving the block takes 1 to 7 s; then it can be entered again in
     the same process.
     """
-    for name, value in (SETTINGS if address else SETTINGS | LOCAL_SETTINGS).items():
+    settings = dict(SETTINGS)
+    if not address:
+        settings |= LOCAL_SETTINGS
+        settings |= {} if EAGER_SETTINGS.keys() & os.environ.keys() else EAGER_SETTINGS
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -219,14 +224,11 @@ def _local_options(num_cpus: int | None) -> Iterator[dict[str, Any]]:
 
     Without a dashboard and without usage figures Ray's API server has nothing to do. `ray.init`
     starts it all the same and waits up to 2 s for it, unless its address is taken, which it says
-    as an error and goes on. (It leaves the socket open that it tried with.)
+    as an error and goes on.
     """
     log = logging.getLogger("ray._private.services")
     silent = log.disabled
-    with (
-        socket.socket() as taken,
-        warnings.catch_warnings(action="ignore", category=ResourceWarning),
-    ):
+    with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         log.disabled = True
         try:
@@ -246,9 +248,11 @@ def _tell_agents() -> None:
 
     They would look once a second, and log that it is missing.
     """
+    from ray.exceptions import RayError
     from ray.experimental.internal_kv import _internal_kv_put
 
-    _internal_kv_put("dashboard", f"{LOOPBACK}:1", namespace="dashboard")
+    with contextlib.suppress(RayError):  # a log is all that suffers
+        _internal_kv_put("dashboard", f"{LOOPBACK}:1", namespace="dashboard")
 
 
 def _environment(joined: bool) -> dict[str, Any] | None:

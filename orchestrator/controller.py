@@ -31,7 +31,7 @@ from orchestrator.store import Ledger, Store
 from orchestrator.truth import Truth
 
 POLL_S = 0.5
-"""How soon what users wish is noticed; whatever slots tell ends the waiting."""
+"""How soon users' wishes and a slot's epochs are noticed; a member's end is at once."""
 
 
 @dataclass

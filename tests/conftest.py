@@ -3,7 +3,9 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,10 @@ def ray_cluster() -> Iterator[None]:
     """A Ray cluster of two CPUs for the whole session: starting one takes seconds."""
     from orchestrator.cluster import ray_cluster as connect
 
-    with connect(num_cpus=NUM_CPUS):
+    with ExitStack() as stack:
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            # Ray leaves the socket open with which it found an address taken.
+            stack.enter_context(connect(num_cpus=NUM_CPUS))
         yield
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jobs.errors import DataError
@@ -128,6 +129,7 @@ def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
         lambda path: path.write_bytes(b"torn"),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"PK\x03\x04"),  # numpy takes it for an archive
+        lambda path: np.save(path, np.load(path) * np.nan),
     ],
 )
 def test_a_member_whose_results_are_gone_is_trained_again(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import LOCAL_SETTINGS, LivenessProbe
+from orchestrator.cluster import EAGER_SETTINGS, LOCAL_SETTINGS, LivenessProbe
 from orchestrator.errors import ClusterLost
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,8 @@ def run(script: str, folder: Path) -> None:
     """Runs a script; what it prints is shown where it fails."""
     command = [sys.executable, "-W", "error", "-m", f"tests.orchestrator.{script}", str(folder)]
     # What other tests' own Ray is told, without metrics, is not for the script's clusters.
-    env = {name: value for name, value in os.environ.items() if name not in LOCAL_SETTINGS}
+    ours = LOCAL_SETTINGS | EAGER_SETTINGS
+    env = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_S
     )
