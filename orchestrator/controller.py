@@ -67,6 +67,7 @@ class Controller:
     _combiner: Combiner = field(init=False)
     _news: list[News] = field(default_factory=list)
     """What slots told and the store does not know yet."""
+    _poll_s: float = 0.0  # in the first round there is nothing to wait for
     _progressed: set[int] = field(default_factory=set)
     """Jobs with new epochs, which make no event."""
     _seen: int = 0
@@ -105,15 +106,16 @@ class Controller:
         """One round of the loop; returns whether nothing is left to do."""
         try:
             # 1. Observe: what slots tell goes into the store, what it tells is read.
-            self._news.extend(self.pool.poll(POLL_S))
+            self._news.extend(self.pool.poll(self._poll_s))
+            self._poll_s = POLL_S
             self._record_news()
             changed = self._watch()
+            self.pool.want(self._demand())  # they start while images are looked at
             if not self.nodes_may_come():
                 self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
             self._finish(changed)
             # 3. Decide.
-            self.pool.want(self._demand())
             slots = self.pool.states()
             actions = decide(self._queue, self._jobs, slots, self.clock())
             # 4. Act.
@@ -262,8 +264,7 @@ class Controller:
     def _demand(self) -> int:
         """How many members want a slot or have one."""
         return sum(
-            member.phase is Phase.RUNNING
-            or (member.phase is Phase.PENDING and not job.phase.terminal and not job.suspended)
+            member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.is_left)
             for job in self._jobs.values()
             for member in job.members
         )
@@ -284,8 +285,7 @@ class Controller:
             return  # cancelled or suspended in this very moment
         attempt = job.members[key.index].attempt
         if trouble is not None:
-            what = "its images or its teacher cannot be read"
-            self._fail(key, attempt, _storage(what, trouble))
+            self._fail(key, attempt, _storage("its images or its teacher cannot be read", trouble))
             return
         place = Place(
             checkpoint=str(self.artifacts.checkpoint_path(job, key.index)),

@@ -78,8 +78,9 @@ def mib_of_slots(plan: MemberPlan, images: LabelledImages, number: int) -> float
     """Of so many slots on the connected Ray while all of them train."""
     pool = RaySlots(Room.fixed(number), Resources(), lambda _: images, lambda _: None)
     training: set[MemberKey] = set()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
+    # The folder outlives the slots, which write to it until they end.
+    with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
+        try:
             pool.want(number)
             deadline = time.monotonic() + START_S
             while len(training) < number:
@@ -93,9 +94,9 @@ def mib_of_slots(plan: MemberPlan, images: LabelledImages, number: int) -> float
                         place = Place(f"{folder}/{index}.checkpoint", f"{folder}/{index}.log")
                         pool.start(state.name, MemberKey(1, index), 1, plan, place)
             return _pss_mib(processes.slots(os.getpid()))
-    finally:
-        pool.close()
-        _until(lambda: not processes.slots(os.getpid()))
+        finally:
+            pool.close()
+            _until(lambda: not processes.slots(os.getpid()))
 
 
 def mib_of_processes(plan: MemberPlan, images: LabelledImages | None, number: int) -> float:

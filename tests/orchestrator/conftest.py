@@ -1,5 +1,6 @@
 """A store, an artifact folder and an MLflow experiment of its own for each test."""
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
 from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
+from orchestrator.errors import NotFound
 from orchestrator.finish import job_result
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
@@ -76,9 +78,19 @@ def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "artifacts")
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's SQLite file as `connect` makes it, which takes seconds; to be copied."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    with pytest.raises(NotFound):
+        connect(f"sqlite:///{path}", None, "nothing", create=False)
+    return path
+
+
 @pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
+def experiment(tmp_path: Path, empty_mlflow: Path) -> Experiment:
     """An experiment `small` in a SQLite tracking store."""
+    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)  # for tests that load models; nothing else looks at it
     return connect(uri, tmp_path / "mlartifacts", "small", create=True)

@@ -112,8 +112,12 @@ def test_signals_that_end_a_process_end_it_in_order(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="130"), interruptible(lambda: "farewell"):
-        signal.raise_signal(number)
+    on_hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
+    try:
+        with pytest.raises(SystemExit, match="130"), interruptible(lambda: "farewell"):
+            signal.raise_signal(number)
+    finally:
+        signal.signal(signal.SIGHUP, on_hangup)
     assert capsys.readouterr().err == "\nfarewell\n"
     assert signal.getsignal(signal.SIGTERM) is before
 
