@@ -45,15 +45,8 @@ class Layer(NamedTuple):
     def __call__(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map the members' probabilities (M, B, C) to combined ones (B, C)."""
         with _one_thread():
-            logits = log_features(probs) @ self.weight.T + self.bias
+            logits = _log_features(probs) @ self.weight.T + self.bias
         return np.exp(_log_softmax(logits)).astype(np.float32)
-
-
-def log_features(probs: NDArray[np.float32]) -> Floats:
-    """Put the members' log-probabilities side by side: (M, B, C) -> (B, M * C), float64."""
-    num_members, num_images, num_classes = probs.shape
-    logs = np.log(np.maximum(probs.astype(np.float64), PROB_FLOOR))
-    return logs.transpose(1, 0, 2).reshape(num_images, num_members * num_classes)
 
 
 def fit(probs: NDArray[np.float32], labels: NDArray[np.int64], penalty: float = PENALTY) -> Layer:
@@ -66,7 +59,7 @@ def fit(probs: NDArray[np.float32], labels: NDArray[np.int64], penalty: float = 
     The same arguments give the same bits.
     """
     num_members, num_images, num_classes = probs.shape
-    features = np.hstack([log_features(probs), np.ones((num_images, 1))])
+    features = np.hstack([_log_features(probs), np.ones((num_images, 1))])
     average = np.hstack(
         [np.tile(np.eye(num_classes), num_members) / num_members, np.zeros((num_classes, 1))]
     )
@@ -145,6 +138,13 @@ def assign_folds(
         folds[groups == groups[firsts[at]]] = fold
         per_class[label, fold] += sizes[at]
     return folds
+
+
+def _log_features(probs: NDArray[np.float32]) -> Floats:
+    """Put the members' log-probabilities side by side: (M, B, C) -> (B, M * C), float64."""
+    num_members, num_images, num_classes = probs.shape
+    logs = np.log(np.maximum(probs.astype(np.float64), PROB_FLOOR))
+    return logs.transpose(1, 0, 2).reshape(num_images, num_members * num_classes)
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -72,12 +72,10 @@ def ray_cluster(
     Where Ray was lost meanwhile, leaving the block takes 1 to 7 s; then it can be entered again in
     the same process.
     """
-    settings = dict(SETTINGS)
-    if not address:
-        settings |= LOCAL_SETTINGS
-        settings |= {} if EAGER_SETTINGS.keys() & os.environ.keys() else EAGER_SETTINGS
-    for name, value in settings.items():
+    for name, value in (SETTINGS if address else SETTINGS | LOCAL_SETTINGS).items():
         os.environ.setdefault(name, value)
+    if not address and not EAGER_SETTINGS.keys() & os.environ.keys():
+        os.environ.update(EAGER_SETTINGS)
     import ray
 
     if ray.is_initialized():
@@ -94,14 +92,12 @@ def ray_cluster(
         threading.Thread(target=meanwhile, name="meanwhile", daemon=True).start()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        with contextlib.ExitStack() as stack:
-            local = {} if address else stack.enter_context(_local_options(num_cpus))
+        with _options(address, num_cpus) as options:
             ray.init(
-                address=address or "local",
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 runtime_env=_environment(joined=bool(address)),
-                **local,
+                **options,
             )
             if not address:
                 _tell_agents()
@@ -219,20 +215,23 @@ def node_is_gone(node_id: str) -> bool:
 
 
 @contextmanager
-def _local_options(num_cpus: int | None) -> Iterator[dict[str, Any]]:
-    """How a Ray of our own is started, while the block lasts.
+def _options(address: str | None, num_cpus: int | None) -> Iterator[dict[str, Any]]:
+    """Which Ray is joined, or how one of our own is started while the block lasts.
 
     Without a dashboard and without usage figures Ray's API server has nothing to do. `ray.init`
     starts it all the same and waits up to 2 s for it, unless its address is taken, which it says
     as an error and goes on.
     """
+    if address:
+        yield {"address": address}
+        return
     log = logging.getLogger("ray._private.services")
-    silent = log.disabled
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         log.disabled = True
         try:
             yield {
+                "address": "local",
                 "num_cpus": num_cpus,
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "include_dashboard": False,
@@ -240,7 +239,7 @@ def _local_options(num_cpus: int | None) -> Iterator[dict[str, Any]]:
                 "dashboard_port": taken.getsockname()[1],
             }
         finally:
-            log.disabled = silent
+            log.disabled = False
 
 
 def _tell_agents() -> None:
