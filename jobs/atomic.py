@@ -5,15 +5,15 @@ power cut. Used wherever something is kept.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import IO
 
-# What mkstemp puts behind the prefix; a star would also match other files' longer names.
-RANDOM_NAME = "[a-z0-9_]" * 8
+RANDOM_NAME = re.compile("[a-z0-9_]{8}")
+"""What mkstemp puts behind the prefix."""
 
 
 @contextmanager
@@ -41,9 +41,12 @@ def remove_leftovers(path: Path) -> None:
 
     A writer still at work then fails with FileNotFoundError; the file itself stays as it is.
     """
+    prefix = f".{path.name}."
     with suppress(OSError):
-        for leftover in path.parent.glob(f".{escape(path.name)}.{RANDOM_NAME}"):
-            leftover.unlink(missing_ok=True)
+        for entry in list(os.scandir(path.parent)):
+            # Names of other files may begin alike, and are longer.
+            if entry.name.startswith(prefix) and RANDOM_NAME.fullmatch(entry.name, len(prefix)):
+                Path(entry).unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from orchestrator.capacity import Machine
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost, first_line
+from orchestrator.loading import loading
 
 OBJECT_STORE_BYTES = 1 << 30
 """Room for decoded images on a local cluster: 1,400 images of 224 px take 200 MB."""
@@ -76,7 +77,8 @@ def ray_cluster(
         os.environ.setdefault(name, value)
     if not address and not EAGER_SETTINGS.keys() & os.environ.keys():
         os.environ.update(EAGER_SETTINGS)
-    import ray
+    with loading():
+        import ray
 
     if ray.is_initialized():
         yield

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jobs.plan import Combine, MemberPlan, SandboxRules
 from orchestrator.artifacts import Artifacts
+from orchestrator.loading import loading
 from orchestrator.state import Job
 from orchestrator.store import Store
 
@@ -78,11 +79,12 @@ def trained_network(
     without labels, and in an order that tells nothing; its errors are `TeamCodeError` and
     `SandboxError`. Raises `Damaged` where a file is not what was written.
     """
-    import torch
+    with loading():
+        import torch
 
-    from jobs.custom.parent import predict_custom
-    from jobs.ensemble import combine, load_ensemble
-    from jobs.evaluation import predict
+        from jobs.custom.parent import predict_custom
+        from jobs.ensemble import combine, load_ensemble
+        from jobs.evaluation import predict
 
     parts = trained_parts(job, store, artifacts)
     stacker = _stacker(parts)

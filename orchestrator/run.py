@@ -10,6 +10,7 @@ from functools import partial
 from orchestrator.console import print_note
 from orchestrator.errors import GameError
 from orchestrator.lease import hold_lease
+from orchestrator.loading import loading
 from orchestrator.patience import patiently
 from orchestrator.progress_bars import waiting
 from orchestrator.settings import Settings
@@ -27,8 +28,9 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
     controller is at work, and `ClusterError` where Ray does not start.
     """
     with hold_lease(store, name, time.time) as ledger:
-        from orchestrator.serve import projection, run_on_ray
-        from orchestrator.tracking.background import Tracker
+        with loading():
+            from orchestrator.serve import projection, run_on_ray
+            from orchestrator.tracking.background import Tracker
 
         is_left = partial(store.is_left, name)
         connect = partial(projection, name, store, settings)

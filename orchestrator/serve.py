@@ -25,6 +25,7 @@ from orchestrator.cohort import Cohort, Resources
 from orchestrator.console import print_note
 from orchestrator.errors import ClusterError, ClusterLost, GameError, ResourcesChanged
 from orchestrator.gauges import Gauges, RayMeter
+from orchestrator.loading import loading
 from orchestrator.patience import patiently
 from orchestrator.phases import Phase
 from orchestrator.progress_bars import waiting
@@ -46,10 +47,11 @@ RECONNECT_FOR_S = 600.0
 def projection(name: str, store: Store, settings: Settings) -> "Projection":
     """The cohort's experiment in MLflow; raises `TrackingError` where it can't be reached."""
     # Imported by whoever follows the store, in a thread of its own: it takes seconds.
-    from orchestrator.tracking.client import connect
-    from orchestrator.tracking.projection import Projection
+    with loading():
+        from orchestrator.tracking.client import connect
+        from orchestrator.tracking.projection import Projection
 
-    experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
+        experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
     artifacts = Artifacts(settings.artifacts)
     return Projection(experiment, store, artifacts, name, settings.model_templates)
 
@@ -91,7 +93,7 @@ def run_on_ray(
 
 def _preload() -> None:
     """Imports what `_serve` needs; nothing of Ray, which reads settings then."""
-    with contextlib.suppress(Exception):  # it is said where it is needed
+    with contextlib.suppress(Exception), loading():  # it is said where it is needed
         importlib.import_module("orchestrator.controller")
 
 

@@ -14,7 +14,6 @@ What needs torch is imported in the functions that train: the controller imports
 and torch would cost it seconds that a class waits for its first step.
 """
 
-import gc
 import importlib
 import logging
 import re
@@ -35,6 +34,7 @@ from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.values import MemberResult
 from orchestrator.faults import Seen, seen
+from orchestrator.loading import loading
 from orchestrator.member_log import member_log
 from orchestrator.news import Place, TimedReport
 
@@ -66,13 +66,9 @@ class Slot:
 
     def ready(self) -> str:
         """Loads what training needs; returns the node's id."""
-        # Modules stay for good, and are most of what there is. Looking for garbage among them takes
-        # an eighth of the loading, and would take as long again and again while members train.
-        gc.disable()
-        for module in ("ray.train.torch", "jobs.train", "jobs.teacher_training"):
-            importlib.import_module(module)
-        gc.freeze()
-        gc.enable()
+        with loading():
+            for module in ("ray.train.torch", "jobs.train", "jobs.teacher_training"):
+                importlib.import_module(module)
         return _node_id()
 
     def train(

@@ -22,6 +22,7 @@ from click.shell_completion import CompletionItem
 from jobs.errors import DataError, JobsError
 from orchestrator import console
 from orchestrator.errors import ArtifactsAway, GameError, LeaseLost, StoreError, TrackingError
+from orchestrator.loading import loading
 
 # name -> where the click command is (module:attribute), and its line in `gamectl --help`
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -93,7 +94,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module_name), attribute)
+        with loading():
+            command: click.Command = getattr(importlib.import_module(module_name), attribute)
         return command
 
     def resolve_command(

@@ -21,6 +21,7 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.errors import NotFound, Refused, StoreError
 from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.loading import loading
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import CohortRecord, Job
@@ -246,7 +247,8 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
             f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
             "PATH` submits a cohort; GAME_HOME names the folder of another game."
         )
-    from orchestrator.store import Store  # whoever asks for `--help` waits for no SQLAlchemy
+    with loading():  # here: whoever asks for `--help` waits for no SQLAlchemy
+        from orchestrator.store import Store
 
     store = Store(settings.store_url)
     try:
