@@ -61,6 +61,8 @@ class Controller:
     """What `_spec` was read from."""
     _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
     _jobs: dict[int, Job] = field(default_factory=dict)
+    _demands: dict[int, int] = field(default_factory=dict)
+    """How many members of each job want a slot or have one."""
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
     _unjudged: set[int] = field(default_factory=set)
     """Jobs that may be too large for every node."""
@@ -190,6 +192,10 @@ class Controller:
         if before is None or before.phase.terminal:  # new, or retried
             self._unjudged.add(job.id)
         self._jobs[job.id] = job
+        self._demands[job.id] = sum(
+            member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.is_left)
+            for member in job.members
+        )
         self._queue.put(job)
 
     def _refuse_unfit(self) -> None:
@@ -262,12 +268,7 @@ class Controller:
     # --- acting -----------------------------------------------------------------------------------
 
     def _demand(self) -> int:
-        """How many members want a slot or have one."""
-        return sum(
-            member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.is_left)
-            for job in self._jobs.values()
-            for member in job.members
-        )
+        return sum(self._demands.values())
 
     def _start(self, action: Start) -> None:
         key, slot = action.key, action.slot

@@ -102,10 +102,15 @@ class Stopwatch:
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
         """Times in seconds, and how many members were trained by then."""
+        self._counted: dict[int, tuple[Job, int]] = {}
 
     def look(self, jobs: Sequence[Job]) -> None:
-        """Called after every round."""
-        num = sum(member.phase is Phase.SUCCEEDED for job in jobs for member in job.members)
+        """Called after every round, whose time it should not add to."""
+        for job in jobs:
+            if job.id not in self._counted or self._counted[job.id][0] is not job:
+                trained = sum(member.phase is Phase.SUCCEEDED for member in job.members)
+                self._counted[job.id] = job, trained
+        num = sum(trained for _, trained in self._counted.values())
         if num >= WARM_UP and (not self._seen or num > self._seen[-1][1]):
             self._seen.append((time.perf_counter(), num))
 
