@@ -3,9 +3,10 @@
 In: a block that imports. Out: its modules, sooner. Ray, MLflow and torch make a million objects
 that stay as long as the process does; by default Python goes through all of them again and again
 while they grow, which takes an eighth to a quarter of the time. Used by `cli`, `run`, `serve`,
-`cluster`, `networks` and `slot`.
+`cluster`, `slot` and `tracking.client`.
 """
 
+import atexit
 import gc
 import sys
 import threading
@@ -14,18 +15,20 @@ from contextlib import contextmanager
 
 
 class _Loading:
-    """How many blocks are at work, in all threads, and how many modules there were before."""
+    """The blocks of all threads as one: from the first one's beginning to the last one's end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._num_blocks = 0
         self._num_modules = 0
+        self._was_enabled = True
 
     def begin(self) -> None:
         with self._lock:
             if self._num_blocks == 0:
-                gc.disable()
+                self._was_enabled = gc.isenabled()
                 self._num_modules = len(sys.modules)
+                gc.disable()
             self._num_blocks += 1
 
     def end(self) -> None:
@@ -33,21 +36,24 @@ class _Loading:
             self._num_blocks -= 1
             if self._num_blocks > 0:
                 return
-            # Whatever is alive now is never freed if it is part of a cycle: a price for modules
-            # only, and not for the networks of a caller who has had them for long.
             if len(sys.modules) > self._num_modules:
                 gc.freeze()
-            gc.enable()
+            if self._was_enabled:
+                gc.enable()
 
 
 _loading = _Loading()
+# Libraries that count their objects at the end would print a page about those that were left alone.
+atexit.register(gc.unfreeze)
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """A block that imports; in several threads at once if need be.
+    """A block that imports, and does little else; in several threads at once if need be.
 
-    Where it was the first to import them, the garbage collector never looks at its modules again.
+    Where modules have come, all that is alive in the process at its end, in whatever thread, is
+    left alone by the garbage collector from then on. So it belongs where nothing large is alive
+    that will have to go, a network in a cycle, say.
     """
     _loading.begin()
     try:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from jobs.plan import Combine, MemberPlan, SandboxRules
 from orchestrator.artifacts import Artifacts
-from orchestrator.loading import loading
 from orchestrator.state import Job
 from orchestrator.store import Store
 
@@ -79,12 +78,11 @@ def trained_network(
     without labels, and in an order that tells nothing; its errors are `TeamCodeError` and
     `SandboxError`. Raises `Damaged` where a file is not what was written.
     """
-    with loading():
-        import torch
+    import torch
 
-        from jobs.custom.parent import predict_custom
-        from jobs.ensemble import combine, load_ensemble
-        from jobs.evaluation import predict
+    from jobs.custom.parent import predict_custom
+    from jobs.ensemble import combine, load_ensemble
+    from jobs.evaluation import predict
 
     parts = trained_parts(job, store, artifacts)
     stacker = _stacker(parts)

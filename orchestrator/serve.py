@@ -51,7 +51,7 @@ def projection(name: str, store: Store, settings: Settings) -> "Projection":
         from orchestrator.tracking.client import connect
         from orchestrator.tracking.projection import Projection
 
-        experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
+    experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, name, create=True)
     artifacts = Artifacts(settings.artifacts)
     return Projection(experiment, store, artifacts, name, settings.model_templates)
 

@@ -5,6 +5,7 @@ In: the tracking URI of the settings. Out: an `Experiment`, which `projection`, 
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, TrackingError
+from orchestrator.loading import loading
 from orchestrator.settings import sqlite_url
 
 # Read by MLflow when it is imported. Sending usage figures home is not ours to decide, and a
@@ -30,6 +32,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 KEY_TAG = "game.key"
 """Says which job (its uid) or member a run shows; how runs are found again after a restart."""
 METRICS_A_CALL = 1000
+SQLITE = "sqlite:///"
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI opens on pages for language models."""
@@ -94,14 +97,16 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
     `TrackingError` where MLflow can't be reached and `NotFound` where there is no such experiment
     and `create` is False.
     """
-    import mlflow
-
+    with loading():
+        import mlflow
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     with mlflow_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if tracking_uri.startswith("sqlite:///"):
-            _make_database(Path(unquote(tracking_uri.removeprefix("sqlite:///"))))
+        if tracking_uri.startswith(SQLITE):
+            with loading():  # the client would do it itself
+                importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+            _make_database(Path(unquote(tracking_uri.removeprefix(SQLITE))))
         client = mlflow.MlflowClient(tracking_uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:

@@ -196,21 +196,23 @@ def _beside_notebook(ours: CohortRun, notebooks: Notebooks, num_training: int) -
 
 
 def _tracking(ours: CohortRun) -> Row:
-    """By how much MLflow makes the cohort longer: its thread's CPU time, with all that it imports.
+    """What MLflow cost the cohort: its thread's CPU time, with all that it imports.
 
-    Every CPU has a member to train meanwhile, and gives its part of what the thread takes.
+    Counted as if nothing else could be done meanwhile. As the other CPUs have members to train, the
+    makespan is longer by about one CPU's part of it, which the note tells.
     """
     ended_at, makespan_s = ours.timeline.ended_at, ours.timeline.makespan_s
     thread_s = max((used_s for at, used_s in ours.tracking if at <= ended_at), default=0.0)
     in_all_s = max((used_s for _, used_s in ours.tracking), default=0.0)
+    share = 100 * thread_s / makespan_s
     return at_most(
         "tracking's share of the cohort's makespan",
-        100 * thread_s / NUM_SLOTS / makespan_s,
+        share,
         "%",
         2.0,
         note=f"{thread_s:.2f} s of CPU in its thread until the last job ended, imports included, "
-        f"of {makespan_s:.1f} s on {NUM_SLOTS} CPUs, architectures known; beside one of them it is "
-        f"{100 * thread_s / makespan_s:.2f} %; after the last job, models included, "
+        f"of {makespan_s:.1f} s, architectures known ({share / NUM_SLOTS:.2f} % of what {NUM_SLOTS} "
+        f"CPUs have to give); after the last job, models included, "
         f"{in_all_s - thread_s:.2f} s of CPU, and {ours.exited_at - ended_at:.2f} s until the "
         "command had ended",
     )

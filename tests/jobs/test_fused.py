@@ -107,10 +107,11 @@ def test_a_network_that_somebody_has_changed_is_itself(blocks, change):
     images = torch.rand(16, 3, 32, 32)
     model.classifier[1] = nn.Linear(model.features(images).flatten(1).shape[1], 16)
     ours, plain = _loss_and_gradients(_fused(model), images), _loss_and_gradients(model, images)
-    for mine, expected in zip(ours, plain, strict=True):
+    torch.testing.assert_close(ours[0], plain[0], atol=1e-5, rtol=1e-4)
+    for mine, expected in zip(ours[1:], plain[1:], strict=True):
         # Two of the values that are pooled may be as good as equal. Which one is the larger then
         # depends on the processor, and with it where that place's gradient goes: one of thousands.
-        assert (mine - expected).norm() < 0.02 * expected.norm()
+        assert (mine - expected).norm() <= 0.02 * expected.norm()
 
 
 def test_hooks_are_called():

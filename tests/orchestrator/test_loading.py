@@ -55,6 +55,17 @@ def test_what_is_loaded_already_keeps_no_garbage_alive(module: str) -> None:
     assert freed() is None
 
 
+def test_who_has_it_off_keeps_it_off(module: str) -> None:
+    gc.disable()
+    try:
+        with loading():
+            importlib.import_module(module)
+        still_off = not gc.isenabled()
+    finally:
+        gc.enable()
+    assert still_off
+
+
 def test_an_import_that_fails_leaves_it_on() -> None:
     with pytest.raises(ModuleNotFoundError), loading():
         import no_such_module  # noqa: F401
@@ -67,15 +78,17 @@ def test_it_rests_until_the_last_of_several_threads_is_through() -> None:
     def load() -> None:
         with loading():
             inside.set()
-            assert go_on.wait(30)
+            go_on.wait(30)
 
     thread = threading.Thread(target=load)
     thread.start()
-    assert inside.wait(30)
-    with loading():
-        pass
-    still_resting = not gc.isenabled()
-    go_on.set()
-    thread.join()
+    try:
+        assert inside.wait(30)
+        with loading():
+            pass
+        still_resting = not gc.isenabled()
+    finally:
+        go_on.set()
+        thread.join()
     assert still_resting
     assert gc.isenabled()
