@@ -211,8 +211,8 @@ def _tracking(ours: CohortRun) -> Row:
         "%",
         2.0,
         note=f"{thread_s:.2f} s of CPU in its thread until the last job ended, imports included, "
-        f"of {makespan_s:.1f} s, architectures known ({share / NUM_SLOTS:.2f} % of what {NUM_SLOTS} "
-        f"CPUs have to give); after the last job, models included, "
+        f"of {makespan_s:.1f} s, architectures known ({share / NUM_SLOTS:.2f} % of what "
+        f"{NUM_SLOTS} CPUs have to give); after the last job, models included, "
         f"{in_all_s - thread_s:.2f} s of CPU, and {ours.exited_at - ended_at:.2f} s until the "
         "command had ended",
     )
