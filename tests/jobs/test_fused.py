@@ -34,6 +34,27 @@ def _loss_and_gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
 
 
+def _clear_cut(features: nn.Module, number: int) -> Tensor:
+    """Images in which no two values that are pooled, nor one and 0, are as good as equal.
+
+    Which of them is the larger would depend on the processor, and with it whose the gradient is.
+    """
+    images = made = torch.rand(128, 3, 32, 32)
+    gaps = torch.full((len(images),), torch.inf)
+    with torch.no_grad():
+        for block in features:
+            side = block[-1].kernel_size
+            windows = block[0](made).unfold(2, side, side).unfold(3, side, side).flatten(4)
+            first, second = windows.topk(2).values.unbind(-1)
+            gap = torch.where(first > 0, first - second.clamp(min=0), -first)
+            gap[first == second] = torch.inf  # zeros came in, which every processor adds up alike
+            gaps = gaps.minimum(gap.flatten(1).amin(1))
+            made = block(made)
+    clear = images[gaps > 2e-6]
+    assert len(clear) >= number
+    return clear[:number]
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("size_px", [16, 31, 33, 64])
 def test_it_is_the_network_and_its_gradients(plan, size_px):
@@ -104,14 +125,10 @@ def test_a_network_that_somebody_has_changed_is_itself(blocks, change):
         settings["groups"] = was.in_channels
         outputs += -outputs % was.in_channels
     block[0] = nn.Conv2d(was.in_channels, outputs, **settings)
-    images = torch.rand(16, 3, 32, 32)
+    images = _clear_cut(model.features, 16)
     model.classifier[1] = nn.Linear(model.features(images).flatten(1).shape[1], 16)
     ours, plain = _loss_and_gradients(_fused(model), images), _loss_and_gradients(model, images)
-    torch.testing.assert_close(ours[0], plain[0], atol=1e-5, rtol=1e-4)
-    for mine, expected in zip(ours[1:], plain[1:], strict=True):
-        # Two of the values that are pooled may be as good as equal. Which one is the larger then
-        # depends on the processor, and with it where that place's gradient goes: one of thousands.
-        assert (mine - expected).norm() <= 0.02 * expected.norm()
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
 
 
 def test_hooks_are_called():
