@@ -7,10 +7,10 @@ for tracking alone, and for what a second cohort on the same data saves.
 A tiny cohort goes first, finds an empty home, and leaves store, image cache and the exports of all
 architectures, whose cost is a row of its own. Then twelve teams
 with 20 members in all (`e2e_cohort`) are run by `gamectl submit` on two slots, and the same plans
-by `bare_loop`, and, unless it has to be quick, twice more by the first and once by the second, in
-turns, the first one first and last: a machine that grows slower or faster favours nobody. All must
-give the same weights. The notebook's way would take hours: its rate is measured (`notebook`) three
-times, or twice if quick, between and after them, and scaled to the cohort's epochs.
+by `bare_loop`, and, unless it has to be quick, again by both and by `gamectl submit` at the end, so
+that a machine that grows slower or faster favours nobody. All must give the same weights. The
+notebook's way would take hours: its rate is measured (`notebook`) three times, or twice if quick,
+between and after them, and scaled to the cohort's epochs.
 """
 
 import statistics
@@ -45,7 +45,7 @@ from tests.bench.rows import Row, at_most, at_most_of, faster, figure, print_row
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PHOTOS, FULL_SIZE = SHARED / "monkeys", SHARED / "monkeys-full-size"
 SIZE_PX = 64
-MORE_TURNS = 2
+BARE_LOOPS = 2
 PARTS = {"base": False, "boosted": True}
 TARGETS = {
     ("base", "full-size"): 30.0,
@@ -124,23 +124,20 @@ def rows(quick: bool) -> Iterator[Row]:
         )
         notebooks.warm_up(plans[0])
         notebooks.sample(plans)
-        bare = _bare(folder / "bare", ours, images, env)
-        notebooks.sample(plans)
-        cohorts_s, bares_s = [ours.timeline.makespan_s], [bare.makespan_s]
-        for turn in range(0 if quick else MORE_TURNS):
-            if turn > 0:
-                bares_s.append(_bare(folder / f"bare-{turn}", ours, images, env).makespan_s)
-            name = f"again-{turn}"
-            again = run_cohort(
-                name, write_cohort(folder / name, name, TEAMS, epochs, source), home, env
-            )
-            cohorts_s.append(again.timeline.makespan_s)
-            if {each.sha256 for each in again.members} != {each.sha256 for each in ours.members}:
-                raise Different("the same cohort, run again, has other weights")
-        if not quick:
+        cohorts, bares = [ours], list[Timeline]()
+        for turn in range(1 if quick else BARE_LOOPS):
+            bares.append(_bare(folder / f"bare-{turn}", ours, images, env))
             notebooks.sample(plans)
+            if not quick:
+                name = f"again-{turn}"
+                cohort = write_cohort(folder / name, name, TEAMS, epochs, source)
+                cohorts.append(run_cohort(name, cohort, home, env))
+        if len({frozenset(each.sha256 for each in run.members) for run in cohorts}) > 1:
+            raise Different("the same cohort, run again, has other weights")
 
     yield from _beside_notebook(ours, notebooks, num_training)
+    cohorts_s = [run.timeline.makespan_s for run in cohorts]
+    bares_s = [bare.makespan_s for bare in bares]
     yield at_most_of(
         "cohort's makespan, beside the bare loop",
         statistics.mean(cohorts_s),
@@ -150,7 +147,7 @@ def rows(quick: bool) -> Iterator[Row]:
         f"train_member in {NUM_SLOTS} plain processes",
         f"{len(plans)} members, {epochs} epochs, the same weights; in turns, the cohort "
         f"{_seconds(cohorts_s)}, the bare loop {_seconds(bares_s)}; of the first: "
-        f"{compared(ours.timeline, bare, num_training)}; {_processors(ours)}",
+        f"{compared(ours.timeline, bares[0], num_training)}; {_processors(ours)}",
     )
     yield _tracking(ours)
     yield _exporting(first)

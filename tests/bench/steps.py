@@ -35,7 +35,7 @@ TARGETS = {"fp32": 1.2, "bf16": 1.5}
 def rows(quick: bool) -> Iterator[Row]:
     """Steps of all networks; the ratio is to the plain loop in float32."""
     keep_freed_memory()
-    repeats = 3 if quick else 31
+    repeats = 5 if quick else 31
     has_bf16 = torch.cpu._is_avx512_bf16_supported()
     with reproducible(1, "cpu", 0):
         for turbo_blocks, network in enumerate(NAMES):
