@@ -9,8 +9,9 @@ further one costs. A plain process has torch and this project loaded, but neithe
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import Queue, get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,8 @@ def rows(quick: bool) -> Iterator[Row]:
     with ray_cluster(num_cpus=most):
         for name, (num_images, side_px) in list(SETS.items())[: 1 if quick else None]:
             plan, images = noise(num_images, side_px)
-            ours = [mib_of_slots(plan, images, number) for number in (1, most)]
-            theirs = [mib_of_processes(plan, images, number) for number in (1, most)]
+            ours = mib_of_slots(plan, images, (1, most))
+            theirs = mib_of_processes(plan, images, (1, most))
             slot, process = ((more - one) / (most - 1) for one, more in (ours, theirs))
             copy = f"{images.images.nbytes / MIB:.0f} MiB of images"
             yield faster(
@@ -57,7 +58,7 @@ def rows(quick: bool) -> Iterator[Row]:
                 f"a plain process with its own copy of {copy}",
                 f"the first: {ours[0]:.0f} and {theirs[0]:.0f} MiB",
             )
-    bare = mib_of_processes(plan, None, 1)
+    (bare,) = mib_of_processes(plan, None, (1,))
     yield figure("a process that has only imported torch", bare, "MiB")
 
 
@@ -74,47 +75,57 @@ def noise(num_images: int, side_px: int) -> tuple[MemberPlan, LabelledImages]:
     )
 
 
-def mib_of_slots(plan: MemberPlan, images: LabelledImages, number: int) -> float:
-    """Of so many slots on the connected Ray while all of them train."""
-    pool = RaySlots(Room.fixed(number), Resources(), lambda _: images, lambda _: None)
+def mib_of_slots(plan: MemberPlan, images: LabelledImages, numbers: Sequence[int]) -> list[float]:
+    """Of so many slots, and then of so many, on the connected Ray while all of them train."""
+    pool = RaySlots(Room.fixed(max(numbers)), Resources(), lambda _: images, lambda _: None)
     training: set[MemberKey] = set()
+    found = []
     # The folder outlives the slots, which write to it until they end.
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
         try:
-            pool.want(number)
-            deadline = time.monotonic() + START_S
-            while len(training) < number:
-                if time.monotonic() > deadline:
-                    raise TooSlow(f"{len(training)} of {number} slots train")
-                news: list[News] = pool.poll(0.2)
-                training |= {one.key for one in news if isinstance(one, Progress)}
-                for state in pool.states():
-                    if state.busy_with is None:
-                        index = int(state.name.rpartition("-")[2])
-                        place = Place(f"{folder}/{index}.checkpoint", f"{folder}/{index}.log")
-                        pool.start(state.name, MemberKey(1, index), 1, plan, place)
-            return _pss_mib(processes.slots(os.getpid()))
+            for number in numbers:
+                pool.want(number)
+                deadline = time.monotonic() + START_S
+                while len(training) < number:
+                    if time.monotonic() > deadline:
+                        raise TooSlow(f"{len(training)} of {number} slots train")
+                    news: list[News] = pool.poll(0.2)
+                    training |= {one.key for one in news if isinstance(one, Progress)}
+                    for state in pool.states():
+                        if state.busy_with is None:
+                            index = int(state.name.rpartition("-")[2])
+                            place = Place(f"{folder}/{index}.checkpoint", f"{folder}/{index}.log")
+                            pool.start(state.name, MemberKey(1, index), 1, plan, place)
+                found.append(_pss_mib(processes.slots(os.getpid())))
+            return found
         finally:
             pool.close()
             _until(lambda: not processes.slots(os.getpid()))
 
 
-def mib_of_processes(plan: MemberPlan, images: LabelledImages | None, number: int) -> float:
-    """Of so many plain processes while all of them train; without images they only import."""
+def mib_of_processes(
+    plan: MemberPlan, images: LabelledImages | None, numbers: Sequence[int]
+) -> list[float]:
+    """Of so many plain processes, and then of so many, while all of them train.
+
+    Without images they only import.
+    """
     context = get_context("spawn")
     epochs: Queue[int] = context.Queue()
-    seed = None if images is None else images.images.shape
-    started = [
-        context.Process(target=_train, args=(plan.model_dump_json(), seed, epochs), daemon=True)
-        for _ in range(number)
-    ]
-    for process in started:
-        process.start()
+    shape = None if images is None else images.images.shape
+    started: list[SpawnProcess] = []
+    found = []
     try:
-        pids: set[int] = set()
-        while len(pids) < number:
-            pids.add(epochs.get(timeout=START_S))
-        return _pss_mib(sorted(pids))
+        for number in numbers:
+            while len(started) < number:
+                arguments = plan.model_dump_json(), shape, epochs
+                started.append(context.Process(target=_train, args=arguments, daemon=True))
+                started[-1].start()
+            pids: set[int] = set()
+            while len(pids) < number:
+                pids.add(epochs.get(timeout=START_S))
+            found.append(_pss_mib(sorted(pids)))
+        return found
     finally:
         for process in started:
             process.kill()

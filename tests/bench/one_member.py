@@ -12,7 +12,6 @@ model to log; it is not counted.
 
 import contextlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,16 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import ray
 from ray import tune
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from jobs.images import LabelledImages
-from jobs.memory import keep_freed_memory
-from jobs.plan import DataPlan, MemberPlan
-from jobs.train import train_member
+from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
@@ -44,13 +39,13 @@ from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
 from orchestrator.truth import validation_truth
 from tests.bench.books import NAME, Books, NothingKept
+from tests.bench.one_member_alone import TINY, few_images, training_alone_ms
 from tests.bench.rows import Row, at_most, print_rows
 from tests.orchestrator.cohorts import DATA, cohort
 
 NUM_SLOTS = 2
 MEMBERS_A_JOB, WARM_UP = 10, 9
 PATIENCE_S = 60.0
-TINY = DataPlan(fingerprint="f", classes=("a", "b", "c"), image_size_px=8, train_fraction=0.5)
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -62,7 +57,7 @@ def rows(quick: bool) -> Iterator[Row]:
         for turn in range(repeats):
             folder = Path(made) / str(turn)
             folder.mkdir()
-            plain.append(training_alone_ms())
+            plain.append(training_alone_ms(NUM_SLOTS))
             taken["alone"].append(alone_ms(members, folder))
             taken["recorded"].append(recorded_ms(members, folder))
             taken["tune"].append(tune_ms(trials, folder))
@@ -182,32 +177,6 @@ def run(store: Store, ledger: Ledger, artifacts: Artifacts, watch: Stopwatch) ->
         pool.close()
 
 
-def few_images() -> LabelledImages:
-    """12 images of noise in three classes."""
-    pixels = np.random.default_rng(0).integers(0, 255, (12, 3, 8, 8), dtype=np.uint8)
-    return LabelledImages(pixels, np.arange(12) % 3, np.arange(12))
-
-
-def training_alone_ms() -> float:
-    """What the training function takes for a member, checkpoint included, in plain processes."""
-    words = [sys.executable, "-c", f"from {__spec__.name} import print_training_ms as p; p()"]
-    at_once = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(NUM_SLOTS)]
-    return statistics.mean(float(process.communicate()[0]) for process in at_once)
-
-
-def print_training_ms(repeats: int = 40) -> None:
-    """Trains the same member again and again and prints the median of its times."""
-    keep_freed_memory()
-    images, plan, taken = few_images(), MemberPlan(data=TINY, epochs=1), []
-    with tempfile.TemporaryDirectory(prefix="bench-") as made:
-        for turn in range(repeats):
-            checkpoint = Path(made) / f"{turn}.checkpoint"
-            started_s = time.perf_counter()
-            train_member(plan, images, lambda _: None, None, None, checkpoint)
-            taken.append(time.perf_counter() - started_s)
-    sys.stdout.write(f"{statistics.median(taken) * 1e3}\n")
-
-
 # --- theirs ---------------------------------------------------------------------------------------
 
 
@@ -219,8 +188,8 @@ class Nothing(tune.Trainable):  # type: ignore[misc]  # Ray's base classes have 
         self._seed = config["seed"]
 
     def step(self) -> dict[str, Any]:
-        """Its only epoch."""
-        return {"loss": float(self._seed), "done": True}
+        """Its only epoch, and when it was."""
+        return {"loss": float(self._seed), "done": True, "at": time.time()}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial's seed."""
@@ -229,26 +198,24 @@ class Nothing(tune.Trainable):  # type: ignore[misc]  # Ray's base classes have 
 
 
 def tune_ms(num_trials: int, folder: Path) -> float:
-    """A further trial: the difference between many and a few, over their number."""
-    few = NUM_SLOTS * 2
-    took_s = []
-    for num in (few, few + num_trials):
-        tuner = tune.Tuner(
-            tune.with_resources(Nothing, {"cpu": 1}),
-            param_space={"seed": tune.grid_search(list(range(num)))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=NUM_SLOTS, reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=f"tune-{num}",
-                storage_path=str(folder),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
-        started_s = time.perf_counter()
-        with contextlib.redirect_stdout(sys.stderr):
-            assert tuner.fit().num_errors == 0
-        took_s.append(time.perf_counter() - started_s)
-    return (took_s[1] - took_s[0]) * 1e3 / num_trials
+    """A further trial, once every actor has had some."""
+    num = WARM_UP + num_trials
+    tuner = tune.Tuner(
+        tune.with_resources(Nothing, {"cpu": 1}),
+        param_space={"seed": tune.grid_search(list(range(num)))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=NUM_SLOTS, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        results = tuner.fit()
+    assert results.num_errors == 0
+    at = sorted(float((result.metrics or {})["at"]) for result in results)
+    return (at[-1] - at[-1 - num_trials]) * 1e3 / num_trials
 
 
 def trainer_ms(folder: Path) -> float:
