@@ -180,8 +180,6 @@ def failed(error: TeamFailure | Diverged, custom: CustomPlan) -> dict[str, Any]:
 
 def serve(channel: Channel) -> None:
     """Say that this side is ready, take one order, and answer it with `done` or `failed`."""
-    # The first optimizer of a process loads a large part of torch: not from the team's own time.
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     channel.send("ready")
     order = channel.receive()
     plan = MemberPlan.model_validate(order.fields["plan"])

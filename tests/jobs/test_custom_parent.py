@@ -98,6 +98,24 @@ def test_our_network_as_team_code_gives_our_bits(
 
 
 @needs_sandbox
+def test_a_sandbox_loads_no_compiler(plan: MemberPlan, labelled: LabelledImages) -> None:
+    source = """
+import sys
+from torch import nn
+class Network(nn.Module):
+    def __init__(self, num_classes, size_px):
+        super().__init__()
+        self.linear = nn.Linear(3 * size_px**2, num_classes)
+    def forward(self, images):
+        assert "torch._dynamo" not in sys.modules
+        return self.linear(images.flatten(1))
+build_model = Network
+"""
+    result, *_ = _train(_custom(plan, source), labelled)
+    assert len(result.weights) > 0
+
+
+@needs_sandbox
 def test_stopped_and_resumed_it_gives_the_same_bits(
     plan: MemberPlan, labelled: LabelledImages, tmp_path: Path
 ) -> None:
