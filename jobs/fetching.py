@@ -155,7 +155,7 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
                 packed.extractall(inner)  # noqa: S202  # no name leads out of the folder
         else:
             with tarfile.open(archive) as packed_tar:
-                packed_tar.extractall(inner, filter="data")
+                _extract(packed_tar, inner)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
         raise DataError(f"{uri} cannot be unpacked: {error}") from error
     archive.unlink()
@@ -167,6 +167,27 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
         if (root / part).is_dir():
             (root / part).rename(folder / part)
     shutil.rmtree(inner)
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write an archive's files; a link becomes a copy of the file in the archive that it means.
+
+    `extractall` takes a filter that would do since Python 3.11.4 only.
+    """
+    folder.mkdir()
+    for member in archive:
+        try:
+            file = archive.extractfile(member)
+        except (KeyError, RecursionError) as error:
+            raise tarfile.ExtractError(f"{member.name} links to what is not in it") from error
+        if file is None and (member.issym() or member.islnk()):
+            raise tarfile.ExtractError(f"{member.name} links to what is no file")
+        if file is None:  # a folder, or nothing that holds data
+            continue
+        target = _inside(folder, member.name.lstrip("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file, target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -180,6 +180,8 @@ def _imported(custom: CustomPlan) -> types.ModuleType:
     module = types.ModuleType(MODULE)
     module.__file__ = custom.file
     sys.modules[MODULE] = module  # dataclasses and typing look there
+    if "\0" in custom.source:  # a ValueError of compile's until Python 3.11.4
+        raise SyntaxError("source code string cannot contain null bytes")
     code = compile(custom.source, custom.file, "exec", dont_inherit=True)
     exec(code, module.__dict__)  # noqa: S102 - what this module is for, inside a sandbox
     return module

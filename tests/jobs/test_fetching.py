@@ -153,6 +153,49 @@ def test_archives_are_unpacked(
     assert count.files == 1
 
 
+def _tar_of(entries: list[tuple[str, bytes, str]]) -> bytes:
+    """An archive of (name, content, what it links to)."""
+    with tarfile.open(fileobj=(packed := io.BytesIO()), mode="w:gz") as tar:
+        for name, content, linked in entries:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            if linked:
+                entry.type, entry.linkname = tarfile.SYMTYPE, linked
+            elif name.endswith("/"):
+                entry.type = tarfile.DIRTYPE
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def test_links_in_an_archive_are_files_of_it(s3: S3, tmp_path: Path) -> None:
+    bucket, cache = s3.bucket(), tmp_path / "cache"
+    linked = _tar_of([("/training/a/1.png", b"one", ""), ("/training/a/2.png", b"", "1.png")])
+    s3.files().pipe_file(f"{bucket}/linked.tgz", linked)
+    folder = fetch(f"s3://{bucket}/linked.tgz", cache) / "training" / "a"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "1.png": b"one",
+        "2.png": b"one",
+    }
+    assert not any(path.is_symlink() for path in folder.iterdir())
+
+    for number, (target, said) in enumerate(
+        {
+            "/etc/passwd": "links to what is not in it",
+            "2.png": "links to what is not in it",  # itself
+            "../a": "links to what is no file",
+        }.items()
+    ):
+        entries = [("training/a/1.png", b"one", ""), ("training/a/2.png", b"", target)]
+        uri = f"s3://{bucket}/{number}.tgz"
+        s3.files().pipe_file(uri, _tar_of([*entries, ("training/a/", b"", "")]))
+        with pytest.raises(DataError, match=rf"cannot be unpacked: training/a/2\.png {said}"):
+            fetch(uri, cache)
+    s3.files().pipe_file(f"{bucket}/up.tgz", _tar_of([("../../../../x", b"x", "")]))
+    with pytest.raises(DataError, match="leads out of the data folder"):
+        fetch(f"s3://{bucket}/up.tgz", cache)
+    assert not list(tmp_path.rglob("x"))
+
+
 def test_what_cannot_be_used_is_said(s3: S3, tmp_path: Path) -> None:
     bucket, cache = s3.bucket(), tmp_path / "cache"
     s3.files().pipe_file(f"{bucket}/torn.zip", b"PK no more")
