@@ -71,6 +71,9 @@ FIRST_TEAMS: dict[str, Purchases] = {
     "boosted-pair": [BOOST, TWO],
 }
 """Of the cohort before it, which finds no cache: a team of every architecture in `TEAMS`."""
+QUICK_TEAMS = {team: TEAMS[team] for team in ("boosted-turned", "plain-pair", "turned", "blended")}
+QUICK_FIRST = {team: FIRST_TEAMS[team] for team in ("plain", "pair", "boosted")}
+"""Both of a quick run."""
 
 
 class Different(Exception):

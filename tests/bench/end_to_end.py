@@ -15,15 +15,13 @@ has to be quick, four teams with five members take one turn and train for one ep
 
 import statistics
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from jobs.images import DecodedFolder, LabelledImages, decode
-from jobs.plan import MemberPlan
 from jobs.split import split_images
 from orchestrator.settings import Settings
 from orchestrator.sources import data_root
@@ -31,6 +29,8 @@ from tests.bench.bare_loop import run_bare
 from tests.bench.e2e_cohort import (
     FIRST_TEAMS,
     NUM_SLOTS,
+    QUICK_FIRST,
+    QUICK_TEAMS,
     TEAMS,
     CohortRun,
     Different,
@@ -39,7 +39,7 @@ from tests.bench.e2e_cohort import (
     write_cohort,
 )
 from tests.bench.e2e_timeline import Timeline, compared
-from tests.bench.notebook import Photo, epoch_s
+from tests.bench.notebook import NotebookRates, Photo
 from tests.bench.rows import Row, at_most, at_most_of, faster, figure, print_rows, skipped
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -47,8 +47,6 @@ PHOTOS, FULL_SIZE = SHARED / "monkeys", SHARED / "monkeys-full-size"
 SIZE_PX = 64
 BARE_LOOPS = 2
 PARTS = {"base": False, "boosted": True}
-QUICK_TEAMS = {team: TEAMS[team] for team in ("boosted-turned", "plain-pair", "turned", "blended")}
-QUICK_FIRST = {team: FIRST_TEAMS[team] for team in ("plain", "pair", "boosted")}
 TARGETS = {
     ("base", "full-size"): 30.0,
     ("base", "256-px"): 3.0,
@@ -64,38 +62,6 @@ class Array:
     name: str
     changed_ns: int
     num_images: int
-
-
-@dataclass
-class Notebooks:
-    """The notebook's way, sampled: seconds of an epoch per training photo, by source and plan."""
-
-    sources: dict[str, list[Photo]]
-    validation_share: float
-    _sampled: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def warm_up(self, plan: MemberPlan) -> None:
-        """Has photos in the page cache, and torch's kernels made."""
-        for photos in self.sources.values():
-            for path, _ in photos:
-                path.read_bytes()
-            epoch_s(plan, photos[:8], photos[:8])
-
-    def sample(self, plans: Sequence[MemberPlan]) -> None:
-        """Measures one epoch of every kind of plan from every source."""
-        for plan in {_kind(plan): plan for plan in plans}.values():
-            for source, photos in self.sources.items():
-                num_validation = round(len(photos) * self.validation_share)
-                training, validation = photos[num_validation:], photos[:num_validation]
-                taken_s = epoch_s(plan, training, validation)
-                self._sampled[source, _kind(plan)].append(taken_s / len(training))
-
-    def seconds(self, source: str, plans: Sequence[MemberPlan], num_training: int) -> float:
-        """What training all of them one after another would take."""
-        return sum(
-            plan.epochs * num_training * statistics.median(self._sampled[source, _kind(plan)])
-            for plan in plans
-        )
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -123,7 +89,7 @@ def rows(quick: bool) -> Iterator[Row]:
         ours = run_cohort("cohort", cohort, home, env)
         after = _arrays(settings.image_cache)
         plans = [member.plan for member in ours.members]
-        notebooks = Notebooks(
+        notebooks = NotebookRates(
             _sources(decoded, quick), num_validation / (num_training + num_validation)
         )
         notebooks.warm_up(plans[0])
@@ -181,7 +147,7 @@ def _bare(folder: Path, ours: CohortRun, images: LabelledImages, env: dict[str, 
     return timeline
 
 
-def _beside_notebook(ours: CohortRun, notebooks: Notebooks, num_training: int) -> Iterator[Row]:
+def _beside_notebook(ours: CohortRun, notebooks: NotebookRates, num_training: int) -> Iterator[Row]:
     for part, boosted in PARTS.items():
         plans = [member.plan for member in ours.members if member.boosted is boosted]
         ours_s = ours.timeline.makespan_s * ours.share(boosted)
@@ -286,11 +252,6 @@ def _spread(files: Sequence[Photo], number: int) -> list[Photo]:
     """So many of them, from all over; always the same."""
     chosen = np.random.default_rng(0).permutation(len(files))[:number]
     return [files[index] for index in chosen]
-
-
-def _kind(plan: MemberPlan) -> str:
-    """Plans of a kind take the same time an image."""
-    return f"{plan.model.model_dump_json()} {plan.augment.model_dump_json()}"
 
 
 def _processors(ours: CohortRun) -> str:

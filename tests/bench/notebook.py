@@ -1,15 +1,18 @@
 """The notebook's way to train a member, as a good user of torch and torchvision writes it.
 
 In: a member plan, and paths of photos with their labels. Out: the seconds of one epoch, validation
-included. Used by `end_to_end`, which scales them to a cohort: to train all of it would take hours.
+included, and scaled to a whole cohort, which would take hours. Used by `end_to_end`.
 
 Every image is opened, decoded, resized and augmented anew in every epoch, by torchvision's v2
 transforms in a `Dataset`; a `DataLoader` without workers makes batches of them; the network is a
 module of plain layers, and torch has two threads. Nothing of `jobs` but the plan is used.
 """
 
+import statistics
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -163,3 +166,40 @@ def epoch_s(plan: MemberPlan, training: list[Photo], validation: list[Photo]) ->
     started_s = time.perf_counter()
     notebook.epoch()
     return time.perf_counter() - started_s
+
+
+@dataclass
+class NotebookRates:
+    """The notebook's way, sampled: seconds of an epoch per training photo, by source and plan."""
+
+    sources: dict[str, list[Photo]]
+    validation_share: float
+    _sampled: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def warm_up(self, plan: MemberPlan) -> None:
+        """Has photos in the page cache, and torch's kernels made."""
+        for photos in self.sources.values():
+            for path, _ in photos:
+                path.read_bytes()
+            epoch_s(plan, photos[:8], photos[:8])
+
+    def sample(self, plans: Sequence[MemberPlan]) -> None:
+        """Measures one epoch of every kind of plan from every source."""
+        for plan in {_kind(plan): plan for plan in plans}.values():
+            for source, photos in self.sources.items():
+                num_validation = round(len(photos) * self.validation_share)
+                training, validation = photos[num_validation:], photos[:num_validation]
+                taken_s = epoch_s(plan, training, validation)
+                self._sampled[source, _kind(plan)].append(taken_s / len(training))
+
+    def seconds(self, source: str, plans: Sequence[MemberPlan], num_training: int) -> float:
+        """What training all of them one after another would take."""
+        return sum(
+            plan.epochs * num_training * statistics.median(self._sampled[source, _kind(plan)])
+            for plan in plans
+        )
+
+
+def _kind(plan: MemberPlan) -> str:
+    """Plans of a kind take the same time an image."""
+    return f"{plan.model.model_dump_json()} {plan.augment.model_dump_json()}"
