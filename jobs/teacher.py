@@ -30,10 +30,17 @@ KEYS_SHOWN = 3
 class TeacherNet(nn.Module):
     """A torchvision classifier behind the resizing and normalizing that it was trained with."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, spec: TeacherSpec, num_classes: int) -> None:
         super().__init__()
         self.spec = spec
         self.network = build_classifier(spec.architecture, num_classes)
+        # They move with the network: a GPU that was sent them with every batch would be waited for.
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            of_channels = torch.tensor(values, device="cpu")[:, None, None]
+            self.register_buffer(name, of_channels, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, S, S) in [0, 1] of any side to logits (B, C)."""
@@ -43,8 +50,7 @@ class TeacherNet(nn.Module):
                 images, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True
             )
         if self.spec.normalize == "imagenet":
-            mean, std = images.new_tensor(IMAGENET_MEAN), images.new_tensor(IMAGENET_STD)
-            images = (images - mean[:, None, None]) / std[:, None, None]
+            images = (images - self.mean) / self.std
         return cast(Tensor, self.network(images))
 
 
@@ -214,7 +220,7 @@ def check_takes(spec: TeacherSpec, num_classes: int) -> None:
     """Raise DataError where the network cannot take images of its size; nothing is computed."""
     try:
         with torch.device("meta"):
-            TeacherNet(spec, num_classes).eval()(
+            TeacherNet(spec, num_classes).to("meta").eval()(
                 torch.zeros(1, 3, spec.image_size_px, spec.image_size_px)
             )
     except DataError:
@@ -224,6 +230,22 @@ def check_takes(spec: TeacherSpec, num_classes: int) -> None:
             f"{spec.architecture} cannot take images of {spec.image_size_px} px; try 224, or "
             "another architecture"
         ) from error
+
+
+def check_reproducible(architecture: str, num_classes: int) -> None:
+    """Raise DataError where a network's gradients on a GPU are not the same every time.
+
+    torch has no deterministic ones for adaptive pooling, but where it is a mean over the image.
+    """
+    with torch.device("meta"):
+        network = build_classifier(architecture, num_classes)
+    for layer in network.modules():
+        if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
+            raise DataError(
+                f"{architecture} cannot be trained reproducibly on a GPU: torch has no "
+                f"deterministic gradient for its {layer}; train it without --gpu, or choose "
+                "another architecture, such as resnet18"
+            )
 
 
 def _is_state(value: object) -> bool:

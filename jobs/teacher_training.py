@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Stopped
-from jobs.evaluation import predict
+from jobs.evaluation import evaluate
 from jobs.images import LabelledImages
 from jobs.losses import check_finite
-from jobs.pixels import to_float
+from jobs.pixels import Pixels, moved
 from jobs.plan import EpochReport, TeacherPlan, TeacherSpec
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
@@ -59,7 +59,6 @@ def train_teacher(
     """
     num_classes = len(plan.data.classes)
     split = split_images(data.labels, data.groups, plan.data)
-    val_images = data.images[split.validation]
     val_labels = torch.from_numpy(data.labels[split.validation])
     spec = TeacherSpec(
         sha256="",
@@ -94,6 +93,8 @@ def train_teacher(
             pct_start=WARMUP if num_steps < 3 else max(WARMUP, 2 / num_steps),
             cycle_momentum=False,
         )
+        pixels = Pixels(data.images, plan.device)
+        val_pixels = Pixels(data.images[split.validation], plan.device)
         best: tuple[float, int, dict[str, Tensor], np.ndarray] | None = None
         reported_s = time.perf_counter()
         for epoch in range(1, plan.epochs + 1):
@@ -101,19 +102,18 @@ def train_teacher(
             started_s = time.perf_counter()
             net.train()
             order = split.train[torch.randperm(len(split.train), generator=shuffling).numpy()]
-            batches = order[: num_batches * batch_size].reshape(num_batches, batch_size)
-            changes = draw_changes(plan.augment, batches.size, side_px, side_px, augmenting)
+            order = order[: num_batches * batch_size]
+            changes = draw_changes(plan.augment, len(order), side_px, side_px, augmenting)
             changes = changes.to(plan.device)
+            places, labels_in_order = pixels.places(order), moved(data.labels[order], plan.device)
             losses: list[Tensor] = []
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
-            for number, batch in enumerate(batches):
+            for start in range(0, len(order), batch_size):
                 if should_stop is not None and should_stop():
                     raise Stopped(f"stopped in epoch {epoch}")
-                images = apply_changes(
-                    to_float(data.images[batch], plan.device),
-                    changes.part(number * batch_size, (number + 1) * batch_size),
-                )
-                labels = torch.from_numpy(data.labels[batch]).to(plan.device)
+                stop = start + batch_size
+                images = apply_changes(pixels.batch(places[start:stop]), changes.part(start, stop))
+                labels = labels_in_order[start:stop]
                 with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
                     logits = net(images.contiguous(memory_format=torch.channels_last))
                 loss = functional.cross_entropy(logits.float(), labels)
@@ -121,25 +121,25 @@ def train_teacher(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 rates.step()
-                losses.append(loss.detach() * len(batch))
+                losses.append(loss.detach() * batch_size)
                 num_correct += (logits.detach().argmax(dim=1) == labels).sum()
             epoch_losses = torch.stack(losses).cpu()
             elapsed_s = time.perf_counter() - started_s
 
             # 2. Validate; keep the best epoch.
-            val_logits = torch.from_numpy(predict(net, val_images, plan.device))
+            val_logits = evaluate(net, val_pixels)
             val_loss = functional.cross_entropy(val_logits, val_labels)
             check_finite(epoch_losses, val_loss, epoch, plan.learning_rate)
             before_s, reported_s = reported_s, time.perf_counter()
             report(
                 EpochReport(
                     epoch=epoch,
-                    train_loss=epoch_losses.sum().item() / batches.size,
-                    train_accuracy=num_correct.item() / batches.size,
+                    train_loss=epoch_losses.sum().item() / len(order),
+                    train_accuracy=num_correct.item() / len(order),
                     val_loss=val_loss.item(),
                     val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
                     learning_rate=rates.get_last_lr()[0],
-                    images_per_second=batches.size / elapsed_s,
+                    images_per_second=len(order) / elapsed_s,
                     seconds=reported_s - before_s,
                 )
             )

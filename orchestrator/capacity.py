@@ -79,10 +79,21 @@ def fits(
 
 def num_slots(resources: Resources, machine: Machine) -> int:
     """How many members a machine trains at the same time, by its CPUs and GPUs."""
-    asked = ((machine.cpus, resources.cpus), (machine.gpus, resources.gpus))
-    room = min(int(has / wanted + TINY) for has, wanted in asked if wanted > 0)
-    fit = room // resources.workers_per_member
+    fit = num_that_fit(machine, resources.cpus, resources.gpus) // resources.workers_per_member
     return fit if resources.max_slots is None else min(fit, resources.max_slots)
+
+
+def num_that_fit(node: Machine, cpus: float, gpus: float) -> int:
+    """How many processes that ask for so many CPUs and GPUs a node has room for at a time.
+
+    A share of a GPU is one of a single GPU: what is left of two makes no further one.
+    """
+    room = [int(node.cpus / cpus + TINY)] if cpus > 0 else []
+    if 0 < gpus < 1:
+        room.append(int(node.gpus + TINY) * int(1 / gpus + TINY))
+    elif gpus > 0:
+        room.append(int(node.gpus / gpus + TINY))
+    return min(room)
 
 
 def this_machine(cpus: int | None, resources: Resources) -> Machine:

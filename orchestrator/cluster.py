@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.capacity import Machine
+from orchestrator.capacity import Machine, num_that_fit
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.loading import loading
@@ -165,8 +165,7 @@ def num_slots_that_fit(resources: Resources) -> int:
 
     Counted node by node, because a member does not stretch over two; its workers may be on several.
     """
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    room = sum(_fits_on(node, wanted) for node in _nodes())
+    room = sum(num_that_fit(node, resources.cpus, resources.gpus) for node in _nodes())
     several = resources.workers_per_member
     if room < several:
         asks = f"a member asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs"
@@ -186,23 +185,23 @@ def cpus_for_one(num_cpus: int | None, num_gpus: int) -> int:
 
     Raises `ClusterError` where no node has them, and the GPUs.
     """
-    fitting = [node for node in _nodes() if _fits_on(node, {"CPU": num_cpus or 1, "GPU": num_gpus})]
+    fitting = [node for node in _nodes() if num_that_fit(node, num_cpus or 1, num_gpus)]
     if not fitting:
         raise ClusterError(
             f"{num_cpus or 1} CPUs and {num_gpus} GPUs are asked for; {_largest_in_words()}: lower "
             "--cpus, leave out --gpu, or join a larger cluster"
         )
-    return num_cpus or max(int(node["CPU"]) for node in fitting)
+    return num_cpus or max(int(node.cpus) for node in fitting)
 
 
 def largest_node() -> Machine:
     """The most that any node has of each, busy or free; memory with the object store's part."""
     nodes = _nodes()
-    most = {
-        name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in ("CPU", "GPU")
-    }
-    memory = (node.get("memory", 0.0) + node.get("object_store_memory", 0.0) for node in nodes)
-    return Machine(most["CPU"], most["GPU"], int(max(memory, default=0.0)))
+    return Machine(
+        cpus=max((node.cpus for node in nodes), default=0.0),
+        gpus=max((node.gpus for node in nodes), default=0.0),
+        memory_bytes=max((node.memory_bytes for node in nodes), default=0),
+    )
 
 
 def node_is_gone(node_id: str) -> bool:
@@ -266,19 +265,20 @@ def _environment(joined: bool) -> dict[str, Any] | None:
     return {"env_vars": dict.fromkeys(hidden, "")} if hidden else None
 
 
-def _nodes() -> list[dict[str, float]]:
+def _nodes() -> list[Machine]:
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [_has(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _has(resources: dict[str, float]) -> Machine:
+    memory = resources.get("memory", 0.0) + resources.get("object_store_memory", 0.0)
+    return Machine(resources.get("CPU", 0.0), resources.get("GPU", 0.0), int(memory))
 
 
 def _largest_in_words() -> str:
     machine = largest_node()
     return f"the largest node has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
-
-
-def _fits_on(node: dict[str, float], wanted: dict[str, float]) -> int:
-    return min(int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount)
 
 
 def _raylet(node: dict[str, Any]) -> Door:

@@ -21,8 +21,8 @@ import socket
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import ray
@@ -65,10 +65,14 @@ class Slot:
         self._reports: deque[TimedReport] = deque()
 
     def ready(self) -> str:
-        """Loads what training needs; returns the node's id."""
+        """Loads what training needs, and tries the GPU if there is one; returns the node's id."""
         with loading():
             for module in ("ray.train.torch", "jobs.train", "jobs.teacher_training"):
                 importlib.import_module(module)
+        if ray.get_gpu_ids():  # better found out here than by every team's member
+            from jobs.gpu import try_gpu
+
+            try_gpu()
         return _node_id()
 
     def train(
@@ -178,7 +182,8 @@ def _train_loop(
         keep_freed_memory()
         plan = _plan(config["trainee"], config["plan"])
         try:
-            return _train(plan, config, progress, should_stop)
+            with _share_of_gpu(plan):
+                return _train(plan, config, progress, should_stop)
         except Stopped:
             return None
         except RayError:
@@ -190,6 +195,21 @@ def _train_loop(
             return what
 
     return loop
+
+
+@contextmanager
+def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
+    """Keeps a training on a GPU to its share of the memory, and gives that back at its end."""
+    if plan.device == "cpu" or (isinstance(plan, MemberPlan) and plan.custom is not None):
+        yield  # a team's own code trains in a process of its own
+        return
+    from jobs.gpu import give_back_memory, keep_to_share
+
+    keep_to_share(ray.get_runtime_context().get_assigned_resources().get("GPU", 1))
+    try:
+        yield
+    finally:
+        give_back_memory()
 
 
 def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:

@@ -1,9 +1,9 @@
 """Inside a sandbox: what trains with a team's code, or predicts with a network that it trained.
 
-In: limits as JSON in `argv[1]`, and one order over the channel, `train` or `predict`. Out: frames,
-of which the other side, `jobs.custom.parent`, believes none: `ready` before any team code is
-imported, then `say` and `epoch` (each answered by `judged`), and at last `done` or `failed`. Next
-on the path: `jobs.custom.team_code` imports the team's file.
+In: limits as JSON in `argv[1]`, the device in `argv[2]`, and one order over the channel, `train` or
+`predict`. Out: frames, of which the other side, `jobs.custom.parent`, believes none: `ready` before
+any team code is imported, then `say` and `epoch` (each answered by `judged`), and at last `done` or
+`failed`. Next on the path: `jobs.custom.team_code` imports the team's file.
 
 Validation labels are not here, nor anything that was computed with them but how often a plateau
 has lowered the learning rate (`drops`).
@@ -36,6 +36,7 @@ from jobs.custom.watch import set_limits
 from jobs.errors import Diverged
 from jobs.evaluation import predict
 from jobs.fused import fuse
+from jobs.gpu import try_gpu
 from jobs.lessons import EpochTrained, Lessons, Techniques
 from jobs.memory import keep_freed_memory
 from jobs.monkeynet import build_model
@@ -205,6 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
         set_limits(json.loads(arguments[0]))
+    if arguments[1:] == ["cuda"]:
+        try_gpu()  # what fails before `ready` is not the team's fault
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

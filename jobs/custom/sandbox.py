@@ -64,7 +64,8 @@ class Sandbox:
             threads: what OMP_NUM_THREADS says inside.
             descriptors: what it inherits beside the channel, under the same numbers, all above
                 CHANNEL_FD.
-            code: what it runs; sys.argv[1] is the limits, for `jobs.custom.watch.set_limits`.
+            code: what it runs; sys.argv[1] is the limits, for `jobs.custom.watch.set_limits`, and
+                sys.argv[2] the device.
 
         Raises:
             SandboxError: it cannot be made; says why.
@@ -92,7 +93,8 @@ class Sandbox:
             isolated = rules.isolation == "bubblewrap"
             user = unused_user() if isolated and is_full_root() else None
             self._limits = limits_for(rules, device, others_counted(isolated))
-            python = _python(code, theirs.fileno(), inherited, self._limits, isolated)
+            arguments = [json.dumps(self._limits), device]
+            python = _python(code, theirs.fileno(), inherited, arguments, isolated)
             folder: str | None = None
             fds: tuple[int, ...] = ()
             command = python
@@ -268,7 +270,7 @@ def _unavailable() -> str | None:
 
 
 def _python(
-    code: str, channel: int, inherited: Sequence[int], limits: dict[str, int], isolated: bool
+    code: str, channel: int, inherited: Sequence[int], arguments: list[str], isolated: bool
 ) -> list[str]:
     """Python, with the channel where it belongs and no descriptor that it should not have."""
     kept = sorted({CHANNEL_FD, *inherited})
@@ -280,7 +282,7 @@ def _python(
         f"sys.path += [path for path in {package_folders()} if path not in sys.path]; "
     )
     # Not -I: it would forget PYTHONHASHSEED, on which the order of a team's sets depends.
-    return [sys.executable, "-P", "-s", "-u", "-c", begin + code, json.dumps(limits)]
+    return [sys.executable, "-P", "-s", "-u", "-c", begin + code, *arguments]
 
 
 def _filter(device: Device) -> IO[bytes]:

@@ -147,6 +147,9 @@ def _words(error: BaseException) -> str:
     """Return an error's own words; a team's class may have none, or fail to give them."""
     try:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
+        operation, refused, _ = str(text).partition(" does not have a deterministic implementation")
+        if refused:  # torch goes on to advise what teams have no say in
+            text = f"torch computes {operation} differently every time; use another layer"
         # What has no UTF-8 could not be kept or shown anywhere.
         return str(text)[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
     except Exception:

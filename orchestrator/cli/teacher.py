@@ -134,7 +134,7 @@ def train(
 
     with waiting("loading torch", TORCH_S):
         from jobs.plan import TeacherPlan
-        from jobs.teacher import check_takes
+        from jobs.teacher import check_reproducible, check_takes
     from orchestrator.backbones import initial_state
     from orchestrator.cluster import cpus_for_one, ray_cluster
     from orchestrator.teachers import keep_teacher, kept_path, spec_of
@@ -155,6 +155,8 @@ def train(
         device="cuda" if gpu else "cpu",
     )
     check_takes(spec_of(plan, ""), len(data_plan.classes))
+    if gpu:
+        check_reproducible(architecture, len(data_plan.classes))
     with contextlib.ExitStack() as stack:
         with waiting("starting Ray", START_S):
             stack.enter_context(ray_cluster(settings.ray_address, cpus))

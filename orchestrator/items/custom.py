@@ -54,7 +54,8 @@ class Custom(Purchase):
     An idea to start with: a block that adds its input to its output, `x + conv(relu(conv(x)))`.
     Such residual blocks can be stacked deep and still learn; start with 16 channels, halve the
     image between blocks and average over it at the end. loadouts/demo/residual.py does this. Draw
-    random numbers in `augment` from its generator only.
+    random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
+    `images.device`.
 
     The file sees neither network nor files, and has time and memory limits. Your cohort must allow
     it.

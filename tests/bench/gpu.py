@@ -4,39 +4,37 @@ In: a machine with a GPU; anywhere else one row says that there is none. Out: ro
 network and a boosted one: how many training images a second 1, 2, 4, ... processes make together,
 each with a member of its own; whether neighbours change a member's bits; bfloat16 beside float32.
 
-Processes, because slots are processes: this is what `resources.gpus: 0.25` does without the rest. A
-further row trains an epoch with CUDA's sync debug mode on, which counts how often the host waits.
+Processes, because slots are processes: this is what `resources.gpus: 0.25` does without the rest.
+Further rows, from `techniques`, count how often the host waits in an epoch's batches.
 
     python -m tests.bench.gpu [--quick]
 """
 
 import hashlib
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Queue, get_context
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier as BarrierType
+from queue import Empty
 
 import torch
 
-from jobs.errors import Stopped
-from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
-from jobs.plan import Device, EpochReport, MemberPlan, ModelPlan, Precision
+from jobs.plan import Device, MemberPlan, ModelPlan, Precision
 from jobs.split import split_images
 from jobs.train import train_member
+from tests.bench import techniques
 from tests.bench.photos import training_images
-from tests.bench.rows import Row, at_most, faster, figure, print_rows, skipped
+from tests.bench.rows import Row, faster, figure, print_rows, skipped
+from tests.bench.techniques import DifferentBits
 
 SIZE_PX = 64
 NETWORKS = {"base": ModelPlan(), "1 boost": ModelPlan(turbo_blocks=1)}
 BATCHES = (8, 32)
-START_S = 300.0
-
-
-class DifferentBits(Exception):
-    """The same plan has given other weights beside neighbours."""
+START_S, LOOK_EVERY_S = 300.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def rows(quick: bool) -> Iterator[Row]:
         return
     most = 4 if quick else 16
     yield from sharing("cuda", most, epochs=4 if quick else 10)
-    yield waits()
+    yield from techniques.rows(*training_images(SIZE_PX), "cuda")
 
 
 def sharing(device: Device, most: int, epochs: int) -> Iterator[Row]:
@@ -113,11 +111,21 @@ def together(plan: MemberPlan, num_members: int) -> list[Trained]:
     for process in processes:
         process.start()
     try:
-        return [answers.get(timeout=START_S) for _ in processes]
+        return [_answer(answers, processes) for _ in processes]
     finally:
         for process in processes:
             process.join(timeout=START_S)
             process.kill()
+
+
+def _answer(answers: "Queue[Trained]", processes: Sequence[BaseProcess]) -> Trained:
+    """The next answer; raises `ChildProcessError` as soon as one cannot come any more."""
+    while True:
+        with suppress(Empty):
+            return answers.get(timeout=LOOK_EVERY_S)
+        for process in processes:
+            if process.exitcode not in (None, 0):
+                raise ChildProcessError(f"a member's process ended with {process.exitcode}")
 
 
 def images_per_s(trained: list[Trained]) -> float:
@@ -139,48 +147,6 @@ def _train(plan_json: str, barrier: BarrierType, answers: "Queue[Trained]") -> N
     result = train_member(plan, images, lambda _: ended.append(time.time()))
     num_images = len(split_images(images.labels, images.groups, plan.data).train)
     answers.put(Trained(tuple(ended), num_images, hashlib.sha256(result.weights).hexdigest()))
-
-
-def waits() -> Row:
-    """How often the host waits for the GPU in the batches of an epoch: never, it should be.
-
-    The mode warns at every wait. `should_stop` is asked before every batch: of the warnings, those
-    between the first batch and the last are counted.
-    """
-    described, images = training_images(SIZE_PX)
-    plan = MemberPlan(data=described, epochs=2, device="cuda")
-    return at_most("waits of the host in an epoch's batches", waits_in(plan, images), "waits", 0.0)
-
-
-def waits_in(plan: MemberPlan, images: LabelledImages) -> int:
-    """Warnings between the second epoch's first and last batch."""
-    seen: list[int] = []
-    batches = 0
-    epochs: list[EpochReport] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-
-        def before_batch() -> bool:
-            nonlocal batches
-            if epochs:
-                batches += 1
-                torch.cuda.set_sync_debug_mode("warn")
-                seen.append(len(caught))
-            return False
-
-        def report(epoch: EpochReport) -> None:
-            torch.cuda.set_sync_debug_mode("default")
-            epochs.append(epoch)
-            if len(epochs) == 2:
-                raise Stopped
-
-        try:
-            train_member(plan, images, report, before_batch)
-        except Stopped:
-            pass
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return seen[-1] - seen[0]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from jobs.custom.answers import (
     Unacceptable,
@@ -92,7 +93,9 @@ def test_our_network_as_team_code_gives_our_bits(
 
     # Asked again in another sandbox, about other images in another order, it says the same.
     images = labelled.images[split_images(labelled.labels, labelled.groups, plan.data).validation]
-    probs = predict_custom(_custom(plan), theirs.weights, images, RULES, lambda _: None)
+    # It may have been trained on a GPU, which whoever asks need not have.
+    trained = _custom(plan).model_copy(update={"device": "cuda"})
+    probs = predict_custom(trained, theirs.weights, images, RULES, lambda _: None)
     assert probs.dtype == np.float32
     assert np.allclose(probs, theirs.val_probs, atol=1e-6)
 
@@ -155,6 +158,16 @@ def test_what_is_no_fault_of_the_teams_is_told_before(
         _train(_custom(focused), labelled)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
     with pytest.raises(SandboxError, match="no whole GPU"):
+        _train(_custom(plan.model_copy(update={"device": "cuda"})), labelled)
+
+
+@needs_sandbox
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_does_not_work_is_no_fault_of_the_teams(
+    plan: MemberPlan, labelled: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(SandboxError, match=r"before any team code ran: .*(NVIDIA|CUDA)"):
         _train(_custom(plan.model_copy(update={"device": "cuda"})), labelled)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from jobs.custom.team_code import TeamFailure, blamed
 from jobs.errors import Diverged
+from jobs.reproducible import reproducible
 from tests.jobs.team_files import NETWORK, build_network, import_file, team_file
 
 pytestmark = pytest.mark.usefixtures("forget_team_code")
@@ -99,3 +100,20 @@ def test_divergence_is_not_blamed_on_a_line():
         blamed(team_file("def augment(images, generator): ..."), "training"),
     ):
         raise Diverged(1, 2, 0.1)
+
+
+def test_torchs_advice_on_determinism_is_not_for_teams():
+    source = """
+from torch.nn import functional
+
+def augment(images, generator):
+    pooled, places = functional.max_pool2d(images, 2, return_indices=True)
+    return functional.max_unpool2d(pooled, places, 2)
+"""
+    augment = import_file(source).augment
+    with reproducible(1, "cpu", 0), pytest.raises(TeamFailure) as caught:
+        augment(torch.zeros(1, 3, 8, 8), torch.Generator())
+    assert caught.value.line == 6
+    assert caught.value.message == (
+        "torch computes max_unpooling2d_forward_out differently every time; use another layer"
+    )

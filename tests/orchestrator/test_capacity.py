@@ -57,6 +57,9 @@ def test_slots_are_counted_by_the_scarcest_resource() -> None:
     machine = Machine(cpus=8, gpus=2, memory_bytes=GIB)
     assert num_slots(Resources(cpus=3), machine) == 2
     assert num_slots(Resources(cpus=1, gpus=0.5), machine) == 4
+    shared = replace(machine, cpus=400, gpus=30)
+    assert num_slots(Resources(cpus=1, gpus=0.33), shared) == 90, "not 30 / 0.33"
+    assert num_slots(Resources(cpus=1, gpus=2), shared) == 15
     assert num_slots(Resources(cpus=0.1), replace(machine, cpus=0.3)) == 3
     assert num_slots(Resources(cpus=16), machine) == 0
     assert num_slots(Resources(max_slots=3), machine) == 3

@@ -95,7 +95,20 @@ TRAINING = [
         CLUSTER,
         "^the GPU or its driver failed: CUDA error: uncorrectable ECC error encountered$",
     ),
-    (RuntimeError("No CUDA GPUs are available"), Reason.TRAINER_FAILED, CLUSTER, "GPU"),
+    *(
+        (RuntimeError(words), Reason.TRAINER_FAILED, CLUSTER, "^the GPU or its driver failed: ")
+        for words in (
+            "No CUDA GPUs are available",
+            "CUDA error: no kernel image is available for execution on the device",
+            "CUDA error: an illegal memory access was encountered",
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+            "CUDA unknown error - this may be due to an incorrectly set up environment",
+            "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before",
+            "The NVIDIA driver on your system is too old (found version 11040).",
+            "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+        )
+    ),
     (
         ValueError("images of another size"),
         Reason.ERROR,

@@ -75,15 +75,20 @@ def test_numbers_are_numbers_and_bounded(spec: dict[str, object]) -> None:
         Loadout.from_file(value(**spec))
 
 
-@pytest.mark.parametrize("gpus", [0, 0.25, 0.33, 0.5, 1, 4])
+@pytest.mark.parametrize("gpus", [0, 0.1, 0.166, 0.25, 0.33, 0.5, 1, 4])
 def test_gpus_are_whole_or_one_kth(gpus: float) -> None:
     assert Cohort.from_file(cohort_value(gpus=gpus)).spec.resources.gpus == gpus
 
 
-@pytest.mark.parametrize("gpus", [0.3, 0.75, 1.5, -1])
+@pytest.mark.parametrize("gpus", [0.00001, 0.167, 0.3, 0.51, 0.75, 1.04, 1.5, -1])
 def test_other_shares_of_a_gpu_are_refused(gpus: float) -> None:
     with pytest.raises(ValidationError):
         Cohort.from_file(cohort_value(gpus=gpus))
+
+
+def test_a_share_that_is_a_little_too_large_is_told_what_to_write() -> None:
+    with pytest.raises(ValidationError, match=r"rounded down: 0\.1666 for 6 members on one"):
+        Cohort.from_file(cohort_value(gpus=0.167))
 
 
 def test_a_member_gets_no_more_threads_than_cpus() -> None:

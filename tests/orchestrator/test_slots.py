@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import torch
 
 from jobs.images import LabelledImages
 from jobs.plan import DistillPlan, TeacherSpec
@@ -21,7 +22,7 @@ from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
 from orchestrator.news import Halted, Place, Progress, Trained
 from orchestrator.room import Room
-from orchestrator.slot import at_most_every
+from orchestrator.slot import Slot, at_most_every
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
 from tests.orchestrator.pools import (
@@ -273,6 +274,13 @@ def test_a_worker_group_gives_the_same_bits_and_stops_between_batches(
     pool.stop(slot)
     assert until(pool, ended(1)) == [Halted(KEY, 2)]
     assert "stopped after" in log.read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_slot_is_not_ready_where_its_gpu_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    with pytest.raises((RuntimeError, AssertionError), match=r"NVIDIA|CUDA"):
+        Slot().ready()
 
 
 def test_the_largest_node_is_what_a_member_can_have_at_most() -> None:

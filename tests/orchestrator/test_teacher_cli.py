@@ -109,6 +109,7 @@ def test_a_teacher_starts_from_a_backbone_and_goes_where_it_is_told(
         (["--size", "4"], "4 is not in the range"),
         (["--seed", str(2**64)], "is not in the range"),
         (["--architecture", "vit_b_16"], "vit_b_16 cannot take images of 64 px"),
+        (["--architecture", "vgg11", "--gpu"], "vgg11 cannot be trained reproducibly on a GPU"),
         (["--gpu"], "1 GPUs are asked for; the largest node has 2 CPUs and 0 GPUs"),
         (["--cpus", "99"], "99 CPUs and 0 GPUs are asked for"),
         (["-o", "/dev/null/t.pt"], "/dev/null"),
