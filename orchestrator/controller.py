@@ -11,9 +11,9 @@ controller that started them; a new one queues again what the old one left open.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jobs.errors import JobsError
 from jobs.plan import MemberPlan
@@ -57,7 +57,7 @@ class Controller:
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
     on_trouble: Callable[[str], None] = lambda _: None
     _spec: CohortSpec = field(default_factory=CohortSpec)
-    _document: dict[str, Any] | None = None
+    _document: str = ""
     """What `_spec` was read from."""
     _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
     _jobs: dict[int, Job] = field(default_factory=dict)
@@ -153,19 +153,19 @@ class Controller:
         news = self.store.changes(self.cohort, self._seen, also=self._progressed)
         self._seen = max(self._seen, news.last_event_id)
         self._progressed.clear()
-        rules = self._rules()
-        if rules.queue != self._spec.queue:
+        before = self._spec.queue
+        self._see_rules(news.spec)
+        if self._spec.queue != before:
             return self._list()
-        self._spec = rules
         for job in news.jobs:
             self._see(job)
         return list(news.jobs)
 
     def _list(self) -> list[Job]:
-        self._spec = self._rules()
-        self._queue = Queue(self._spec.queue.policy, self._spec.queue.max_wait_seconds)
         everything = self.store.changes(self.cohort, 0)
         self._seen = everything.last_event_id
+        self._see_rules(everything.spec)
+        self._queue = Queue(self._spec.queue.policy, self._spec.queue.max_wait_seconds)
         on_slots = {slot.busy_with for slot in self.pool.states()} | {n.key for n in self._news}
         for job in everything.jobs:
             self._see(job)
@@ -176,15 +176,13 @@ class Controller:
         self._listed = True
         return list(everything.jobs)
 
-    def _rules(self) -> CohortSpec:
-        document = self.store.cohort(self.cohort).spec
-        if document != self._document:
-            rules = Cohort.stored(document).spec
-            if self.resources not in (None, rules.resources):
-                raise ResourcesChanged("the cohort's resources were changed")
-            self._document = document
-            return rules
-        return self._spec
+    def _see_rules(self, document: str) -> None:
+        if document == self._document:
+            return
+        rules = Cohort.stored(json.loads(document)).spec
+        if self.resources not in (None, rules.resources):
+            raise ResourcesChanged("the cohort's resources were changed")
+        self._document, self._spec = document, rules
 
     def _see(self, job: Job) -> None:
         before = self._jobs.get(job.id)

@@ -11,7 +11,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    bindparam,
+    func,
+    select,
+)
 
 from orchestrator.phases import Blame, Phase
 from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
@@ -37,6 +46,17 @@ _MEMBERS = select(*_columns(members, ("job_id", "idx", *MEMBER_FIELDS))).order_b
 )
 _ATTEMPTS = select(*_columns(attempts, ("job_id", "idx", *ATTEMPT_FIELDS))).order_by(
     attempts.c.idx, attempts.c.number
+)
+
+# Made once: making a statement takes as long as executing it, and a controller does so all the time.
+_MEMBERS_OF = _MEMBERS.where(members.c.job_id == bindparam("job_id"))
+_JOB = _JOBS.where(jobs.c.id == bindparam("job_id"))
+_SPEC = select(cohorts.c.spec).where(cohorts.c.name == bindparam("cohort"))
+_LAST_EVENT = select(func.max(events.c.id)).where(events.c.cohort == bindparam("cohort"))
+_EVENTS_AFTER = (
+    select(events.c.id, events.c.job_id)
+    .where((events.c.cohort == bindparam("cohort")) & (events.c.id > bindparam("after")))
+    .order_by(events.c.id)
 )
 
 
@@ -80,7 +100,9 @@ def read_jobs(connection: Connection, cohort: str) -> tuple[Job, ...]:
 
 def read_job(connection: Connection, job_id: int) -> Job | None:
     """The job of that id, or None."""
-    return next(iter(read_jobs_by_id(connection, [job_id])), None)
+    one = {"job_id": job_id}
+    row = connection.execute(_JOB, one).one_or_none()
+    return None if row is None else _job(row, connection.execute(_MEMBERS_OF, one))
 
 
 def read_jobs_by_id(connection: Connection, ids: Collection[int]) -> tuple[Job, ...]:
@@ -101,14 +123,13 @@ def read_changes(
 
     After 0 it is the whole cohort.
     """
-    of_cohort = events.c.cohort == cohort
+    spec = connection.scalar(_SPEC, {"cohort": cohort}) or ""
     if after <= 0:
-        last = connection.scalar(select(func.max(events.c.id)).where(of_cohort))
-        return Changes(last or 0, read_jobs(connection, cohort))
-    query = select(events.c.id, events.c.job_id).where(of_cohort & (events.c.id > after))
-    rows = connection.execute(query.order_by(events.c.id)).all()
+        last = connection.scalar(_LAST_EVENT, {"cohort": cohort})
+        return Changes(last or 0, read_jobs(connection, cohort), spec)
+    rows = connection.execute(_EVENTS_AFTER, {"cohort": cohort, "after": after}).all()
     changed = {row.job_id for row in rows}.union(also)
-    return Changes(rows[-1].id if rows else after, read_jobs_by_id(connection, changed))
+    return Changes(rows[-1].id if rows else after, read_jobs_by_id(connection, changed), spec)
 
 
 def read_events(
@@ -193,13 +214,14 @@ def _cohort(row: Row[Any]) -> CohortRecord:
 def _jobs(
     connection: Connection, where: ColumnElement[bool], member_rows: Iterable[Sequence[Any]]
 ) -> tuple[Job, ...]:
-    by_job: dict[int, list[Member]] = defaultdict(list)
+    by_job: dict[int, list[Sequence[Any]]] = defaultdict(list)
     for row in member_rows:
-        by_job[row[0]].append(_member(row))
-    return tuple(
-        Job(**_values(JOB_FIELDS, row), members=tuple(by_job[row[0]]))
-        for row in connection.execute(_JOBS.where(where))
-    )
+        by_job[row[0]].append(row)
+    return tuple(_job(row, by_job[row[0]]) for row in connection.execute(_JOBS.where(where)))
+
+
+def _job(row: Sequence[Any], member_rows: Iterable[Sequence[Any]]) -> Job:
+    return Job(**_values(JOB_FIELDS, row), members=tuple(map(_member, member_rows)))
 
 
 def _member(row: Sequence[Any]) -> Member:

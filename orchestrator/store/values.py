@@ -65,6 +65,8 @@ class Changes:
     """To ask for the next changes with."""
     jobs: tuple[Job, ...]
     """The jobs that the events are about, in order of submission."""
+    spec: str
+    """The cohort's rules of that moment, as JSON text; empty where there is no such cohort."""
 
 
 @dataclass(frozen=True)

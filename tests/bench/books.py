@@ -15,10 +15,10 @@ from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Retry
 from orchestrator.moves import Change
-from orchestrator.state import CohortRecord, EpochOfAttempt, Fault, Job, MemberKey
+from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store import TrainedWeights
 from orchestrator.store.values import Changes
-from tests.orchestrator.cohorts import DATA, cohort
+from tests.orchestrator.cohorts import cohort
 
 NAME = "small"
 
@@ -27,15 +27,11 @@ class Books:
     """A store and a ledger in memory: what the controller asks of either, done at once."""
 
     def __init__(self, jobs: Sequence[Job], plans: Sequence[MemberPlan]) -> None:
-        self._record = CohortRecord(NAME, cohort().model_dump(mode="json", by_alias=True), DATA, 0)
+        self._spec = cohort().model_dump_json(by_alias=True)
         self._jobs = {job.id: job for job in jobs}
         self._plans = tuple(plans)
         self._changed = set(self._jobs)
         self._num_changes = 1
-
-    def cohort(self, _name: str) -> CohortRecord:
-        """The rules."""
-        return self._record
 
     def plans(self, _job_id: int) -> tuple[MemberPlan, ...]:
         """The same for all jobs."""
@@ -45,7 +41,9 @@ class Books:
         """What was written since the last call, or everything."""
         changed, self._changed = self._changed.union(also), set()
         return Changes(
-            self._num_changes, tuple(self._jobs[n] for n in (changed if after else self._jobs))
+            self._num_changes,
+            tuple(self._jobs[n] for n in (changed if after else self._jobs)),
+            self._spec,
         )
 
     def recover(self, _at: float) -> int:

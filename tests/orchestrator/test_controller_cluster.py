@@ -1,5 +1,7 @@
 """The cluster under a cohort that runs: lost, away with the store, or wanted otherwise."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.cohort import Resources
@@ -75,10 +77,13 @@ def test_other_resources_take_other_slots_and_what_trains_goes_on_in_them(
     assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 2)
 
 
-def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(store: Store, run: Run) -> None:
+@pytest.mark.parametrize("queue", [{}, {"policy": "longest-first"}, {"maxWaitSeconds": 7.0}])
+def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(
+    queue: dict[str, Any], store: Store, run: Run
+) -> None:
     hand_in(store, new_job("a"))
-    stricter = {"activeDeadlineSeconds": 30.0}
-    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, limits=stricter)}
+    stricter = {"limits": {"activeDeadlineSeconds": 30.0}, "queue": queue}
+    calls = {3: lambda: hand_in(store, new_job("a"), at=1100.0, **stricter)}
     pool = PretendedSlots(
         outcome=lambda _key, _attempt: None, on_poll=lambda n: calls.get(n, lambda: None)()
     )
