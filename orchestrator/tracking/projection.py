@@ -24,7 +24,7 @@ from orchestrator.errors import ArtifactsAway, GameError, TrackingError
 from orchestrator.networks import trained_parts
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
-from orchestrator.store import Store
+from orchestrator.store import Store, TrainedWeights
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.front_page import FrontPage
 from orchestrator.tracking.model import NO_MODEL, drop_models, known_model, log_model
@@ -124,9 +124,11 @@ class Projection:
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)
         run = self._job_run(job, plans)
+        trained = self._store.weights(job.id)
         for member in job.members:
             if member.attempt > 0:
-                self._sync_member(job, member, plans[member.index], run.id)
+                i = member.index
+                self._sync_member(job, member, plans[i], run.id, trained.get(i))
         tags, metrics = condition_tags(job), list[Metric]()
         is_over = job.phase.terminal and all(m.phase is not Phase.RUNNING for m in job.members)
         if is_over:
@@ -201,7 +203,14 @@ class Projection:
             self._say(run, job.phase, tags, params=job_params(job, plans, receipt))
         return run
 
-    def _sync_member(self, job: Job, member: Member, plan: MemberPlan, parent_id: str) -> None:
+    def _sync_member(
+        self,
+        job: Job,
+        member: Member,
+        plan: MemberPlan,
+        parent_id: str,
+        trained: TrainedWeights | None,
+    ) -> None:
         key = f"{job.uid}/m{member.index}"
         ended_at = member.ended_at or job.submitted_at
         tags = condition_tags(member) | attempt_tags(member)
@@ -215,7 +224,6 @@ class Projection:
             return
         self._log_member(run, self._new_epochs(run, job, member), plan, member.phase, tags)
         if member.phase.terminal:
-            trained = self._store.weights(job.id).get(member.index)
             if trained is not None:
                 with self._artifacts.as_file(trained) as path:
                     self._experiment.files(run.artifact_uri).log_artifact(str(path), "weights")
@@ -246,9 +254,8 @@ class Projection:
             first, epochs = epochs[:EPOCHS_A_CALL], epochs[EPOCHS_A_CALL:]
             self._client.log_batch(run.id, metrics=epochs_metrics(first, plan))
             run.epoch = first[-1][1].epoch
-        params: dict[str, str] = {}
-        if DESCRIBED_TAG not in run.said:
-            params, tags = plan_params(plan), {**tags, DESCRIBED_TAG: "1"}
+        # No tag tells of them: where a member was over before it was seen, a call less is made.
+        params = NO_PARAMS if run.has_params else plan_params(plan)
         self._say(run, phase, tags, epochs_metrics(epochs, plan), params)
         if epochs:
             run.epoch = epochs[-1][1].epoch
@@ -261,7 +268,15 @@ class Projection:
             tags={KEY_TAG: key, "mlflow.source.name": "gamectl", **said},
             run_name=name,
         ).info
-        run = Run(created.run_id, created.artifact_uri, created.status, None, said, epoch=0)
+        run = Run(
+            created.run_id,
+            created.artifact_uri,
+            created.status,
+            ended_ms=None,
+            said=said,
+            has_params=False,
+            epoch=0,
+        )
         self._runs[key] = run
         return run
 
@@ -277,7 +292,7 @@ class Projection:
             self._client.update_run(run.id, status=STATUS[phase])
             run.status = STATUS[phase]
         news = {key: value for key, value in tags.items() if run.said.get(key, "") != value}
-        if not news and not metrics:
+        if not (news or metrics or params):
             return
         self._client.log_batch(
             run.id,
@@ -286,6 +301,7 @@ class Projection:
             tags=[RunTag(key, value) for key, value in news.items()],
         )
         run.said |= news
+        run.has_params = run.has_params or bool(params)
 
     def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))

@@ -13,7 +13,7 @@ from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.tracking.params import ms
 
-# How far a run has come; each is set once what it names is there as a whole.
+# How far a job's run has come; each is set once what it names is there as a whole.
 DESCRIBED_TAG = "game.described"
 MODEL_TAG = "game.model"
 NOTE_TAG = "mlflow.note.content"
@@ -38,14 +38,24 @@ class Run:
     ended_ms: int | None
     said: dict[str, str]
     """The tags that it has, the marks above among them."""
+    has_params: bool
+    """MLflow writes all of them or none."""
     epoch: int | None
     """The last epoch that MLflow has; None where it has to be asked."""
 
     @classmethod
     def found(cls, run: mlflow.entities.Run) -> Self:
         """One that another process has written."""
-        info, tags = run.info, dict(run.data.tags)
-        return cls(info.run_id, info.artifact_uri, info.status, info.end_time, tags, epoch=None)
+        info, data = run.info, run.data
+        return cls(
+            info.run_id,
+            info.artifact_uri,
+            info.status,
+            info.end_time,
+            said=dict(data.tags),
+            has_params=bool(data.params),
+            epoch=None,
+        )
 
     def shows_end_of(self, ended: Job | Member, at: float) -> bool:
         """Whether it was closed with this end, which comes last; a retry leads to another one."""
