@@ -11,23 +11,29 @@ came too late changes nothing: of an attempt that is closed, of a job that is ov
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from orchestrator import lifecycle
 from orchestrator.cohort import Retry
 from orchestrator.errors import LeaseLost
-from orchestrator.moves import Change
+from orchestrator.moves import Change, with_member
 from orchestrator.phases import Phase
 from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store.database import Database
-from orchestrator.store.progress import put_epochs
+from orchestrator.store.progress import add_epochs, put_epochs
 from orchestrator.store.reads import read_is_left, read_job, read_jobs_by_id
 from orchestrator.store.tables import jobs, leases, members
 from orchestrator.store.values import JobResult, TrainedWeights
 from orchestrator.store.writes import lock_cohort, write
+
+_LEASE = (
+    select(leases.c.token, leases.c.expires_at)
+    .where(leases.c.cohort == bindparam("cohort"))
+    .with_for_update()
+)
 
 
 class Ledger:
@@ -218,14 +224,17 @@ class Ledger:
         reports: Sequence[EpochOfAttempt] = (),
         **columns: Any,
     ) -> Job:
-        """Writes what ended an attempt, unless it has ended already."""
+        """Writes what ended an attempt, with its last epochs, unless it has ended already."""
         with self._writing() as connection:
-            put_epochs(connection, reports)
-            job = _job(connection, key.job_id)
+            job = told = _job(connection, key.job_id)
             member = job.members[key.index]
             if member.phase is not Phase.RUNNING or member.attempt != attempt:
                 return job
-            return write(connection, job, happened(job), at, attempt_columns=columns)
+            if reports:  # told with the end, in the same rows
+                news = add_epochs(connection, reports)
+                told = with_member(job, replace(member, **news))
+                columns["epoch"] = news["epoch"]
+            return write(connection, job, happened(told), at, attempt_columns=columns)
 
     def _end_of_attempts(self, job: Job, at: float) -> float:
         """When the attempts that were left open ended, as far as anybody knows."""
@@ -248,8 +257,7 @@ class Ledger:
 
     def _holds_lease(self, connection: Connection) -> bool:
         """Whether the lease was not given up; raises `LeaseLost` where somebody else has it."""
-        query = select(leases.c.token, leases.c.expires_at).where(leases.c.cohort == self._cohort)
-        row = connection.execute(query.with_for_update()).one_or_none()
+        row = connection.execute(_LEASE, {"cohort": self._cohort}).one_or_none()
         if row is None or row.token != self._token:
             raise LeaseLost(f"another controller has taken over cohort {self._cohort!r}")
         return bool(row.expires_at > 0)

@@ -7,14 +7,30 @@ by `ledger.record_epochs`; `reads` and tracking show it.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
-from jobs.plan import EpochReport
 from orchestrator.phases import Phase
 from orchestrator.state import EpochOfAttempt, MemberKey
 from orchestrator.store.tables import attempts, epochs, members
 from orchestrator.store.writes import insert_missing, of_member
+
+_TOLD = (
+    select(
+        epochs.c.epoch,
+        epochs.c.val_accuracy,
+        # An epoch of 0 s was not measured; the mean is NULL where none was.
+        func.avg(func.nullif(epochs.c.seconds, 0)).over().label("epoch_seconds"),
+    )
+    .where(
+        (epochs.c.job_id == bindparam("job_id"))
+        & (epochs.c.idx == bindparam("idx"))
+        & (epochs.c.attempt == bindparam("attempt"))
+    )
+    .order_by(epochs.c.epoch.desc())
+    .limit(1)
+)
 
 
 def put_epochs(connection: Connection, reports: Sequence[EpochOfAttempt]) -> None:
@@ -22,33 +38,22 @@ def put_epochs(connection: Connection, reports: Sequence[EpochOfAttempt]) -> Non
 
     Those of an attempt that is not the member's open one came too late and are dropped.
     """
-    by_attempt: dict[tuple[MemberKey, int], list[tuple[EpochReport, float]]] = defaultdict(list)
-    for key, number, report, at in reports:
-        by_attempt[key, number].append((report, at))
-    for (key, number), timed in by_attempt.items():
+    by_attempt: dict[tuple[MemberKey, int], list[EpochOfAttempt]] = defaultdict(list)
+    for report in reports:
+        by_attempt[report[:2]].append(report)
+    for (key, number), its in by_attempt.items():
         query = select(members.c.phase, members.c.attempt).where(of_member(members, key))
         if tuple(connection.execute(query).one()) == (Phase.RUNNING, number):
-            ids = {"job_id": key.job_id, "idx": key.index, "attempt": number}
-            rows = [{**ids, "at": at, **report.model_dump()} for report, at in timed]
-            insert_missing(connection, epochs, rows)
-            _tell_member(connection, key, number)
+            told = add_epochs(connection, its)
+            mine = of_member(attempts, key) & (attempts.c.number == number)
+            connection.execute(update(members).where(of_member(members, key)).values(**told))
+            connection.execute(update(attempts).where(mine).values(epoch=told["epoch"]))
 
 
-def _tell_member(connection: Connection, key: MemberKey, number: int) -> None:
-    mine = of_member(epochs, key) & (epochs.c.attempt == number)
-    # An epoch of 0 s was not measured; the mean is NULL where none was.
-    mean = func.avg(func.nullif(epochs.c.seconds, 0))
-    epoch, epoch_seconds = connection.execute(
-        select(func.max(epochs.c.epoch), mean).where(mine)
-    ).one()
-    last = select(epochs.c.val_accuracy).where(mine & (epochs.c.epoch == epoch))
-    connection.execute(
-        update(members)
-        .where(of_member(members, key))
-        .values(epoch=epoch, val_accuracy=connection.scalar(last), epoch_seconds=epoch_seconds)
-    )
-    connection.execute(
-        update(attempts)
-        .where(of_member(attempts, key) & (attempts.c.number == number))
-        .values(epoch=epoch)
-    )
+def add_epochs(connection: Connection, reports: Sequence[EpochOfAttempt]) -> dict[str, Any]:
+    """Writes epochs of one open attempt; returns what its member's fields are afterwards."""
+    key, number, *_ = reports[0]
+    attempt = {"job_id": key.job_id, "idx": key.index, "attempt": number}
+    rows = [{**attempt, "at": at, **report.model_dump()} for _, _, report, at in reports]
+    insert_missing(connection, epochs, rows)
+    return dict(connection.execute(_TOLD, attempt).mappings().one())

@@ -48,7 +48,7 @@ _ATTEMPTS = select(*_columns(attempts, ("job_id", "idx", *ATTEMPT_FIELDS))).orde
     attempts.c.idx, attempts.c.number
 )
 
-# Made once: making a statement takes as long as executing it, and a controller does so all the time.
+# Made once: making a statement takes as long as executing it, and a controller does so all day.
 _MEMBERS_OF = _MEMBERS.where(members.c.job_id == bindparam("job_id"))
 _JOB = _JOBS.where(jobs.c.id == bindparam("job_id"))
 _SPEC = select(cohorts.c.spec).where(cohorts.c.name == bindparam("cohort"))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator import wishes
 from orchestrator.errors import CohortBusy, NotFound
 from orchestrator.moves import Change
 from orchestrator.phases import Blame, Phase
-from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
+from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member
 from orchestrator.store import desired, reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
@@ -31,7 +31,19 @@ from orchestrator.store.values import (
     Submitted,
     TrainedWeights,
 )
-from orchestrator.store.writes import insert_missing, of_member
+from orchestrator.store.writes import insert_missing
+
+_EPOCHS_AFTER = (
+    select(epochs)
+    .where(
+        (epochs.c.job_id == bindparam("job_id"))
+        & (epochs.c.idx == bindparam("idx"))
+        & (epochs.c.attempt == bindparam("attempt"))
+        & (epochs.c.epoch > bindparam("after"))
+    )
+    .order_by(epochs.c.epoch)
+)
+"""Made once, as in `reads`: tracking asks for every member."""
 
 
 class Store:
@@ -154,11 +166,10 @@ class Store:
         self, job_id: int, index: int, attempt: int, after: int = 0
     ) -> list[tuple[float, EpochReport]]:
         """An attempt's epochs later than `after`, each with the time it was reported."""
-        mine = of_member(epochs, MemberKey(job_id, index)) & (epochs.c.attempt == attempt)
-        query = select(epochs).where(mine & (epochs.c.epoch > after)).order_by(epochs.c.epoch)
-        fields = EpochReport.model_fields
+        its = {"job_id": job_id, "idx": index, "attempt": attempt, "after": after}
         with self._database.reading() as connection:
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(_EPOCHS_AFTER, its).mappings().all()
+        fields = EpochReport.model_fields
         return [(row["at"], EpochReport(**{name: row[name] for name in fields})) for row in rows]
 
     # --- what people want ------------------------------------------------------------------------

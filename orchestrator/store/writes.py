@@ -8,15 +8,45 @@ the controller observes). Next on the path: `reads`.
 """
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Table, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 
 from orchestrator.moves import Change, Closed, Note
 from orchestrator.phases import MEMBER_TRANSITIONS, TRANSITIONS, Phase
 from orchestrator.state import Job, Member, MemberKey
 from orchestrator.store.reads import JOB_FIELDS, MEMBER_FIELDS
 from orchestrator.store.tables import attempts, cohorts, events, jobs, members
+
+# Made once, as in `reads`. What they set is named by the values that come along.
+_LOCK = select(cohorts.c.data).where(cohorts.c.name == bindparam("cohort")).with_for_update()
+_CHANGE_JOB = update(jobs).where(
+    (jobs.c.id == bindparam("its_id")) & (jobs.c.phase == bindparam("its_phase"))
+)
+_CHANGE_MEMBER = update(members).where(
+    (members.c.job_id == bindparam("its_job"))
+    & (members.c.idx == bindparam("its_idx"))
+    & (members.c.phase == bindparam("its_phase"))
+)
+_OPEN_ATTEMPT = insert(attempts)
+_CLOSE_ATTEMPT = update(attempts).where(
+    (attempts.c.job_id == bindparam("its_job"))
+    & (attempts.c.idx == bindparam("its_idx"))
+    & (attempts.c.number == bindparam("its_number"))
+    & attempts.c.ended_at.is_(None)
+)
+_ADD_EVENT = insert(events)
 
 
 def lock_cohort(connection: Connection, cohort: str) -> str | None:
@@ -25,24 +55,25 @@ def lock_cohort(connection: Connection, cohort: str) -> str | None:
     One writer at a time makes event ids visible in their order, so that whoever has seen one has
     seen all before it. None where there is no such cohort, and then nothing is locked.
     """
-    query = select(cohorts.c.data).where(cohorts.c.name == cohort).with_for_update()
-    data: str | None = connection.scalar(query)
+    data: str | None = connection.scalar(_LOCK, {"cohort": cohort})
     return data
 
 
 def insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Inserts the rows whose primary keys are not there yet."""
+    connection.execute(_insert_missing(table, connection.dialect.name), rows)
+
+
+@cache
+def _insert_missing(table: Table, dialect: str) -> Insert:
     # Each database's own way to say it takes a while to import.
-    statement: Insert
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
-        statement = sqlite.insert(table).on_conflict_do_nothing()
-    else:
-        from sqlalchemy.dialects import postgresql
+        return sqlite.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql
 
-        statement = postgresql.insert(table).on_conflict_do_nothing()
-    connection.execute(statement, rows)
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def write(
@@ -61,11 +92,12 @@ def write(
     after = change.job
     news = _differing(before, after, JOB_FIELDS) | dict(job_columns or {})
     if news:
-        _update(connection, jobs, jobs.c.id == before.id, before, after, news)
+        _update(connection, _CHANGE_JOB, {"its_id": before.id}, before, after, news)
     for old, new in zip(before.members, after.members, strict=True):
         news = _differing(old, new, MEMBER_FIELDS)
         if news:
-            _update(connection, members, of_member(members, old.key), old, new, news)
+            its = {"its_job": old.key.job_id, "its_idx": old.key.index}
+            _update(connection, _CHANGE_MEMBER, its, old, new, news)
     if change.opened is not None:
         _open(connection, after.members[change.opened], attempt_columns or {})
     for closed in change.closed:
@@ -86,7 +118,7 @@ def add_events(
 ) -> None:
     """Appends events about a job and its members; `stands` is the job's phase and reason by now."""
     connection.execute(
-        insert(events),
+        _ADD_EVENT,
         [
             {
                 "cohort": cohort,
@@ -111,21 +143,19 @@ def of_member(table: Table, key: MemberKey) -> ColumnElement[bool]:
 
 def _update(
     connection: Connection,
-    table: Table,
-    where: ColumnElement[bool],
+    statement: Update,
+    its: dict[str, int],
     old: Job | Member,
     new: Job | Member,
     news: dict[str, Any],
 ) -> None:
     ways = TRANSITIONS if isinstance(new, Job) else MEMBER_TRANSITIONS
     allowed = new.phase == old.phase or new.phase in ways[old.phase]
-    assert allowed, f"no way from {old.phase} to {new.phase} for {table.name} {where}"
+    assert allowed, f"no way from {old.phase} to {new.phase} for {its}"
     if "message" in news:
         news["message"] = _storable(news["message"])
-    done = connection.execute(
-        update(table).where(where & (table.c.phase == old.phase)).values(**news)
-    )
-    assert done.rowcount == 1, f"{table.name} {where} is not {old.phase} any more"
+    done = connection.execute(statement, {**its, "its_phase": old.phase, **news})
+    assert done.rowcount == 1, f"{its} is not {old.phase} any more"
 
 
 def _open(connection: Connection, member: Member, columns: Mapping[str, Any]) -> None:
@@ -140,24 +170,24 @@ def _open(connection: Connection, member: Member, columns: Mapping[str, Any]) ->
         "message": "",
         "epoch": 0,
     }
-    connection.execute(insert(attempts), {**row, **columns})
+    connection.execute(_OPEN_ATTEMPT, {**row, **columns})
 
 
 def _close(
     connection: Connection, member: Member, closed: Closed, columns: Mapping[str, Any]
 ) -> None:
-    mine = of_member(attempts, member.key) & (attempts.c.number == member.attempt)
-    done = connection.execute(
-        update(attempts)
-        .where(mine & attempts.c.ended_at.is_(None))
-        .values(
-            ended_at=member.ended_at,
-            reason=closed.reason,
-            message=_storable(closed.message),
-            blame=closed.blame,
-            **columns,
-        )
-    )
+    its = {
+        "its_job": member.key.job_id,
+        "its_idx": member.key.index,
+        "its_number": member.attempt,
+    }
+    news = {
+        "ended_at": member.ended_at,
+        "reason": closed.reason,
+        "message": _storable(closed.message),
+        "blame": closed.blame,
+    }
+    done = connection.execute(_CLOSE_ATTEMPT, {**its, **news, **columns})
     assert done.rowcount == 1, f"attempt {member.attempt} of {member.key} is not open"
 
 
