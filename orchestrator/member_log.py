@@ -90,9 +90,7 @@ def member_log(
         log = MemberLog(descriptor, limit_bytes)
         started_s = time.monotonic()
         log.say(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}  {heading}")
-        ended = threading.Event()
-        watching = threading.Thread(target=_watch, args=(log, copy, ended), daemon=True)
-        watching.start()
+        _WATCHER.watch(log, copy)
         end, why = "completed", ""
         try:
             yield log
@@ -106,20 +104,50 @@ def member_log(
         finally:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-            ended.set()
-            watching.join()
+            _WATCHER.forget()
             log.say(f"{end} after {time.monotonic() - started_s:.1f} s{why}")
             if copy is not None:
                 copy.finish()
 
 
-def _watch(log: MemberLog, copy: LogCopy | None, ended: threading.Event) -> None:
-    if copy is not None:
-        copy.refresh()
-    while not ended.wait(LOOK_EVERY_S):
-        log.keep_limit()
-        if copy is not None:
-            copy.refresh()
+class _Watcher:
+    """Looks after the process's open log, from a thread that is kept for the next one's.
+
+    Starting a thread for each member took a tenth of what a slot does beside training it.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._wanted = threading.Event()
+        self._lock = threading.Lock()  # held while it looks
+        self._watched: tuple[MemberLog, LogCopy | None] | None = None
+
+    def watch(self, log: MemberLog, copy: LogCopy | None) -> None:
+        """Begins to look."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="member log", daemon=True)
+            self._thread.start()
+        self._watched = log, copy
+        self._wanted.set()
+
+    def forget(self) -> None:
+        """Looks no more, from this moment on."""
+        self._wanted.clear()
+        with self._lock:
+            self._watched = None
+
+    def _look(self) -> None:
+        while self._wanted.wait():
+            time.sleep(LOOK_EVERY_S)
+            with self._lock:
+                if self._watched is not None:
+                    log, copy = self._watched
+                    log.keep_limit()
+                    if copy is not None:
+                        copy.refresh()
+
+
+_WATCHER = _Watcher()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.errors import Stopped, WorkerLost
+from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
@@ -43,6 +44,7 @@ Outcome = MemberResult | Seen | None
 """A result, a failure in words, or None: it was stopped."""
 ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
+_LAST_IMAGES: dict[Any, LabelledImages] = {}
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
 
@@ -250,8 +252,9 @@ def _train(
     if several:
         heading += f", the first of {num_workers} workers"
     with member_log(config["log"] if leads else None, heading) as log:
-        images, *others = [ray.get(ref) for ref in config["inputs"]]
-        other = others[0] if others else None
+        images_ref, *others = config["inputs"]
+        images = _images(images_ref)
+        other = ray.get(others[0]) if others else None
 
         def report(epoch: EpochReport) -> None:
             if not several:  # it would wait for the other workers, which report nothing
@@ -269,6 +272,14 @@ def _train(
                 plan, images, report, should_stop, other, checkpoint, log.say, rules, log.output
             )
         return train_member(plan, images, report, should_stop, other, checkpoint, log.say)
+
+
+def _images(ref: Any) -> LabelledImages:
+    """The images of a reference, which stay mapped for the next member: most train on the same."""
+    if ref not in _LAST_IMAGES:
+        _LAST_IMAGES.clear()
+        _LAST_IMAGES[ref] = ray.get(ref)
+    return _LAST_IMAGES[ref]
 
 
 def _node_id() -> str:
