@@ -9,6 +9,8 @@ be a URI, of one in an object store. Next on the path: `combiner` and `networks`
     COHORT/TEAM/rREVISION-UID/mINDEX.checkpoint      where its training stands, until it is trained
     COHORT/TEAM/rREVISION-UID/mINDEX-aATTEMPT.log    what it said, attempt by attempt
     COHORT/TEAM/rREVISION-UID/stack.safetensors      the layer that stacks the members, if one does
+
+Results of a second attempt and later ones have it in their names, as in mINDEX-a2.safetensors.
 """
 
 import contextlib
@@ -52,10 +54,14 @@ class Artifacts:
         self._remover.shutdown(wait=False, cancel_futures=True)
 
     def save(
-        self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
+        self, job: Job, index: int, attempt: int, weights: bytes, val_probs: NDArray[np.float32]
     ) -> TrainedWeights:
-        """Writes a member's results; writing the same member again replaces them."""
-        stem = f"{_folder(job)}/m{index}"
+        """Writes an attempt's results; writing the same attempt's again replaces them.
+
+        No other attempt's: a controller that has lost its lease unawares may still come to write
+        the results of an attempt that its successor has long followed by another.
+        """
+        stem = f"{_folder(job)}/m{index}" + (f"-a{attempt}" if attempt > 1 else "")
         with whole_file(self.path(f"{stem}.safetensors")) as file:
             file.write(weights)
         with whole_file(self.path(f"{stem}-val.npy")) as file:

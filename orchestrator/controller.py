@@ -231,7 +231,7 @@ class Controller:
         key, attempt = news.key, news.attempt
         try:
             trained = self.artifacts.save(
-                self._jobs[key.job_id], key.index, news.weights, news.val_probs
+                self._jobs[key.job_id], key.index, attempt, news.weights, news.val_probs
             )
         except OSError as error:
             self.ledger.record_epochs(epochs)

@@ -157,9 +157,9 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
     }
     lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
     if older is not None and older.digest == new.digest and not lost:
-        if not Phase(older.phase).terminal:
-            kept["min_members"] = new.min_members  # what is over stays as it was judged
-        connection.execute(update(jobs).where(jobs.c.id == older.id).values(**kept))
+        if not Phase(older.phase).terminal:  # what is over stays as it was judged and shown
+            news = kept | {"min_members": new.min_members}
+            connection.execute(update(jobs).where(jobs.c.id == older.id).values(**news))
         return Submitted(new.team, older.revision, created=False)
     revision = 1 if older is None else older.revision + 1
     _insert_job(connection, cohort, new, revision, at, kept | wanted)

@@ -115,6 +115,7 @@ class Tracker:
             self._projection = None
 
     def _look(self, done: int, total: int) -> None:
+        self._check()  # a round may be long, and this process may have been frozen in the midst
         self.jobs_done = done, total
 
     def _follow(self) -> None:

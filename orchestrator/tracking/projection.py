@@ -51,6 +51,7 @@ from orchestrator.tracking.runs import (
 )
 from orchestrator.tracking.templates import Templates
 
+PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
@@ -118,8 +119,12 @@ class Projection:
             raise errors[0]
 
     def _shows_end_of(self, job: Job) -> bool:
+        """Whether nothing is left to write: its runs may have been deleted, all or some."""
         run = self._runs.get(job.uid)
-        return run is not None and run.shows_end_of(job, end_of(job))
+        if run is None or not run.shows_end_of(job, end_of(job)):
+            return False
+        its = [self._runs.get(_key(job, m)) for m in job.members if m.attempt > 0]
+        return all(each is not None and each.said.get(PARENT_TAG) == run.id for each in its)
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)
@@ -211,16 +216,15 @@ class Projection:
         parent_id: str,
         trained: TrainedWeights | None,
     ) -> None:
-        key = f"{job.uid}/m{member.index}"
+        key = _key(job, member)
         ended_at = member.ended_at or job.submitted_at
-        tags = condition_tags(member) | attempt_tags(member)
+        tags = {PARENT_TAG: parent_id, **condition_tags(member), **attempt_tags(member)}
         run = self._runs.get(key)
         if run is None:
             name, at = f"{job.team}/{member.index}", member.started_at or job.submitted_at
             identity = {"team": job.team, "member": str(member.index)}
-            parent = {"mlflow.parentRunId": parent_id}
-            run = self._create(key, name, at, {**identity, **parent, **tags})
-        elif run.shows_end_of(member, ended_at):
+            run = self._create(key, name, at, {**identity, **tags})
+        elif run.shows_end_of(member, ended_at) and run.said.get(PARENT_TAG) == parent_id:
             return
         self._log_member(run, self._new_epochs(run, job, member), plan, member.phase, tags)
         if member.phase.terminal:
@@ -306,3 +310,7 @@ class Projection:
     def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))
         run.status, run.ended_ms = STATUS[phase], ms(at)
+
+
+def _key(job: Job, member: Member) -> str:
+    return f"{job.uid}/m{member.index}"

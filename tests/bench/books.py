@@ -88,7 +88,8 @@ class NothingKept(Artifacts):
     """An artifact folder that keeps no results."""
 
     def save(
-        self, job: Job, index: int, weights: bytes, val_probs: NDArray[np.float32]
+        self, job: Job, index: int, attempt: int, weights: bytes, val_probs: NDArray[np.float32]
     ) -> TrainedWeights:
         """Forgets them."""
-        return TrainedWeights(f"{job.uid}/{index}", f"{len(weights)}", f"{len(val_probs)}")
+        name = f"{job.uid}/{index}-{attempt}"
+        return TrainedWeights(name, f"{len(weights)}", f"{len(val_probs)}")

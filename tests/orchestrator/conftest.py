@@ -130,7 +130,7 @@ def train_job(store: Store, artifacts: Artifacts, images: LabelledImages) -> Tra
             reports = []
             result = train_member(plan, images, reports.append)
             ledger.record_epochs([(key, number, r, 101.0 + r.epoch) for r in reports])
-            trained = artifacts.save(job, index, result.weights, result.val_probs)
+            trained = artifacts.save(job, index, 1, result.weights, result.val_probs)
             probs.append(result.val_probs)
             ledger.succeed(key, number, trained, 110.0)
         ledger.finish(job.id, job_result(job, probs, truth, artifacts), 110.0)

@@ -1,7 +1,9 @@
-"""Which checkpoints are removed, and that they are looked for once."""
+"""What attempts leave: results that no other attempt's replace, checkpoints that are removed."""
 
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from orchestrator.artifacts import Artifacts
 from orchestrator.moves import with_member
@@ -25,6 +27,17 @@ def _checkpoint(artifacts: Artifacts, job: Job, index: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"state")
     return path
+
+
+def test_an_attempt_that_comes_late_replaces_no_later_ones_results(
+    store: Store, artifacts: Artifacts
+) -> None:
+    job, probs = _job(store), np.full((2, 3), 1 / 3, np.float32)
+    later = artifacts.save(job, 0, 2, b"of another processor", probs)
+    first = artifacts.save(job, 0, 1, b"of the first attempt", np.eye(3, dtype=np.float32))
+    assert artifacts.weights(later) == b"of another processor"
+    assert np.array_equal(artifacts.val_probs(later), probs)
+    assert artifacts.weights(first) == b"of the first attempt"
 
 
 def test_a_trained_members_checkpoint_is_removed_and_no_other(

@@ -56,7 +56,7 @@ def a_job(store: Store) -> Job:
 def test_what_is_saved_is_read_and_damage_is_noticed(
     store: Store, artifacts: Artifacts, s3: S3
 ) -> None:
-    trained = artifacts.save(a_job(store), 0, b"weights", PROBS)
+    trained = artifacts.save(a_job(store), 0, 1, b"weights", PROBS)
     assert artifacts.weights(trained) == b"weights"
     assert np.array_equal(artifacts.val_probs(trained), PROBS)
     with artifacts.as_file(trained) as file:
@@ -67,7 +67,7 @@ def test_what_is_saved_is_read_and_damage_is_noticed(
             with pytest.raises(ArtifactsAway, match="cannot be used"):
                 read(trained)
         with pytest.raises(OSError, match="cannot be used"):
-            artifacts.save(a_job(store), 0, b"others", PROBS)
+            artifacts.save(a_job(store), 0, 1, b"others", PROBS)
     assert artifacts.weights(trained) == b"weights"
 
     s3.files().pipe_file(str(artifacts.path(trained.weights)), b"changed")

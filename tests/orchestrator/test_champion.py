@@ -113,7 +113,7 @@ def _win_with_own_code(store: Store, artifacts: Artifacts) -> None:
     job = store.jobs("small")[-1]
     ledger, key = store.acquire("small", "test", 100.0, 1e9), MemberKey(job.id, 0)
     number = ledger.start(key, "slot-0", "node", 101.0).members[0].attempt
-    trained = artifacts.save(job, 0, b"whatever its code made", np.zeros((1, 3), np.float32))
+    trained = artifacts.save(job, 0, 1, b"whatever its code made", np.zeros((1, 3), np.float32))
     ledger.succeed(key, number, trained, 110.0)
     ledger.finish(job.id, JobResult(0.9), 111.0)
     ledger.release()

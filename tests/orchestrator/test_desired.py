@@ -1,5 +1,7 @@
 """What people want of a cohort: wishes, limits on submissions, and clients that race."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.cohort import Retry
@@ -106,6 +108,15 @@ def test_an_unknown_team_or_cohort_is_answered_with_what_there_is(store: Store) 
 
 
 # --- limits ---------------------------------------------------------------------------------------
+
+
+def test_what_is_over_keeps_the_price_it_was_judged_by(store: Store) -> None:
+    dearer = replace(new_job("b"), receipt={"lines": [], "total_bnn": 7, "budget_bnn": 100})
+    submit(store, new_job("a"), new_job("b"))
+    take(store).give_up(1, Fault(Reason.STORAGE, "lost", Blame.TEAM), 1001.0)
+    submit(store, replace(dearer, team="a"), dearer, at=1002.0)
+    assert [job.spent_bnn for job in store.jobs("small")] == [0, 7]
+    assert store.document(1)[1]["total_bnn"] == 0
 
 
 def test_a_team_hands_in_as_many_revisions_as_it_may(store: Store) -> None:

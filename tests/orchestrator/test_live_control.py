@@ -141,7 +141,7 @@ def test_members_that_an_earlier_controller_trained_are_combined(
     hand_in(store, new_job("a"))
     dead = store.acquire("small", "host:1", 100.0, ttl_s=30)
     job = dead.start(MemberKey(1, 0), "slot-9", "node", 101.0)
-    trained = Artifacts(tmp_path / "artifacts").save(job, 0, b"weights", RIGHT)
+    trained = Artifacts(tmp_path / "artifacts").save(job, 0, 1, b"weights", RIGHT)
     dead.succeed(MemberKey(1, 0), 1, trained, 102.0)  # and dies before it combines
     pool = PretendedSlots()
     (job,) = run(pool)

@@ -175,7 +175,7 @@ def test_a_degraded_job_says_so_and_shows_the_members_that_count(
             ledger.fail(key, 1, DIVERGED, Retry(), 105.0)
             continue
         result = train_member(plan, images, lambda _epoch: None)
-        trained = artifacts.save(store.job(1), index, result.weights, result.val_probs)
+        trained = artifacts.save(store.job(1), index, 1, result.weights, result.val_probs)
         ledger.succeed(key, 1, trained, 110.0)
     ledger.finish(1, JobResult(0.5), 111.0)
     project(experiment, store, artifacts)

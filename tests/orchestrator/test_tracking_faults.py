@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import Damaged, TrackingError
+from orchestrator.errors import Damaged, LeaseLost, TrackingError
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.background import Tracker
@@ -158,6 +158,43 @@ def test_a_run_that_somebody_deleted_is_made_again(
     assert experiment.runs_by_key() == {}
     project(experiment, store, artifacts)
     assert len(experiment.runs_by_key()) == 2
+
+
+@pytest.mark.parametrize("deleted", ["apes", "apes/0"])
+def test_one_run_that_somebody_deleted_is_made_again_and_runs_stay_nested(
+    deleted: str,
+    store: Store,
+    artifacts: Artifacts,
+    experiment: Experiment,
+    train_job: TrainJob,
+) -> None:
+    train_job("apes", 2, "mean")
+    project(experiment, store, artifacts)
+    experiment.client.delete_run(named_runs(experiment)[deleted].info.run_id)
+    project(experiment, store, artifacts)
+    runs = named_runs(experiment)
+    assert set(runs) == {"apes", "apes/0", "apes/1"}
+    for name in ("apes/0", "apes/1"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs["apes"].info.run_id
+        assert runs[name].info.status == "FINISHED"
+        assert runs[name].data.metrics["val_loss"] > 0
+
+
+def test_a_tracker_whose_lease_is_lost_in_the_midst_of_a_round_writes_no_further_job(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, new_job("apes"), new_job("bears"), new_job("cats"))
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(len(experiment.runs_by_key()))
+        if asked[-1] == 1:
+            raise LeaseLost("another controller has taken over")
+
+    tracker = Tracker(lambda: projection_of(experiment, store, artifacts), check)
+    tracker.sync()
+    assert isinstance(tracker.error, LeaseLost)
+    assert set(named_runs(experiment)) == {"apes"}
 
 
 def test_an_unreachable_mlflow_is_a_warning_and_not_the_end(
