@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.places import Where, join, read_bytes, remove, whole_file
+from jobs.plan import SandboxRules
 from orchestrator.errors import ArtifactsAway, Damaged
+from orchestrator.news import Place
 from orchestrator.phases import Phase
 from orchestrator.state import Job
 from orchestrator.store import FittedStacker, TrainedWeights
@@ -122,6 +124,11 @@ class Artifacts:
     def log_path(self, job: Job, index: int, attempt: int) -> Where:
         """Where an attempt's own output goes."""
         return self.path(f"{_folder(job)}/m{index}-a{attempt}.log")
+
+    def place(self, job: Job, index: int, attempt: int, sandbox: SandboxRules) -> Place:
+        """Where a slot keeps an attempt's files."""
+        checkpoint = str(self.checkpoint_path(job, index))
+        return Place(checkpoint, str(self.log_path(job, index, attempt)), sandbox)
 
     def drop_checkpoints(self, job: Job, before: Job | None) -> None:
         """Removes the checkpoints that nobody will go on from; a failure does no harm.

@@ -4,7 +4,6 @@ In: the values of a YAML file with `kind: Cohort`; out: a `Cohort`, of which eve
 left out. `admission` holds loadouts against it; the controller takes queue and retries from it.
 """
 
-import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -13,33 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from jobs.plan import Isolation, Normalize, Precision, SandboxRules
 from orchestrator.errors import Refused
+from orchestrator.gpu_shares import whole_or_share
 from orchestrator.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.shop import ItemKey
-
-SHARE_TOLERANCE = 0.05  # so that 0.33 passes for a third
-SMALLEST_SHARE = 1e-4  # Ray counts no further
-
-
-def _whole_or_share(gpus: float) -> float:
-    """Allow what Ray can share out: whole GPUs, or one k-th of one.
-
-    A share may be a little less, but not more: of 0.167 of a GPU only five fit there, not six.
-    """
-    if gpus == round(gpus):
-        return gpus
-    advice = "one k-th of a GPU (0.5, 0.33, 0.25)"
-    if SMALLEST_SHARE <= gpus < 1:
-        parts = round(1 / gpus)
-        rounded_down = math.floor(1 / parts / SMALLEST_SHARE) * SMALLEST_SHARE
-        if gpus * parts <= 1 and 1 / gpus - parts <= SHARE_TOLERANCE:
-            return gpus
-        advice = f"one k-th of a GPU, rounded down: {rounded_down:.4g} for {parts} members on one"
-    raise PydanticCustomError(
-        "not-allowed",
-        "gpus is {gpus}; allowed is a whole number, or {advice}",
-        {"gpus": f"{gpus:g}", "advice": advice},
-    )
-
 
 HERE = "local"
 """As the cluster of a cohort: none."""
@@ -103,7 +78,7 @@ class Resources(Model):
     cpus: float = Field(
         default=1, gt=0, le=1024, description="CPUs reserved for a member, or each of its workers"
     )
-    gpus: Annotated[float, AfterValidator(_whole_or_share)] = Field(
+    gpus: Annotated[float, AfterValidator(whole_or_share)] = Field(
         default=0,
         ge=0,
         le=64,

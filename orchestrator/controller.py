@@ -22,10 +22,11 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort, CohortSpec, Resources
 from orchestrator.combiner import Combiner
 from orchestrator.errors import ClusterLost, GameError, LeaseLost, ResourcesChanged, StoreError
-from orchestrator.news import Failed, News, Place, Progress, SlotPool, Trained, epochs_of, whose
+from orchestrator.news import Failed, News, Progress, SlotPool, Trained, epochs_of, whose
 from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Queue, Start, decide
+from orchestrator.sleep import Sleep
 from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
 from orchestrator.truth import Truth
@@ -40,8 +41,8 @@ class Controller:
 
     `resources` are what the pool's slots are made for; None where any would do. `unfit` says why a
     plan can never run on this cluster, or None where it can; it is not asked while
-    `nodes_may_come`. `on_change` is called with all jobs after every round, `on_trouble` with
-    what is in the way of going on.
+    `nodes_may_come`. `steady` is as in `Sleep`. `on_change` is called with all jobs after every
+    round, `on_trouble` with what is in the way of going on.
     """
 
     cohort: str
@@ -54,6 +55,7 @@ class Controller:
     resources: Resources | None = None
     unfit: Callable[[MemberPlan], str | None] = lambda _: None
     nodes_may_come: Callable[[], bool] = lambda: False
+    steady: Callable[[], float] | None = None
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
     on_trouble: Callable[[str], None] = lambda _: None
     _spec: CohortSpec = field(default_factory=CohortSpec)
@@ -67,6 +69,7 @@ class Controller:
     _unjudged: set[int] = field(default_factory=set)
     """Jobs that may be too large for every node."""
     _combiner: Combiner = field(init=False)
+    _sleep: Sleep = field(init=False)
     _news: list[News] = field(default_factory=list)
     """What slots told and the store does not know yet."""
     _poll_s: float = 0.0  # in the first round there is nothing to wait for
@@ -78,6 +81,7 @@ class Controller:
     """Whether what is known here was read as a whole, with nothing missed since."""
 
     def __post_init__(self) -> None:
+        self._sleep = Sleep(self.clock, self.steady)
         self._combiner = Combiner(
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
         )
@@ -110,6 +114,7 @@ class Controller:
             # 1. Observe: what slots tell goes into the store, what it tells is read.
             self._news.extend(self.pool.poll(self._poll_s))
             self._poll_s = POLL_S
+            self._account_for_sleep()  # before anything is judged by the time
             self._record_news()
             changed = self._watch()
             self.pool.want(self._demand())  # they start while images are looked at
@@ -138,6 +143,13 @@ class Controller:
             self.on_trouble(f"{error}; trying again")
             self._listed = False
             return False
+
+    def _account_for_sleep(self) -> None:
+        """Keeps from jobs' running time what was none."""
+        if seconds := self._sleep.untold_s():
+            for job in self.ledger.stood_still(seconds):
+                self._see(job)
+            self._sleep.told(seconds)
 
     def _give_back(self) -> None:
         """Queues again what is on slots. Where the store does not answer the next one does it."""
@@ -202,7 +214,8 @@ class Controller:
             plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
-                self._give_up(job, Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER))
+                fault = Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER)
+                self._see(self.ledger.give_up(job.id, fault, self.clock()))
             self._unjudged.discard(job.id)
 
     def _plans_of(self, job_id: int) -> tuple[MemberPlan, ...]:
@@ -235,7 +248,8 @@ class Controller:
             )
         except OSError as error:
             self.ledger.record_epochs(epochs)
-            self._fail(key, attempt, _storage("its results cannot be kept", error))
+            message = f"its results cannot be kept: {error}"
+            self._fail(key, attempt, Fault(Reason.STORAGE, message, Blame.CLUSTER))
             return
         self._see(self.ledger.succeed(key, attempt, trained, self.clock(), epochs))
 
@@ -253,15 +267,9 @@ class Controller:
             else:
                 self._combiner.forget(job_id)
         limit_s = self._spec.limits.active_deadline_seconds
-        if limit_s is None:
-            return
-        for job in list(self._jobs.values()):
-            if lifecycle.overdue(job, limit_s, self.clock()):
-                message = f"it ran for longer than limits.activeDeadlineSeconds, {limit_s:g} s"
-                self._give_up(job, Fault(Reason.DEADLINE_EXCEEDED, message, Blame.TEAM))
-
-    def _give_up(self, job: Job, fault: Fault) -> None:
-        self._see(self.ledger.give_up(job.id, fault, self.clock()))
+        for job in list(self._jobs.values()) if limit_s is not None else ():
+            if (fault := lifecycle.overdue(job, limit_s, self.clock())) is not None:
+                self._see(self.ledger.give_up(job.id, fault, self.clock()))
 
     # --- acting -----------------------------------------------------------------------------------
 
@@ -284,15 +292,8 @@ class Controller:
             return  # cancelled or suspended in this very moment
         attempt = job.members[key.index].attempt
         if trouble is not None:
-            self._fail(key, attempt, _storage("its images or its teacher cannot be read", trouble))
+            message = f"its images or its teacher cannot be read: {trouble}"
+            self._fail(key, attempt, Fault(Reason.STORAGE, message, Blame.CLUSTER))
             return
-        place = Place(
-            checkpoint=str(self.artifacts.checkpoint_path(job, key.index)),
-            log=str(self.artifacts.log_path(job, key.index, attempt)),
-            sandbox=self._spec.sandbox_rules,
-        )
+        place = self.artifacts.place(job, key.index, attempt, self._spec.sandbox_rules)
         self.pool.start(slot, key, attempt, plan, place)
-
-
-def _storage(what: str, error: Exception) -> Fault:
-    return Fault(Reason.STORAGE, f"{what}: {error}", Blame.CLUSTER)

@@ -166,11 +166,21 @@ def results_lost(job: Job, index: int, message: str, retry: Retry) -> Change | N
     return Change(settled(with_member(job, again)), (note,))
 
 
-def overdue(job: Job, limit_s: float | None, now: float) -> bool:
-    """Whether a job has run for longer than it may."""
+def stood_still(job: Job, seconds: float) -> Change:
+    """The machine slept, or its clock was set: for so long nobody ran, whatever the time says."""
+    if job.phase.terminal or job.active_since is None:
+        return Change(job)
+    return Change(replace(job, active_since=job.active_since + seconds))
+
+
+def overdue(job: Job, limit_s: float | None, now: float) -> Fault | None:
+    """What is said of a job that has run for longer than it may; None where it has not."""
     if limit_s is None or job.phase.terminal or job.active_since is None:
-        return False
-    return job.active_seconds_at(now) > limit_s
+        return None
+    if job.active_seconds_at(now) <= limit_s:
+        return None
+    message = f"it ran for longer than limits.activeDeadlineSeconds, {limit_s:g} s"
+    return Fault(Reason.DEADLINE_EXCEEDED, message, Blame.TEAM)
 
 
 def given_up(job: Job, fault: Fault, now: float) -> Change:

@@ -175,6 +175,7 @@ def _serve(
                 artifacts=artifacts,
                 truth=validation_truth(inputs.images),
                 clock=time.time,
+                steady=time.monotonic,
                 resources=resources,
                 unfit=reason_why_not,
                 nodes_may_come=lambda: room.nodes_may_come,

@@ -135,7 +135,7 @@ class Job:
     def active_seconds_at(self, now: float) -> float:
         """How long it has been running, waiting and suspension left out."""
         since = now - self.active_since if self.active_since is not None else 0.0
-        return self.active_seconds + since
+        return self.active_seconds + max(0.0, since)
 
     def slot_seconds_at(self, now: float) -> float:
         """Time its members have spent on slots, the running ones so far included."""

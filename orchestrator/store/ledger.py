@@ -196,6 +196,19 @@ class Ledger:
                 return job
             return write(connection, job, lifecycle.given_up(job, fault, at), at)
 
+    def stood_still(self, seconds: float) -> tuple[Job, ...]:
+        """Takes so many seconds off the running time of jobs that have a member on a slot.
+
+        Returns these jobs.
+        """
+        active = (jobs.c.cohort == self._cohort) & jobs.c.active_since.is_not(None)
+        with self._writing() as connection:
+            ids = list(connection.scalars(select(jobs.c.id).where(active)))
+            return tuple(
+                write(connection, job, lifecycle.stood_still(job, seconds), at=0.0)
+                for job in read_jobs_by_id(connection, ids)
+            )
+
     def recover(self, at: float) -> int:
         """Queues again what a controller left on its slots; returns how many members.
 

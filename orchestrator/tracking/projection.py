@@ -42,16 +42,18 @@ from orchestrator.tracking.runs import (
     DESCRIBED_TAG,
     MODEL_TAG,
     NOTE_TAG,
+    PARENT_TAG,
     STATUS,
     Run,
     attempt_tags,
     condition_tags,
     end_of,
+    key_of,
+    shows_end_of,
     waits,
 )
 from orchestrator.tracking.templates import Templates
 
-PARENT_TAG = "mlflow.parentRunId"
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
@@ -102,7 +104,7 @@ class Projection:
             on_job(done, len(jobs))
             try:
                 with mlflow_errors():
-                    if self._shown.get(job.id) != job and not self._shows_end_of(job):
+                    if self._shown.get(job.id) != job and not shows_end_of(job, self._runs):
                         self._sync_job(job)
                     self._shown[job.id] = job
                     if may_export and self._lacks_model(job):
@@ -117,14 +119,6 @@ class Projection:
             errors.append(error)
         if errors:
             raise errors[0]
-
-    def _shows_end_of(self, job: Job) -> bool:
-        """Whether nothing is left to write: its runs may have been deleted, all or some."""
-        run = self._runs.get(job.uid)
-        if run is None or not run.shows_end_of(job, end_of(job)):
-            return False
-        its = [self._runs.get(_key(job, m)) for m in job.members if m.attempt > 0]
-        return all(each is not None and each.said.get(PARENT_TAG) == run.id for each in its)
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)
@@ -216,7 +210,7 @@ class Projection:
         parent_id: str,
         trained: TrainedWeights | None,
     ) -> None:
-        key = _key(job, member)
+        key = key_of(job, member)
         ended_at = member.ended_at or job.submitted_at
         tags = {PARENT_TAG: parent_id, **condition_tags(member), **attempt_tags(member)}
         run = self._runs.get(key)
@@ -272,15 +266,7 @@ class Projection:
             tags={KEY_TAG: key, "mlflow.source.name": "gamectl", **said},
             run_name=name,
         ).info
-        run = Run(
-            created.run_id,
-            created.artifact_uri,
-            created.status,
-            ended_ms=None,
-            said=said,
-            has_params=False,
-            epoch=0,
-        )
+        run = Run.created(created, said)
         self._runs[key] = run
         return run
 
@@ -310,7 +296,3 @@ class Projection:
     def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))
         run.status, run.ended_ms = STATUS[phase], ms(at)
-
-
-def _key(job: Job, member: Member) -> str:
-    return f"{job.uid}/m{member.index}"

@@ -4,6 +4,7 @@ In: a job or a member. Out: a `Run` with the tags and the status that say what o
 and what they have to be. Pure. Next on the path: `projection`, which makes them so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +18,7 @@ from orchestrator.tracking.params import ms
 DESCRIBED_TAG = "game.described"
 MODEL_TAG = "game.model"
 NOTE_TAG = "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
 
 STATUS = {
     Phase.PENDING: "SCHEDULED",
@@ -44,18 +46,17 @@ class Run:
     """The last epoch that MLflow has; None where it has to be asked."""
 
     @classmethod
+    def created(cls, info: mlflow.entities.RunInfo, said: dict[str, str]) -> Self:
+        """A new one, with these tags and nothing else."""
+        uri, status = info.artifact_uri, info.status
+        return cls(info.run_id, uri, status, None, said, has_params=False, epoch=0)
+
+    @classmethod
     def found(cls, run: mlflow.entities.Run) -> Self:
         """One that another process has written."""
-        info, data = run.info, run.data
-        return cls(
-            info.run_id,
-            info.artifact_uri,
-            info.status,
-            info.end_time,
-            said=dict(data.tags),
-            has_params=bool(data.params),
-            epoch=None,
-        )
+        info, said, params = run.info, dict(run.data.tags), bool(run.data.params)
+        uri, status, ended_ms = info.artifact_uri, info.status, info.end_time
+        return cls(info.run_id, uri, status, ended_ms, said, has_params=params, epoch=None)
 
     def shows_end_of(self, ended: Job | Member, at: float) -> bool:
         """Whether it was closed with this end, which comes last; a retry leads to another one."""
@@ -64,6 +65,20 @@ class Run:
             and (self.status, self.ended_ms) == (STATUS[ended.phase], ms(at))
             and self.said.get("phase") == ended.phase
         )
+
+
+def key_of(job: Job, member: Member) -> str:
+    """Names a member's run, as the job's uid does the job's."""
+    return f"{job.uid}/m{member.index}"
+
+
+def shows_end_of(job: Job, runs: Mapping[str, Run]) -> bool:
+    """Whether nothing of a job is left to write: of its runs, all or some may have been deleted."""
+    its = runs.get(job.uid)
+    if its is None or not its.shows_end_of(job, end_of(job)):
+        return False
+    members = [runs.get(key_of(job, member)) for member in job.members if member.attempt > 0]
+    return all(run is not None and run.said.get(PARENT_TAG) == its.id for run in members)
 
 
 def waits(job: Job) -> bool:

@@ -118,13 +118,11 @@ def run_controller(
     store: Store, folder: Path, pool: PretendedSlots, ledger: Ledger | None = None, **given: Any
 ) -> tuple[Job, ...]:
     """Runs the cohort `small` to its end and returns its jobs."""
-    clock = Clock()
-    ledger = ledger or store.acquire("small", "test", clock(), 1e9)
+    defaults = {"artifacts": Artifacts(folder), "truth": lambda _: TRUTH, "clock": Clock()}
+    given = {**defaults, **given}
+    ledger = ledger or store.acquire("small", "test", given["clock"](), 1e9)
     try:
-        given = {"artifacts": Artifacts(folder), "truth": lambda _: TRUTH, **given}
-        Controller(
-            cohort="small", store=store, ledger=ledger, pool=pool, clock=clock, **given
-        ).run()
+        Controller(cohort="small", store=store, ledger=ledger, pool=pool, **given).run()
     finally:
         with contextlib.suppress(LeaseLost):
             ledger.release()

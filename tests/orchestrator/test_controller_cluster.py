@@ -11,7 +11,15 @@ from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import LOST, PretendedSlots, Run, hand_in, phases
+from tests.orchestrator.pretended import (
+    LOST,
+    Clock,
+    PretendedSlots,
+    Run,
+    hand_in,
+    phases,
+    trains,
+)
 
 
 class Gone(PretendedSlots):
@@ -89,3 +97,24 @@ def test_rules_that_change_while_the_cohort_runs_hold_from_then_on(
     )
     (job,) = run(pool)
     assert (job.phase, job.reason) == (Phase.FAILED, Reason.DEADLINE_EXCEEDED)
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_time_in_which_the_machine_slept_is_not_the_teams(
+    jump_s: float, store: Store, run: Run
+) -> None:
+    """A closed lid, a paused virtual machine, or a clock that somebody sets, either way."""
+    hand_in(store, new_job("a"), limits={"activeDeadlineSeconds": 60.0})
+    clock, steady = Clock(), Clock()
+
+    def sleep(poll: int) -> None:
+        if poll == 4:
+            clock.now += jump_s
+
+    ends = iter([None] * 8)
+    pool = PretendedSlots(
+        outcome=lambda key, attempt: next(ends, trains(key, attempt)), on_poll=sleep
+    )
+    (job,) = run(pool, clock=clock, steady=steady)
+    assert job.phase is Phase.SUCCEEDED
+    assert 1 < job.active_seconds < 60
