@@ -44,9 +44,9 @@ def publish_cohort(
     report_run = publish_report(experiment, report_html(report, shown))
     write_scores(settings.scores, book)
     jobs = store.jobs(cohort)
-    projection = Projection(
-        experiment, store, Artifacts(settings.artifacts), cohort, settings.model_templates
-    )
+    artifacts, templates = Artifacts(settings.artifacts), settings.model_templates
+    # A controller may still be at work on the last model, which then only looks half-made.
+    projection = Projection(experiment, store, artifacts, cohort, templates, drop_half_made=False)
     crowning = crown(
         experiment,
         book,

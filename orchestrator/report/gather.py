@@ -203,7 +203,7 @@ FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 def _epochs(store: Store, member: Member) -> Epochs:
     # A further attempt tells its history again.
-    reports = [r for _, r in store.epochs(member.key.job_id, member.index, member.attempt)]
+    reports = [report for _, report in store.history(member.key.job_id, member.index)]
     return {name: tuple(getattr(report, name) for report in reports) for name in FIGURES}
 
 

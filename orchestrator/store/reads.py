@@ -16,15 +16,17 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    RowMapping,
     Table,
     bindparam,
     func,
     select,
 )
 
+from jobs.plan import EpochReport
 from orchestrator.phases import Blame, Phase
 from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
-from orchestrator.store.tables import attempts, cohorts, events, jobs, members
+from orchestrator.store.tables import attempts, cohorts, epochs, events, jobs, members
 from orchestrator.store.values import Changes
 
 JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "members")
@@ -58,6 +60,17 @@ _EVENTS_AFTER = (
     .where((events.c.cohort == bindparam("cohort")) & (events.c.id > bindparam("after")))
     .order_by(events.c.id)
 )
+
+_HISTORY = (
+    select(epochs)
+    .where(
+        (epochs.c.job_id == bindparam("job_id"))
+        & (epochs.c.idx == bindparam("idx"))
+        & (epochs.c.epoch > bindparam("after"))
+    )
+    .order_by(epochs.c.epoch, epochs.c.attempt)
+)
+_EPOCHS = _HISTORY.where(epochs.c.attempt == bindparam("attempt"))
 
 
 def read_cohort(connection: Connection, name: str) -> CohortRecord | None:
@@ -175,6 +188,23 @@ def read_attempts(connection: Connection, job_id: int) -> tuple[Attempt, ...]:
     )
 
 
+def read_epochs(
+    connection: Connection, key: MemberKey, attempt: int, after: int
+) -> list[tuple[float, EpochReport]]:
+    """An attempt's epochs later than `after`, each with the time it was reported."""
+    its = {"job_id": key.job_id, "idx": key.index, "attempt": attempt, "after": after}
+    return [_epoch(row) for row in connection.execute(_EPOCHS, its).mappings()]
+
+
+def read_history(
+    connection: Connection, key: MemberKey, after: int
+) -> list[tuple[float, EpochReport]]:
+    """A member's epochs later than `after`, each as the newest attempt told it that did."""
+    its = {"job_id": key.job_id, "idx": key.index, "after": after}
+    rows = connection.execute(_HISTORY, its).mappings().all()
+    return [_epoch(row) for row in {row["epoch"]: row for row in rows}.values()]
+
+
 def read_measured(connection: Connection, limit: int) -> tuple[Member, ...]:
     """The members of all cohorts that ended last and whose epochs were measured, newest first.
 
@@ -236,3 +266,7 @@ def _values(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     if values["blame"] is not None:
         values["blame"] = Blame(values["blame"])
     return values
+
+
+def _epoch(row: RowMapping) -> tuple[float, EpochReport]:
+    return row["at"], EpochReport(**{name: row[name] for name in EpochReport.model_fields})

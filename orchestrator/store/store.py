@@ -10,18 +10,18 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator import wishes
 from orchestrator.errors import CohortBusy, NotFound
 from orchestrator.moves import Change
 from orchestrator.phases import Blame, Phase
-from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member
+from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
 from orchestrator.store import desired, reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
-from orchestrator.store.tables import attempts, epochs, jobs, leases, members
+from orchestrator.store.tables import attempts, jobs, leases, members
 from orchestrator.store.values import (
     Altered,
     Changes,
@@ -32,18 +32,6 @@ from orchestrator.store.values import (
     TrainedWeights,
 )
 from orchestrator.store.writes import insert_missing
-
-_EPOCHS_AFTER = (
-    select(epochs)
-    .where(
-        (epochs.c.job_id == bindparam("job_id"))
-        & (epochs.c.idx == bindparam("idx"))
-        & (epochs.c.attempt == bindparam("attempt"))
-        & (epochs.c.epoch > bindparam("after"))
-    )
-    .order_by(epochs.c.epoch)
-)
-"""Made once, as in `reads`: tracking asks for every member."""
 
 
 class Store:
@@ -166,11 +154,16 @@ class Store:
         self, job_id: int, index: int, attempt: int, after: int = 0
     ) -> list[tuple[float, EpochReport]]:
         """An attempt's epochs later than `after`, each with the time it was reported."""
-        its = {"job_id": job_id, "idx": index, "attempt": attempt, "after": after}
         with self._database.reading() as connection:
-            rows = connection.execute(_EPOCHS_AFTER, its).mappings().all()
-        fields = EpochReport.model_fields
-        return [(row["at"], EpochReport(**{name: row[name] for name in fields})) for row in rows]
+            return reads.read_epochs(connection, MemberKey(job_id, index), attempt, after)
+
+    def history(self, job_id: int, index: int, after: int = 0) -> list[tuple[float, EpochReport]]:
+        """A member's epochs later than `after`, each as the newest attempt told it that did.
+
+        An attempt that ended before it told them again takes nothing away from earlier ones.
+        """
+        with self._database.reading() as connection:
+            return reads.read_history(connection, MemberKey(job_id, index), after)
 
     # --- what people want ------------------------------------------------------------------------
 

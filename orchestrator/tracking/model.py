@@ -39,6 +39,9 @@ def log_model(
     with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
         folder = Path(made) / MODEL_NAME
         templates.write(parts, folder)
+        # That may have taken seconds, in which whoever publishes, or a controller, was faster.
+        if (known := known_model(experiment, run_id)) is not None:
+            return known
         logged = client.create_logged_model(
             experiment.id, name=MODEL_NAME, source_run_id=run_id, params=dict(params)
         )

@@ -73,8 +73,12 @@ class Projection:
         artifacts: Artifacts,
         cohort: str,
         templates: Path,
+        drop_half_made: bool = True,
     ) -> None:
-        """`templates` is a folder for what models have in common; safe to delete."""
+        """`templates` is a folder for what models have in common; safe to delete.
+
+        Whoever is no controller leaves alone what looks like a killed one's half-made models.
+        """
         self._experiment = experiment
         self._client = experiment.client
         self._store = store
@@ -87,7 +91,7 @@ class Projection:
         self._most_running = 1  # at a time, of members seen
         with mlflow_errors():
             self._runs = {key: Run.found(run) for key, run in experiment.runs_by_key().items()}
-        self._found = frozenset(run.id for run in self._runs.values())
+        self._found = frozenset(run.id for run in self._runs.values() if drop_half_made)
         """Runs of another process, which may have left half a model."""
 
     def sync(self, on_job: Callable[[int, int], None] = lambda _done, _total: None) -> None:
@@ -114,7 +118,7 @@ class Projection:
             if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
                 break
         try:
-            self._show_front_page(jobs)
+            self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
         except TrackingError as error:
             errors.append(error)
         if errors:
@@ -126,8 +130,7 @@ class Projection:
         trained = self._store.weights(job.id)
         for member in job.members:
             if member.attempt > 0:
-                i = member.index
-                self._sync_member(job, member, plans[i], run.id, trained.get(i))
+                self._sync_member(job, member, plans, run.id, trained)
         tags, metrics = condition_tags(job), list[Metric]()
         is_over = job.phase.terminal and all(m.phase is not Phase.RUNNING for m in job.members)
         if is_over:
@@ -148,9 +151,6 @@ class Projection:
         that holds the report.
         """
         self._front_page.publish(time.time_ns(), champion, report_run)
-        self._show_front_page(jobs)
-
-    def _show_front_page(self, jobs: Sequence[Job]) -> None:
         self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
 
     def model_of(self, job: Job) -> str | None:
@@ -206,9 +206,9 @@ class Projection:
         self,
         job: Job,
         member: Member,
-        plan: MemberPlan,
+        plans: Sequence[MemberPlan],
         parent_id: str,
-        trained: TrainedWeights | None,
+        trained: Mapping[int, TrainedWeights],
     ) -> None:
         key = key_of(job, member)
         ended_at = member.ended_at or job.submitted_at
@@ -220,10 +220,11 @@ class Projection:
             run = self._create(key, name, at, {**identity, **tags})
         elif run.shows_end_of(member, ended_at) and run.said.get(PARENT_TAG) == parent_id:
             return
-        self._log_member(run, self._new_epochs(run, job, member), plan, member.phase, tags)
+        news, plan = self._new_epochs(run, job, member), plans[member.index]
+        self._log_member(run, news, plan, member.phase, tags)
         if member.phase.terminal:
-            if trained is not None:
-                with self._artifacts.as_file(trained) as path:
+            if (kept := trained.get(member.index)) is not None:
+                with self._artifacts.as_file(kept) as path:
                     self._experiment.files(run.artifact_uri).log_artifact(str(path), "weights")
             self._end(run, member.phase, ended_at)
 
@@ -233,7 +234,7 @@ class Projection:
             run.epoch = max((metric.step for metric in history), default=0)
         # A further attempt tells its history again, or starts over and comes to the same figures:
         # its epochs go on from where the run stands, so that the curves have each step once.
-        return self._store.epochs(job.id, member.index, member.attempt, after=run.epoch)
+        return self._store.history(job.id, member.index, after=run.epoch)
 
     def _log_member(
         self,

@@ -20,6 +20,8 @@ from orchestrator.networks import Parts, trained_ensemble
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.model import log_model
+from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import PROGRAM, Templates
 from tests.orchestrator.cohorts import new_job, start, submit, take
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
@@ -171,6 +173,29 @@ def test_a_model_waits_until_a_slot_has_nothing_to_train(
     assert (model.source_run_id, model.name) == (run.info.run_id, "model")
     assert {m.key for m in model.metrics} >= {"val_accuracy", "spent_bnn"}
     assert model.params["purchases"] == "flip-trick"
+
+
+def test_whoever_exports_for_longer_takes_the_others_model(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob, tmp_path: Path
+) -> None:
+    """Whoever publishes and a controller may both find that a model lacks."""
+    train_job("apes", 1, "mean")
+    submit(store, new_job("bears"))  # so that nobody logs models yet
+    project(experiment, store, artifacts)
+    run_id = named_runs(experiment)["apes"].info.run_id
+    faster = Templates(tmp_path / "faster")
+    logged: list[str] = []
+
+    class Slower(Templates):
+        def write(self, parts: Parts, folder: Path) -> None:
+            super().write(parts, folder)
+            logged.append(log_model(experiment, run_id, parts, {}, faster))
+            experiment.client.set_tag(run_id, MODEL_TAG, logged[0])
+
+    slower = Slower(tmp_path / "slower")
+    logged.append(log_model(experiment, run_id, _parts(0), {}, slower))
+    assert logged[0] == logged[1]
+    assert len(experiment.client.search_logged_models([experiment.id])) == 1
 
 
 def test_a_model_that_lacks_is_written_by_the_next_process(

@@ -90,6 +90,23 @@ def test_a_member_shows_the_progress_of_its_newest_attempt(store: Store) -> None
     assert [report.epoch for _, report in store.epochs(1, 0, second)] == [1, 2, 3, 4]
 
 
+def test_an_attempt_that_ends_before_it_tells_them_again_takes_no_epochs_away(
+    store: Store,
+) -> None:
+    submit(store, new_job("a", epochs=5))
+    ledger = take(store)
+    first = start(ledger, KEY)
+    ledger.record_epochs([(KEY, first, epoch(n), 100.0 + n) for n in range(1, 4)])
+    ledger.fail(KEY, first, GONE, Retry(), 105.0)
+    second = start(ledger, KEY, at=110.0)
+    ledger.record_epochs([(KEY, second, epoch(1), 111.0)])
+    ledger.fail(KEY, second, GONE, Retry(), 112.0)
+    start(ledger, KEY, at=120.0)
+    assert store.epochs(1, 0, 3) == []
+    assert [at for at, _ in store.history(1, 0)] == [111.0, 102.0, 103.0]
+    assert store.history(1, 0, after=2) == [(103.0, epoch(3))]
+
+
 def test_epochs_without_a_duration_measure_nothing(store: Store) -> None:
     submit(store, new_job("a"))
     ledger = take(store)
