@@ -19,7 +19,8 @@ from orchestrator.news import Failed, Place, Trained
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import ENDLESS, KEY, PLAN, Inputs, ended, noise, ready, until
 
-LONG = PLAN.model_copy(update={"epochs": 100})
+LONG = PLAN.model_copy(update={"epochs": 600})
+"""So many that a fast processor, too, has some left when the node is lost."""
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
 """How soon Ray notices that a node is gone; it takes half a minute by default."""

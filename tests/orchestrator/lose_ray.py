@@ -23,7 +23,8 @@ from orchestrator.news import Failed, News, Place, Progress, Trained
 from tests.orchestrator.pools import KEY, PLAN, Inputs, ended, epochs_of, noise, ready, until
 
 LOSSES = ("", "raylet", "gcs_server")
-LONG = PLAN.model_copy(update={"epochs": 400})
+LONG = PLAN.model_copy(update={"epochs": 1200})
+"""So many that a fast processor, too, has some left when Ray is lost for the last time."""
 
 
 def kill_ray(name: str) -> None:
