@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from jobs.plan import Isolation, Normalize, Precision, SandboxRules
 from orchestrator.errors import Refused
-from orchestrator.gpu_shares import whole_or_share
+from orchestrator.gpu_shares import STORED, whole_or_share
 from orchestrator.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.shop import ItemKey
 
@@ -271,7 +271,7 @@ class Cohort(Model):
     def stored(cls, document: dict[str, Any]) -> Self:
         """A cohort as the store has it; raises `Refused` for one that a newer release wrote."""
         try:
-            return cls.model_validate(document)
+            return cls.model_validate(document, context={STORED: True})
         except ValidationError as error:
             unknown = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise Refused(

@@ -100,7 +100,8 @@ class Controller:
                 pass
         except ClusterLost:
             self._news.extend(self.pool.abandon())
-            # Where the network is away the store is as well.
+            # Where the network is away the store is as well, and after a sleep so is the cluster.
+            patiently(self._account_for_sleep, self.on_trouble)
             patiently(self._record_news, self.on_trouble)
             self._give_back()
             raise
@@ -117,7 +118,7 @@ class Controller:
             self._account_for_sleep()  # before anything is judged by the time
             self._record_news()
             changed = self._watch()
-            self.pool.want(self._demand())  # they start while images are looked at
+            self.pool.want(sum(self._demands.values()))  # they start while images are looked at
             if not self.nodes_may_come():
                 self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
@@ -135,7 +136,7 @@ class Controller:
             self.on_change(list(self._jobs.values()))
             # 6. End where nothing is left to do.
             busy = any(slot.busy_with for slot in slots)
-            return not (actions or busy or self._demand() or self._combiner.busy)
+            return not (actions or busy or any(self._demands.values()) or self._combiner.busy)
         except LeaseLost:
             raise
         except StoreError as error:
@@ -147,7 +148,8 @@ class Controller:
     def _account_for_sleep(self) -> None:
         """Keeps from jobs' running time what was none."""
         if seconds := self._sleep.untold_s():
-            for job in self.ledger.stood_still(seconds):
+            since = {j.id: j.active_since + seconds for j in self._jobs.values() if j.active_since}
+            for job in self.ledger.stood_still(since):
                 self._see(job)
             self._sleep.told(seconds)
 
@@ -266,15 +268,13 @@ class Controller:
                 self._see(self._combiner.combine(job, plan, self._spec.retry))
             else:
                 self._combiner.forget(job_id)
+        self._account_for_sleep()
         limit_s = self._spec.limits.active_deadline_seconds
         for job in list(self._jobs.values()) if limit_s is not None else ():
             if (fault := lifecycle.overdue(job, limit_s, self.clock())) is not None:
                 self._see(self.ledger.give_up(job.id, fault, self.clock()))
 
     # --- acting -----------------------------------------------------------------------------------
-
-    def _demand(self) -> int:
-        return sum(self._demands.values())
 
     def _start(self, action: Start) -> None:
         key, slot = action.key, action.slot

@@ -6,18 +6,23 @@ by `cohort`; `capacity` counts how many shares fit.
 
 import math
 
+from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
 SHARE_TOLERANCE = 0.05  # so that 0.33 passes for a third
 SMALLEST_SHARE = 1e-4  # Ray counts no further
 
 
-def whole_or_share(gpus: float) -> float:
+STORED = "stored"
+"""In a validation's context: of what the store has, an earlier release may have allowed more."""
+
+
+def whole_or_share(gpus: float, info: ValidationInfo) -> float:
     """Allow whole GPUs, or one k-th of one.
 
     A share may be a little less, but not more: of 0.167 of a GPU only five fit there, not six.
     """
-    if gpus == round(gpus):
+    if gpus == round(gpus) or (info.context and STORED in info.context):
         return gpus
     advice = "one k-th of a GPU (0.5, 0.33, 0.25)"
     if SMALLEST_SHARE <= gpus < 1:

@@ -166,11 +166,11 @@ def results_lost(job: Job, index: int, message: str, retry: Retry) -> Change | N
     return Change(settled(with_member(job, again)), (note,))
 
 
-def stood_still(job: Job, seconds: float) -> Change:
-    """The machine slept, or its clock was set: for so long nobody ran, whatever the time says."""
+def stood_still(job: Job, active_since: float) -> Change:
+    """The machine slept, or its clock was set: it runs since then, whatever the time says."""
     if job.phase.terminal or job.active_since is None:
         return Change(job)
-    return Change(replace(job, active_since=job.active_since + seconds))
+    return Change(replace(job, active_since=active_since))
 
 
 def overdue(job: Job, limit_s: float | None, now: float) -> Fault | None:

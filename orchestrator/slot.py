@@ -183,25 +183,18 @@ def _train_loop(
     def loop(config: dict[str, Any]) -> Outcome:
         keep_freed_memory()
         plan = _plan(config["trainee"], config["plan"])
-        try:
-            with _share_of_gpu(plan):
-                return _train(plan, config, progress, should_stop)
-        except Stopped:
-            return None
-        except RayError:
-            raise  # the cluster's fault, not the member's
-        except Exception as error:
-            what = seen("training", error)
-            if isinstance(plan, MemberPlan) and plan.workers > 1:
-                raise MemberFailed(what) from error
-            return what
+        with _share_of_gpu(plan):
+            return _outcome(plan, config, progress, should_stop)
 
     return loop
 
 
 @contextmanager
 def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
-    """Keeps a training on a GPU to its share of the memory, and gives that back at its end."""
+    """Keeps a training on a GPU to its share of the memory, and gives that back at its end.
+
+    An exception that was still on its way would hold the network, so none leaves the block.
+    """
     if plan.device == "cpu" or (isinstance(plan, MemberPlan) and plan.custom is not None):
         yield  # a team's own code trains in a process of its own
         return
@@ -212,6 +205,25 @@ def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
         yield
     finally:
         give_back_memory()
+
+
+def _outcome(
+    plan: MemberPlan | TeacherPlan,
+    config: dict[str, Any],
+    progress: Callable[[EpochReport], bool],
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    try:
+        return _train(plan, config, progress, should_stop)
+    except Stopped:
+        return None
+    except RayError:
+        raise  # the cluster's fault, not the member's
+    except Exception as error:
+        what = seen("training", error)
+        if isinstance(plan, MemberPlan) and plan.workers > 1:
+            raise MemberFailed(what) from error
+        return what
 
 
 def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:

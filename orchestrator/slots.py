@@ -30,7 +30,8 @@ from orchestrator.slot import Outcome, Slot
 from orchestrator.state import MemberKey
 
 STARTS_IN_A_ROW = 3
-"""After so many slots that died before they were ready the cluster is taken to be broken."""
+"""After so many slots that died before they were ready the cluster is taken to be broken, unless
+others are at work: then it is a node, or a GPU."""
 GET_S = 30.0
 """What is ready is there within seconds, unless Ray is gone. After a minute of that Ray ends the
 process, so it must be noticed before."""
@@ -267,10 +268,12 @@ class RaySlots:
         fault = judge(seen("ray", error, node_gone=gone))
         if handle.starting is not None and fault.reason is not Reason.NODE_LOST:
             self._failed_starts += 1
-            if self._failed_starts >= STARTS_IN_A_ROW:
+            ready = any(slot.starting is None for slot in self._slots.values())
+            if self._failed_starts >= STARTS_IN_A_ROW and not ready:
+                cause = error.cause if isinstance(error, RayTaskError) else error
                 raise ClusterError(
                     f"{self._failed_starts} slots in a row died before they were ready: "
-                    f"{first_line(error)}; `gamectl doctor --deep` looks for the reason"
+                    f"{first_line(cause)}; `gamectl doctor --deep` looks for the reason"
                 )
         self._renew(handle)
         return [Failed(handle.key, handle.attempt, fault)] if handle.key is not None else []

@@ -206,8 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
         set_limits(json.loads(arguments[0]))
-    if arguments[1:] == ["cuda"]:
-        try_gpu()  # what fails before `ready` is not the team's fault
+    if arguments[1:] == ["cuda"]:  # what fails before `ready` is not the team's fault
+        try:
+            try_gpu()
+        except Exception as error:  # the last line is what is shown, and torch's is its advice
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            raise SystemExit(f"the GPU does not work: {first}") from error
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -9,7 +9,7 @@ What clients wish meets what slots tell in the database, in the order of the tra
 came too late changes nothing: of an attempt that is closed, of a job that is over.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -196,17 +196,15 @@ class Ledger:
                 return job
             return write(connection, job, lifecycle.given_up(job, fault, at), at)
 
-    def stood_still(self, seconds: float) -> tuple[Job, ...]:
-        """Takes so many seconds off the running time of jobs that have a member on a slot.
+    def stood_still(self, since: Mapping[int, float]) -> tuple[Job, ...]:
+        """Counts the running time of jobs, by their ids, from then on; returns these jobs.
 
-        Returns these jobs.
+        Those that have no member on a slot any more stay as they are.
         """
-        active = (jobs.c.cohort == self._cohort) & jobs.c.active_since.is_not(None)
         with self._writing() as connection:
-            ids = list(connection.scalars(select(jobs.c.id).where(active)))
             return tuple(
-                write(connection, job, lifecycle.stood_still(job, seconds), at=0.0)
-                for job in read_jobs_by_id(connection, ids)
+                write(connection, job, lifecycle.stood_still(job, since[job.id]), at=0.0)
+                for job in read_jobs_by_id(connection, since)
             )
 
     def recover(self, at: float) -> int:

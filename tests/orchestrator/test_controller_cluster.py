@@ -118,3 +118,19 @@ def test_time_in_which_the_machine_slept_is_not_the_teams(
     (job,) = run(pool, clock=clock, steady=steady)
     assert job.phase is Phase.SUCCEEDED
     assert 1 < job.active_seconds < 60
+
+
+def test_nor_is_it_where_the_cluster_was_lost_meanwhile(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"), limits={"activeDeadlineSeconds": 60.0})
+    clock, steady = Clock(), Clock()
+
+    class Asleep(Gone):
+        def poll(self, timeout_s: float) -> list[News]:
+            clock.now += 3600.0 * (self.polls == 2)
+            return super().poll(timeout_s)
+
+    with pytest.raises(ClusterLost):
+        run(Asleep(outcome=lambda _key, _attempt: None), clock=clock, steady=steady)
+    (job,) = run(PretendedSlots(), clock=clock, steady=steady)
+    assert job.phase is Phase.SUCCEEDED
+    assert job.active_seconds < 60

@@ -86,6 +86,12 @@ def test_other_shares_of_a_gpu_are_refused(gpus: float) -> None:
         Cohort.from_file(cohort_value(gpus=gpus))
 
 
+def test_a_stored_cohort_may_have_shares_of_an_earlier_release() -> None:
+    stored = Cohort.from_file(cohort_value(gpus=0.166)).model_dump(mode="json", by_alias=True)
+    stored["spec"]["resources"]["gpus"] = 0.167
+    assert Cohort.stored(stored).spec.resources.gpus == 0.167
+
+
 def test_a_share_that_is_a_little_too_large_is_told_what_to_write() -> None:
     with pytest.raises(ValidationError, match=r"rounded down: 0\.1666 for 6 members on one"):
         Cohort.from_file(cohort_value(gpus=0.167))

@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,15 @@ import ray
 from jobs.images import LabelledImages
 from jobs.plan import OptimizerPlan
 from jobs.train import train_member
+from orchestrator import slots
 from orchestrator.cluster import LivenessProbe
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterLost, Damaged
+from orchestrator.errors import ClusterError, ClusterLost, Damaged
 from orchestrator.faults import RAY_LOST
 from orchestrator.news import Failed, Place, Trained
 from orchestrator.phases import Blame, Reason
 from orchestrator.room import Room
+from orchestrator.slot import Slot
 from orchestrator.slots import RaySlots
 from tests.orchestrator.pools import (
     DATA,
@@ -207,3 +210,32 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         pool.close()
     finally:
         ray.kill(actor)
+
+
+def test_slots_that_never_get_ready_end_the_pool_unless_others_are_at_work(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fine(Slot):
+        def ready(self) -> str:
+            return "here"
+
+    class Broken(Slot):
+        def ready(self) -> str:
+            raise RuntimeError("Found no NVIDIA driver\nCompile with something")
+
+    monkeypatch.setattr(slots, "Slot", Broken)
+    told = "^3 slots in a row died before they were ready: Found no NVIDIA driver; `gamectl doctor"
+    few = Resources(cpus=0.5)
+    with closing(RaySlots(Room.fixed(2), few, inputs.images, inputs.teaching)) as pool:
+        pool.want(1)
+        with pytest.raises(ClusterError, match=told):
+            until(pool, lambda _: False)
+
+    monkeypatch.setattr(slots, "Slot", Fine)
+    with closing(RaySlots(Room.fixed(2), few, inputs.images, inputs.teaching)) as pool:
+        pool.want(1)
+        (fine,) = ready(pool)
+        monkeypatch.setattr(slots, "Slot", Broken)
+        pool.want(2)
+        until(pool, lambda _: pool._num_made > 5)
+        assert [state.name for state in pool.states()] == [fine]
