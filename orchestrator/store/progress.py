@@ -2,7 +2,7 @@
 
 In: a connection within a writing transaction and a batch of reports. Out: rows of `epochs`; the
 attempt's last whole epoch; the member's, with its accuracy and the mean duration of an epoch. Used
-by `ledger.record_epochs`; `reads` and tracking show it.
+by `ledger`, for members that train and for those that end; `reads` and tracking show it.
 """
 
 from collections import defaultdict
