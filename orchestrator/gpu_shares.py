@@ -11,8 +11,6 @@ from pydantic_core import PydanticCustomError
 
 SHARE_TOLERANCE = 0.05  # so that 0.33 passes for a third
 SMALLEST_SHARE = 1e-4  # Ray counts no further
-
-
 STORED = "stored"
 """In a validation's context: of what the store has, an earlier release may have allowed more."""
 

@@ -113,7 +113,7 @@ def member_log(
 class _Watcher:
     """Looks after the process's open log, from a thread that is kept for the next one's.
 
-    Starting a thread for each member took a tenth of what a slot does beside training it.
+    Starting one for each member took 0.2 ms, which tiny members notice.
     """
 
     def __init__(self) -> None:

@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import ray
@@ -44,7 +45,6 @@ Outcome = MemberResult | Seen | None
 """A result, a failure in words, or None: it was stopped."""
 ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
-_LAST_IMAGES: dict[Any, LabelledImages] = {}
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
 
@@ -184,7 +184,7 @@ def _train_loop(
         keep_freed_memory()
         plan = _plan(config["trainee"], config["plan"])
         with _share_of_gpu(plan):
-            return _outcome(plan, config, progress, should_stop)
+            return _outcome(plan, partial(_train, plan, config, progress, should_stop))
 
     return loop
 
@@ -193,7 +193,7 @@ def _train_loop(
 def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
     """Keeps a training on a GPU to its share of the memory, and gives that back at its end.
 
-    An exception that was still on its way would hold the network, so none leaves the block.
+    Its errors are to be handled within: one that is still on its way holds on to the network.
     """
     if plan.device == "cpu" or (isinstance(plan, MemberPlan) and plan.custom is not None):
         yield  # a team's own code trains in a process of its own
@@ -207,14 +207,9 @@ def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
         give_back_memory()
 
 
-def _outcome(
-    plan: MemberPlan | TeacherPlan,
-    config: dict[str, Any],
-    progress: Callable[[EpochReport], bool],
-    should_stop: Callable[[], bool],
-) -> Outcome:
+def _outcome(plan: MemberPlan | TeacherPlan, train: Callable[[], MemberResult]) -> Outcome:
     try:
-        return _train(plan, config, progress, should_stop)
+        return train()
     except Stopped:
         return None
     except RayError:
@@ -286,12 +281,11 @@ def _train(
         return train_member(plan, images, report, should_stop, other, checkpoint, log.say)
 
 
+@lru_cache(maxsize=1)
 def _images(ref: Any) -> LabelledImages:
     """The images of a reference, which stay mapped for the next member: most train on the same."""
-    if ref not in _LAST_IMAGES:
-        _LAST_IMAGES.clear()
-        _LAST_IMAGES[ref] = ray.get(ref)
-    return _LAST_IMAGES[ref]
+    images: LabelledImages = ray.get(ref)
+    return images
 
 
 def _node_id() -> str:

@@ -292,7 +292,7 @@ class Projection:
             tags=[RunTag(key, value) for key, value in news.items()],
         )
         run.said |= news
-        run.has_params = run.has_params or bool(params)
+        run.has_params |= bool(params)
 
     def _end(self, run: Run, phase: Phase, at: float) -> None:
         self._client.set_terminated(run.id, STATUS[phase], end_time=ms(at))

@@ -119,13 +119,15 @@ def together(plan: MemberPlan, num_members: int) -> list[Trained]:
 
 
 def _answer(answers: "Queue[Trained]", processes: Sequence[BaseProcess]) -> Trained:
-    """The next answer; raises `ChildProcessError` as soon as one cannot come any more."""
-    while True:
+    """The next answer; raises `ChildProcessError` where none comes, at once where one died."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
         with suppress(Empty):
             return answers.get(timeout=LOOK_EVERY_S)
         for process in processes:
             if process.exitcode not in (None, 0):
                 raise ChildProcessError(f"a member's process ended with {process.exitcode}")
+    raise ChildProcessError(f"no member has answered for {START_S:g} s")
 
 
 def images_per_s(trained: list[Trained]) -> float:

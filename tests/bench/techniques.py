@@ -140,35 +140,48 @@ def same_bits_after_a_stop(name: str, train: Callable[[Report, Asked, Path | Non
         raise DifferentBits(f"{name}, stopped after an epoch and resumed")
 
 
+class Between:
+    """What a counter says before the second epoch's first batch, and before its last one."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self.counts: list[int] = []
+        self.epochs = 0
+
+    def before_batch(self) -> bool:
+        """To be asked before every batch."""
+        if self.epochs == 1:
+            self.counts.append(self._count())
+        return False
+
+    def report(self, _: EpochReport) -> None:
+        """To be called after every epoch."""
+        self.epochs += 1
+
+
 def waits_in(train: Callable[[Report, Asked], object]) -> int:
     """How often the host waits for the GPU between the second epoch's first and last batch.
 
     CUDA's sync debug mode warns at every wait, and `should_stop` is asked before every batch.
     """
-    seen: list[int] = []
-    epochs: list[EpochReport] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        between = Between(lambda: len(caught))
 
         def before_batch() -> bool:
-            if len(epochs) == 1:
+            if between.epochs == 1:
                 torch.cuda.set_sync_debug_mode("warn")
-                seen.append(len(caught))
-            return False
+            return between.before_batch()
 
         def report(epoch: EpochReport) -> None:
             torch.cuda.set_sync_debug_mode("default")
-            epochs.append(epoch)
-            if len(epochs) == EPOCHS:
-                raise Stopped
+            between.report(epoch)
 
         try:
             train(report, before_batch)
-        except Stopped:
-            pass
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return seen[-1] - seen[0]
+    return between.counts[-1] - between.counts[0]
 
 
 def _digest(weights: bytes) -> str:

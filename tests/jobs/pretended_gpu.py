@@ -32,7 +32,6 @@ ASK_FOR_VALUES = {
 }
 INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_}
 TO_NUMPY = {Tensor.numpy, Tensor.__array__}
-FROM_VALUES = {torch.tensor, Tensor.new_tensor}
 
 
 class PretendedGpu(TorchFunctionMode):

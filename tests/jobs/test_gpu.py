@@ -18,38 +18,11 @@ from jobs.plan import EpochReport, MemberPlan, TeacherPlan
 from jobs.teacher_training import train_teacher
 from jobs.train import train_member
 from jobs.values import MemberResult
-from tests.bench.techniques import a_teacher, taught, techniques
-from tests.jobs.pretended_gpu import PretendedGpu, pretended_gpu
+from tests.bench.techniques import Between, a_teacher, taught, techniques
+from tests.jobs.pretended_gpu import pretended_gpu
 
 SIZE_PX = 32
 ARCHITECTURE = "mobilenet_v3_small"
-
-
-class Between:
-    """How often the host waits between the second epoch's first and last batch."""
-
-    def __init__(self, gpu: PretendedGpu) -> None:
-        self._gpu = gpu
-        self._first: int | None = None
-        self._last = 0
-        self._epochs = 0
-
-    def before_batch(self) -> bool:
-        """To be asked before every batch."""
-        if self._epochs == 1:
-            self._last = len(self._gpu.waits)
-            self._first = self._last if self._first is None else self._first
-        return False
-
-    def report(self, _: EpochReport) -> None:
-        """To be called after every epoch."""
-        self._epochs += 1
-
-    @property
-    def waits(self) -> list[str]:
-        """What was waited for."""
-        assert self._first is not None
-        return self._gpu.waits[self._first : self._last]
 
 
 @pytest.mark.parametrize("changed", techniques("a").values(), ids=techniques("a"))
@@ -65,9 +38,10 @@ def test_no_batch_waits_and_a_member_is_the_same_as_on_a_cpu(
     expected = train_member(plan, labelled, lambda _: None, teaching=given)
     with pretended_gpu() as gpu:
         there = plan.model_copy(update={"device": "cuda"})
-        between = Between(gpu)
+        between = Between(lambda: len(gpu.waits))
         found = train_member(there, labelled, between.report, between.before_batch, given)
-    assert between.waits == []
+    first, *_, last = between.counts
+    assert gpu.waits[first:last] == []
     assert gpu.waits  # its end is waited for, and so is every epoch's
     assert _bits(found) == _bits(expected)
 
@@ -80,10 +54,11 @@ def test_a_teachers_batches_do_not_wait_either(labelled: LabelledImages, plan: M
         # Within, as torch's backward passes add up in another order where they are watched.
         expected = train_teacher(teacher, labelled, None, lambda _: None)
         assert gpu.waits == []
-        between = Between(gpu)
+        between = Between(lambda: len(gpu.waits))
         there = teacher.model_copy(update={"device": "cuda"})
         found = train_teacher(there, labelled, None, between.report, between.before_batch)
-    assert between.waits == []
+    first, *_, last = between.counts
+    assert gpu.waits[first:last] == []
     assert _bits(found) == _bits(expected)
 
 
