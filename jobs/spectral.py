@@ -1,4 +1,4 @@
-"""A convolution as products of Fourier transforms: a sixth of the multiplications.
+"""A convolution as products of Fourier transforms: a seventh of the multiplications.
 
 In: images, weights and biases of a convolution with stride 1. Out: what `conv2d` gives, and its
 gradients, up to rounding. `jobs.fused` computes a turbo boost's layers with it, where `pays` says
@@ -10,23 +10,20 @@ transform of its output. Tiled transforms on CPUs: Zlateski et al. 2018,
 https://arxiv.org/abs/1809.07851; in training: Mathieu et al. 2014, https://arxiv.org/abs/1312.5851.
 
 All steps are products of real matrices, which is the thing that a processor does best, and each
-step's gradient is the product with the matrix transposed. A complex product is three real ones
-(Gauss): (a + bi)(c + di) = (k1 - k3) + (k1 + k2)i with k1 = c(a + b), k2 = a(d - c),
-k3 = b(c + d). The matrices of `_Steps` give each number's three factors, and take the three
-products together again, while they transform.
+step's gradient is the product with the matrix transposed: `jobs.tile_transforms` has them. A tile's
+spectrum is worked on in bands, a row of frequencies each.
 """
 
-from functools import cache
-from math import ceil, pi
-from typing import Any, NamedTuple
+from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# Outputs of a tile, a side. Larger tiles take fewer products, but more of the weights' transform.
-TILE = 8
+from jobs.tile_transforms import TILE, steps
+
 # With fewer tiles, transforming the weights costs more than the products save.
 MIN_TILES = 32
 MIN_CHANNELS, KERNELS = 16, range(5, TILE + 2)
@@ -54,58 +51,6 @@ def pays(convolution: nn.Conv2d, images: Tensor) -> bool:
         and len(images) * tiles[0] * tiles[1] >= MIN_TILES
         and tiles[0] * tiles[1] * TILE**2 <= MAX_EXCESS * outputs[0] * outputs[1]
     )
-
-
-class _Steps(NamedTuple):
-    """The matrices of a tile's way; n inputs, m outputs and k weights a side, h = n // 2 + 1.
-
-    Transforms of real numbers are known by half of their rows; those rows' weight in the way back
-    is doubled, but for the rows that are their own counterparts.
-    """
-
-    rows: Tensor  # (2h, n), from the inputs of a column: (real, imaginary) of each frequency
-    columns: Tensor  # (3n, 2n), from a row's (real..., imaginary...): factors a + b, a, b
-    weight_rows: Tensor  # (2h, k)
-    weight_columns: Tensor  # (3n, 2k): factors c, d - c, c + d
-    columns_back: Tensor  # (2m, 3n), from the products: (real..., imaginary...) of m outputs
-    rows_back: Tensor  # (m, 2h)
-
-
-@cache
-def _steps(kernel: int, dtype: torch.dtype) -> _Steps:
-    size = TILE + kernel - 1
-    half = size // 2 + 1
-
-    def waves(frequencies: int, places: int) -> tuple[Tensor, Tensor]:
-        numbers = [torch.arange(count, dtype=torch.float64) for count in (frequencies, places)]
-        angles = 2 * pi / size * torch.outer(*numbers)
-        return angles.cos(), angles.sin()
-
-    def from_reals(cosine: Tensor, sine: Tensor) -> Tensor:
-        return torch.stack([cosine, sine], dim=1).flatten(0, 1)
-
-    cosine, sine = waves(half, size)
-    rows = from_reals(cosine, -sine)
-    cosine, sine = waves(size, size)
-    real, imaginary = torch.cat([cosine, sine], 1), torch.cat([-sine, cosine], 1)
-    columns = torch.cat([real + imaginary, real, imaginary])
-    # What networks call a convolution is a correlation: the weights' transform is conjugated.
-    weight_rows = from_reals(*waves(half, kernel))
-    cosine, sine = waves(size, kernel)
-    real, imaginary = torch.cat([cosine, -sine], 1), torch.cat([sine, cosine], 1)
-    weight_columns = torch.cat([real, imaginary - real, real + imaginary])
-    cosine, sine = (wave.T for wave in waves(size, TILE))
-    real = torch.cat([cosine - sine, -sine, -cosine], 1)
-    imaginary = torch.cat([sine + cosine, cosine, -sine], 1)
-    columns_back = torch.cat([real, imaginary]) / size
-    cosine, sine = waves(half, TILE)
-    counted = torch.full((half, 1), 2.0, dtype=torch.float64)
-    counted[0] = 1
-    if size % 2 == 0:
-        counted[-1] = 1
-    rows_back = from_reals(counted * cosine, -counted * sine).T / size
-    made = (rows, columns, weight_rows, weight_columns, columns_back, rows_back)
-    return _Steps(*(matrix.to(dtype).contiguous() for matrix in made))
 
 
 class SpectralConvolution(torch.autograd.Function):
@@ -139,7 +84,7 @@ class SpectralConvolution(torch.autograd.Function):
         )
         places = result.permute(0, 2, 3, 1).view(batch, down, TILE, across, TILE, outputs)
         transforms = [
-            _outputs(some, weights, into, keep)
+            _outputs(some, weights, into, kernel, keep)
             for some, into in zip(
                 torch.split(padded, together), torch.split(places, together), strict=True
             )
@@ -164,7 +109,7 @@ class SpectralConvolution(torch.autograd.Function):
             slope = functional.pad(slope, (0, 0, 0, far[1], 0, far[0]))
         weights_slope = torch.empty_like(weights)
         images_slope = [
-            _gradients(some, transform, weights, weights_slope, is_first=number == 0)
+            _gradients(some, transform, weights, weights_slope, ctx.kernel, is_first=number == 0)
             for number, (some, transform) in enumerate(
                 zip(torch.split(slope, ctx.together), transforms, strict=True)
             )
@@ -181,56 +126,71 @@ class SpectralConvolution(torch.autograd.Function):
 
 
 def _weights_transform(weight: Tensor) -> Tensor:
-    """Map weights (O, K, k, k) to factors (h, 3n, K, O)."""
+    """Map weights (O, K, k, k) to all rows' factors (F, K, O)."""
     outputs, channels, kernel, _ = weight.shape
-    steps = _steps(kernel, weight.dtype)
+    way = steps(kernel, weight.dtype)
     by_place = weight.permute(2, 3, 1, 0).reshape(kernel, -1)
-    by_row = (steps.weight_rows @ by_place).view(-1, 2 * kernel, channels * outputs)
-    made = torch.bmm(steps.weight_columns.expand(len(by_row), -1, -1), by_row)
-    return made.view(len(by_row), -1, channels, outputs)
+    by_row = (way.weight_rows @ by_place).view(-1, channels * outputs)
+    made = weight.new_empty(way.num_factors, channels, outputs)
+    for band in way.bands:
+        torch.mm(
+            band.weight_columns,
+            by_row[band.weights],
+            out=made[band.factors].view(len(band.weight_columns), -1),
+        )
+    return made
 
 
 def _weights_transform_back(slope: Tensor, kernel: int) -> Tensor:
     """Map the gradient of what `_weights_transform` makes to that of what it takes."""
-    half, _, channels, outputs = slope.shape
-    steps = _steps(kernel, slope.dtype)
-    by_row = torch.bmm(steps.weight_columns.T.expand(half, -1, -1), slope.flatten(2))
-    by_place = steps.weight_rows.T @ by_row.view(2 * half, -1)
+    _, channels, outputs = slope.shape
+    way = steps(kernel, slope.dtype)
+    by_row = slope.new_empty(len(way.weight_rows) * kernel, channels * outputs)
+    for band in way.bands:
+        torch.mm(band.weight_columns.T, slope[band.factors].flatten(1), out=by_row[band.weights])
+    by_place = way.weight_rows.T @ by_row.view(len(way.weight_rows), -1)
     return by_place.view(kernel, kernel, channels, outputs).permute(3, 2, 0, 1)
 
 
-def _outputs(padded: Tensor, weights: Tensor, into: Tensor, keep: bool) -> Tensor:
+def _outputs(padded: Tensor, weights: Tensor, into: Tensor, kernel: int, keep: bool) -> Tensor:
     """Write the outputs of images (b, H, W, K) into (b, T, m, T', m, O); return their transform.
 
-    It has the shape (h, 3n, b * T * T', K), and is good for nothing if not to `keep`.
+    It has the shape (F, b * T * T', K), and is good for nothing if not to `keep`.
     """
     batch, down, _, across, _, outputs = into.shape
-    half, factors, channels, _ = weights.shape
-    size = factors // 3
-    steps = _steps(size - TILE + 1, padded.dtype)
+    channels = padded.shape[-1]
+    way = steps(kernel, padded.dtype)
+    size, num_tiles = len(way.rows), batch * down * across
     image, row, place, _ = padded.stride()
     tiles = padded.as_strided(
         (size, size, batch, down, across, channels),
         (row, place, image, row * TILE, place * TILE, 1),
     ).reshape(size, -1)
-    by_row = (steps.rows @ tiles).view(half, 2 * size, -1)
-    kept = half if keep else 1
-    transform = padded.new_empty(kept, factors, batch * down * across, channels)
-    products = padded.new_empty(factors, batch * down * across, outputs)
-    back = padded.new_empty(half, 2 * TILE, batch * down * across * outputs)
-    for frequency in range(half):
-        made = transform[frequency % kept]
-        torch.mm(steps.columns, by_row[frequency], out=made.view(factors, -1))
-        torch.bmm(made, weights[frequency], out=products)
-        torch.mm(steps.columns_back, products.view(factors, -1), out=back[frequency])
-    places = steps.rows_back @ back.view(2 * half, -1)
+    by_row = (way.rows @ tiles).view(size * size, -1)
+    transform = padded.new_empty(way.num_factors if keep else way.most_factors, num_tiles, channels)
+    products = padded.new_empty(way.most_factors, num_tiles, outputs)
+    back = padded.new_empty(size * TILE, num_tiles * outputs)
+    for band in way.bands:
+        num_factors = len(band.columns)
+        made = transform[band.factors] if keep else transform[:num_factors]
+        product = products[:num_factors]
+        torch.mm(band.columns, by_row[band.inputs], out=made.view(num_factors, -1))
+        torch.bmm(made, weights[band.factors], out=product)
+        torch.mm(band.columns_back, product.view(num_factors, -1), out=back[band.outputs])
+    places = way.rows_back @ back.view(size, -1)
     places = places.view(TILE, TILE, batch, down, across, outputs)
     into.copy_(places.permute(2, 3, 0, 4, 1, 5))
     return transform
 
 
 def _gradients(
-    slope: Tensor, transform: Tensor, weights: Tensor, weights_slope: Tensor, *, is_first: bool
+    slope: Tensor,
+    transform: Tensor,
+    weights: Tensor,
+    weights_slope: Tensor,
+    kernel: int,
+    *,
+    is_first: bool,
 ) -> Tensor:
     """Map the outputs' gradient (b, H', W', O) to that of the padded images (b, H, W, K).
 
@@ -238,22 +198,24 @@ def _gradients(
     """
     batch, *sides, outputs = slope.shape
     down, across = (side // TILE for side in sides)
-    half, factors, num_tiles, channels = transform.shape
-    size = factors // 3
-    steps = _steps(size - TILE + 1, slope.dtype)
+    _, num_tiles, channels = transform.shape
+    way = steps(kernel, slope.dtype)
+    size = len(way.rows)
     places = slope.reshape(batch, down, TILE, across, TILE, outputs).permute(2, 4, 0, 1, 3, 5)
-    by_row = (steps.rows_back.T @ places.reshape(TILE, -1)).view(half, 2 * TILE, -1)
-    products = slope.new_empty(factors, num_tiles, outputs)
-    columns = slope.new_empty(factors, num_tiles, channels)
-    back = slope.new_empty(half, 2 * size, num_tiles * channels)
-    for frequency in range(half):
-        torch.mm(steps.columns_back.T, by_row[frequency], out=products.view(factors, -1))
-        weighed = weights_slope[frequency]
-        made = transform[frequency].transpose(1, 2)
-        torch.baddbmm(weighed, made, products, beta=0 if is_first else 1, out=weighed)
-        torch.bmm(products, weights[frequency].transpose(1, 2), out=columns)
-        torch.mm(steps.columns.T, columns.view(factors, -1), out=back[frequency])
-    tiles = (steps.rows.T @ back.view(2 * half, -1)).view(size, size, batch, down, across, channels)
+    by_row = (way.rows_back.T @ places.reshape(TILE, -1)).view(size * TILE, -1)
+    products = slope.new_empty(way.most_factors, num_tiles, outputs)
+    factors = slope.new_empty(way.most_factors, num_tiles, channels)
+    back = slope.new_empty(size * size, num_tiles * channels)
+    for band in way.bands:
+        num_factors = len(band.columns)
+        product, factor = products[:num_factors], factors[:num_factors]
+        torch.mm(band.columns_back.T, by_row[band.outputs], out=product.view(num_factors, -1))
+        weighed = weights_slope[band.factors]
+        made = transform[band.factors].transpose(1, 2)
+        torch.baddbmm(weighed, made, product, beta=0 if is_first else 1, out=weighed)
+        torch.bmm(product, weights[band.factors].transpose(1, 2), out=factor)
+        torch.mm(band.columns.T, factor.view(num_factors, -1), out=back[band.inputs])
+    tiles = (way.rows.T @ back.view(size, -1)).view(size, size, batch, down, across, channels)
     return _overlapping_sum(tiles.permute(2, 3, 0, 4, 1, 5))
 
 
