@@ -32,7 +32,7 @@ from jobs.training_state import TrainingState
 
 # One more with every change to this package that changes the file, or a bit of a training: the rest
 # of a training must not be computed otherwise than its beginning.
-FORMAT = 2
+FORMAT = 3
 DOES_NOT_FIT = "the checkpoint does not fit the plan's network: starting anew"
 # What reading tensors and values of another network, or of no network at all, raises.
 UNFIT = (ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
