@@ -1,4 +1,4 @@
-"""A convolution as products of Fourier transforms: a seventh of the multiplications.
+"""A convolution as products of Fourier transforms: a seventh of its products over the channels.
 
 In: images, weights and biases of a convolution with stride 1. Out: what `conv2d` gives, and its
 gradients, up to rounding. `jobs.fused` computes a turbo boost's layers with it, where `pays` says
@@ -62,7 +62,7 @@ class SpectralConvolution(torch.autograd.Function):
     ) -> Tensor:
         """Map images (B, K, H, W) and weights (O, K, k, k) to (B, O, H', W'), channels last.
 
-        The images' transforms are four times their size: kept for gradients only, if `keep`.
+        The images' transforms, three times their size, are kept for gradients only, if `keep`.
         """
         batch, channels, *sides = images.shape
         outputs, _, kernel, _ = weight.shape
@@ -126,19 +126,15 @@ class SpectralConvolution(torch.autograd.Function):
 
 
 def _weights_transform(weight: Tensor) -> Tensor:
-    """Map weights (O, K, k, k) to all rows' factors (F, K, O)."""
+    """Map weights (O, K, k, k) to the F factors of all bands: (F, K, O)."""
     outputs, channels, kernel, _ = weight.shape
     way = steps(kernel, weight.dtype)
     by_place = weight.permute(2, 3, 1, 0).reshape(kernel, -1)
     by_row = (way.weight_rows @ by_place).view(-1, channels * outputs)
-    made = weight.new_empty(way.num_factors, channels, outputs)
+    made = weight.new_empty(way.num_factors, channels * outputs)
     for band in way.bands:
-        torch.mm(
-            band.weight_columns,
-            by_row[band.weights],
-            out=made[band.factors].view(len(band.weight_columns), -1),
-        )
-    return made
+        torch.mm(band.weight_columns, by_row[band.weights], out=made[band.factors])
+    return made.view(-1, channels, outputs)
 
 
 def _weights_transform_back(slope: Tensor, kernel: int) -> Tensor:
@@ -155,7 +151,7 @@ def _weights_transform_back(slope: Tensor, kernel: int) -> Tensor:
 def _outputs(padded: Tensor, weights: Tensor, into: Tensor, kernel: int, keep: bool) -> Tensor:
     """Write the outputs of images (b, H, W, K) into (b, T, m, T', m, O); return their transform.
 
-    It has the shape (F, b * T * T', K), and is good for nothing if not to `keep`.
+    With `keep` it has the shape (F, b * T * T', K); without, it is good for nothing.
     """
     batch, down, _, across, _, outputs = into.shape
     channels = padded.shape[-1]

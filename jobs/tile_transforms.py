@@ -41,7 +41,7 @@ class Steps(NamedTuple):
     """A tile's whole way; n inputs, m outputs and k weights a side.
 
     Columns of real numbers are known by half of their frequencies: the real ones come first, then
-    real and imaginary part of each other one.
+    the real and the imaginary part of each of the others.
     """
 
     rows: Tensor  # (n, n), from a column of inputs

@@ -143,9 +143,12 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
             loc = (*PURCHASES, index, "members")
             asked.append((loc, "number of members", len(bought.members), limits.members))
     workers = cohort.spec.resources.workers_per_member
+    given = {type(spec).model_fields[name].alias or name for name in spec.model_fields_set}
     for loc, name, value, limit in asked:
         if value is not None and value > limit:
             message = f"{name} is {value}; cohort {cohort.name} allows at most {limit}"
+            if loc[:-1] == ("spec",) and loc[-1] not in given:
+                message += f"; the file says none: write `{name}: {limit}` under spec"
             yield LocatedProblem(loc, "over-limit", message)
         elif value is not None and name == "batchSize" and value < workers:
             message = (
@@ -173,7 +176,9 @@ def _size_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterat
     if size_px > limit_px:
         rocket = _first(loadout, ResolutionRocket)
         message = f"images are {size_px} px wide; cohort {cohort.name} allows at most {limit_px}"
-        if rocket is None:
+        if rocket is None and ResolutionRocket.key() in cohort.spec.off_the_shelf:
+            message += f" and sells no {ResolutionRocket.key()}: tell the organizer"
+        elif rocket is None:
             message += f": buy {ResolutionRocket.key()} with a smaller size"
         yield LocatedProblem((*rocket, "size") if rocket else ("spec",), "over-limit", message)
 

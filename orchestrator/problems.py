@@ -8,7 +8,6 @@ misspelt key or item, the nearest right one. Next: `files` puts them at their li
 import re
 import unicodedata
 from collections.abc import Mapping
-from math import isfinite
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -19,9 +18,10 @@ from orchestrator.admission import LocatedProblem
 from orchestrator.console import shortened
 from orchestrator.enchanter import Member, MemberItems
 from orchestrator.manifest import Model
+from orchestrator.number_hints import number_hint
 from orchestrator.purchase import Purchase
 from orchestrator.shop import CATALOG, nearest, unknown_item
-from orchestrator.yaml_nodes import Document, Loc, resolve
+from orchestrator.yaml_nodes import Document, Loc
 
 # pydantic's type of an error -> our code and what is wanted
 _WANTED = {
@@ -43,8 +43,9 @@ _BOUNDS = {
 _LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
 _MAX_LABEL = 63
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+_LIKE_HYPHENS = ("-", "\u2010", "\u2011", "\u2013", "\u2014", "\u2212", "\u2022", "*")
+"""Of word processors, at the begin of a list's entry."""
 _NO_COLON = re.compile(r"([A-Za-z][\w-]*)(?: *[:=] *| +)(\S+)", re.ASCII)
-_WITH_UNIT = re.compile(r"([-+]?[0-9]*\.?[0-9]+) *(%|°|[A-Za-z]+)")
 
 
 def explain(error: ValidationError, model: type[Model], document: Document) -> list[LocatedProblem]:
@@ -94,8 +95,12 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
     elif kind in _WANTED:
         code, wanted = _WANTED[kind]
-        hint = _number_hint(given, whole=kind == "int_type") if code == "not-a-number" else ""
-        message = f"{is_given}; {wanted}{hint or _colon_hint(given, kind)}"
+        hint = _colon_hint(given, kind)
+        if code == "not-a-number":
+            hint = number_hint(given, name, whole=kind == "int_type")
+        elif kind == "tuple_type":
+            hint = _hyphen_hint(given)
+        message = f"{is_given}; {wanted}{hint}"
     return LocatedProblem(loc, code, message)
 
 
@@ -135,7 +140,7 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
     if holder is MemberItems and key in CATALOG:
         reason = "; ".join(CATALOG[key].shared.values()) or "what is bought is the same for all"
         return "not-tunable", f"members cannot differ in {key}: {reason}"
-    known = tuple(field.alias or name for name, field in holder.model_fields.items())
+    known = _keys(holder)
     hint = (
         _place_hint(key, loc, holder, model)
         or nearest(key, known)
@@ -148,25 +153,29 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
     """Say where a key belongs that is right in another place of the file, or nothing."""
     is_top = len(loc) == 1
     for section in ("metadata", "spec"):
-        fields = model_at(model, (section,)).model_fields
-        if key in {field.alias or name for name, field in fields.items()}:
+        if key in _keys(model_at(model, (section,))):
             return f"; it belongs under {section}" + (": indent it" if is_top else "")
-    if "purchases" not in model_at(model, ("spec",)).model_fields:
-        return ""
-    owners = [
-        item.key()
-        for item in CATALOG.values()
-        if key in {field.alias or name for name, field in item.model_fields.items()}
-    ]
+    spec = model_at(model, ("spec",))
+    if "purchases" not in spec.model_fields:
+        sections = [name for name in _keys(spec) if key in _keys(model_at(model, ("spec", name)))]
+        where = " or ".join(sections if holder is spec else [f"spec, {it}" for it in sections])
+        return f"; it belongs under {where}" if sections else ""
+    owners = [item.key() for item in CATALOG.values() if key in _keys(item)]
     if not owners:
         return ""
     owner = " or ".join(owners)
     if holder is Member:
         return f"; it belongs under items, {owner}"
     if issubclass(holder, Purchase):
-        known = (field.alias or name for name, field in holder.model_fields.items())
-        return f"; it is a parameter of {owner}; allowed here is {', '.join(known)}"
+        return f"; it is a parameter of {owner}; allowed here is {', '.join(_keys(holder))}"
     return f"; it belongs to a purchase: below `- item: {owner}`"
+
+
+def _keys(model: object) -> tuple[str, ...]:
+    """Return the keys of a mapping, as files have them; none where it is no mapping of ours."""
+    if not (isinstance(model, type) and issubclass(model, Model)):
+        return ()
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 def model_at(model: type[Model], loc: Loc) -> type[Model]:
@@ -191,23 +200,6 @@ def _no_item(purchase: Mapping[str, object]) -> str:
     return f"the key 'item' is missing{hint or ': it says what is bought'}"
 
 
-def _number_hint(given: object, *, whole: bool) -> str:
-    """Say how to write a number that was given as text, or nothing where none is in it."""
-    if not isinstance(given, str):
-        return ""
-    text = given.strip()
-    if _is_number(text, whole=whole):
-        return f"; write {text} without quotes"
-    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text) and not whole:
-        return f"; write {text.replace(',', '.')}, with a point"
-    match = _WITH_UNIT.fullmatch(text)
-    if match is None or not _is_number(match[1], whole=whole):
-        return ""
-    if match[2] == "%" and not whole:
-        return f"; write {float(match[1]) / 100:g}, without %"
-    return f"; write {match[1]}, without a unit"
-
-
 def _colon_hint(given: object, kind: str) -> str:
     """Say what is missing where a line such as `epochs 3` stands for a mapping, or nothing."""
     if kind not in ("model_type", "dict_type") or not isinstance(given, str):
@@ -216,9 +208,13 @@ def _colon_hint(given: object, kind: str) -> str:
     return f"; is a colon missing? `{found[1]}: {shortened(found[2])}`" if found else ""
 
 
-def _is_number(text: str, *, whole: bool) -> bool:
-    value = resolve(text)
-    return type(value) is int or (type(value) is float and not whole and isfinite(value))
+def _hyphen_hint(given: object) -> str:
+    """Say what is wrong where `– item: x` or `-item: x` stands for a list's entry, or nothing."""
+    first = str(next(iter(given), "")) if isinstance(given, Mapping) else ""
+    if not first.startswith(_LIKE_HYPHENS):
+        return ""
+    key = first.lstrip("".join(_LIKE_HYPHENS)).strip()
+    return f"; an entry starts with a hyphen and a space: `- {shortened(key)}: ...`"
 
 
 def _label_rule(text: str) -> str:

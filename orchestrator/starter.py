@@ -29,7 +29,7 @@ spec:
   #offTheShelf: [herr-nilssons-friend]   # what nobody can buy
 
   limits:
-    epochs: 20                # of any member; fewer make a shorter game
+    epochs: 20                # of any member; who asks for more is refused
     members: 3                # of an ensemble
     #submissionsPerTeam: 3
     #activeDeadlineSeconds: 600

@@ -42,7 +42,7 @@ HINT = (
     "kernel.apparmor_restrict_unprivileged_userns=0; in a container seccompProfile Unconfined and "
     "procMount Unmasked)"
 )
-UNSAFE = "or set `customIsolation: process` in the cohort, which protects from nothing"
+UNSAFE = "or set `customIsolation: process` in the cohort, which protects from crashes only"
 
 
 class Sandbox:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
@@ -36,12 +35,21 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.store import Store
     from orchestrator.store.values import Altered
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 
-teams_argument = partial(
-    click.argument, "teams", metavar="TEAM...", nargs=-1, shell_complete=completing.teams
-)
+
+def teams_argument(*, required: bool = False) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """The teams of a command; one that takes an option instead does not require them."""
+    return click.argument(
+        "teams",
+        metavar="TEAM..." if required else "[TEAM]...",
+        nargs=-1,
+        required=required,
+        shell_complete=completing.teams,
+    )
 
 
 @click.command(

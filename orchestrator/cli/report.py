@@ -57,7 +57,8 @@ def page_option(words: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
 @click.option(
     "--data",
     type=DataPlace(),
-    help="Folder with the test images, or its URI, where it is not the one that was submitted.",
+    help="Folder with training/ and validation/ (the test images), or its URI, where it is not "
+    "the one that was submitted.",
 )
 @click.option(
     "--output",

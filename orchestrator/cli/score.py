@@ -35,7 +35,8 @@ PUBLISHING_S = 10.0
 @click.option(
     "--data",
     type=DataPlace(),
-    help="Folder with the test images, or its URI, where it is not the one that was submitted.",
+    help="Folder with training/ and validation/ (the test images), or its URI, where it is not "
+    "the one that was submitted.",
 )
 @click.option(
     "--exclude-leaked/--no-exclude-leaked",

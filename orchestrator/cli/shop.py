@@ -139,10 +139,13 @@ def _print_item(item: type[Purchase], cohort: Cohort) -> None:
     parameters = _parameters(item)
     if parameters:
         console.print_text("\nParameters:\n")
+    required = item.json_schema().get("required", [])
     margin = max(map(len, parameters), default=0) + 4
     for name, schema in parameters.items():
         _print_prose(schema["description"], f"  {name}".ljust(margin), margin)
-        default = f"default {_written(schema['default'])}" if "default" in schema else "required"
+        default = "required" if name in required else "optional"
+        if "default" in schema:
+            default = f"default {_written(schema['default'])}"
         _print_prose("; ".join(filter(None, [default, _allowed(schema)])), " " * margin, margin)
     if differ := _tunable(item):
         console.print_text("")

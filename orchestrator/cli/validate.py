@@ -27,6 +27,8 @@ from orchestrator.files import LoadoutFile, Reading, read_paths
 def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
     """Check loadouts and cohorts, and report every problem of every file.
 
+    Limits, prices and combinations come last: once every value can be read.
+
     A PATH is a file, or a folder of YAML files. A problem is printed as `file:line:column  code
     message`. The exit code is 0 if all is well and 1 if there is a problem.
     """

@@ -52,7 +52,7 @@ class Custom(Purchase):
     and targets; `augment(images, generator)` returns changed images of the same shape.
 
     An idea to start with: a block that adds its input to its output, `x + conv(relu(conv(x)))`.
-    Such residual blocks can be stacked deep and still learn; start with 16 channels, halve the
+    Such residual blocks can be stacked deep and still learn; start with 32 channels, halve the
     image between blocks and average over it at the end. loadouts/demo/residual.py does this. Draw
     random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
     `images.device`.

@@ -17,10 +17,10 @@ MIN_SIZE_PX, MAX_SIZE_PX = 32, 224
 class InfoInfusion(Purchase):
     """Train on all training images instead of a part of them.
 
-    Without this item a team learns from 70 % of the training images, about 600. The other 30 % join
-    in when you buy it. More examples are the most dependable help there is: a network that has seen
-    more monkeys in more poses has less to guess, and finds it harder to learn single pictures by
-    heart.
+    Without this item a team learns from 70 % of the images that are left when a fifth is put aside
+    for validation: about 600. The other 30 % join in when you buy it. More examples are the most
+    dependable help there is: a network that has seen more monkeys in more poses has less to guess,
+    and finds it harder to learn single pictures by heart.
 
     An epoch has nearly half as many steps again, and takes longer for it. So the same number of
     epochs also trains the network further, which helps one that has not learned enough yet. What it

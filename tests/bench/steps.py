@@ -4,9 +4,9 @@ In: nothing. Out: rows for MonkeyNET with none, one and two turbo boosts, batche
 float32 and, where the processor has it, bfloat16. One thread, images in memory, nothing augmented.
 
 The plain loop calls the network's modules as they stand and is what a notebook would do; bfloat16
-is `torch.autocast` around it. The roofline is what the step's multiplications would take at the
-rate of a large matrix product, or its images, weights and feature maps at the rate of a memory
-copy, whichever is longer; both rates are measured in the same run.
+is `torch.autocast` around it. The roofline is what the step's multiplications, of direct
+convolutions, would take at the rate of a large matrix product, or its images, weights and feature
+maps at the rate of a memory copy, whichever is longer; both rates are measured in the same run.
 """
 
 import copy

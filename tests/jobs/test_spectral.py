@@ -17,6 +17,7 @@ SHAPES = [  # images a batch, channels, height, width, outputs, kernel, padding
     (2, 3, 16, 24, 5, 3, 1),
     (2, 3, 20, 13, 5, 7, 3),
     (2, 3, 12, 12, 5, 4, 2),
+    (2, 3, 17, 16, 4, 9, 4),  # the largest kernel
 ]
 
 

@@ -88,8 +88,20 @@ def test_limits_hold_for_every_member() -> None:
 
 
 def test_the_default_epochs_may_be_over_a_limit_too() -> None:
-    admission = admit(loadout(), cohort(limits={"epochs": 10}))
+    rules = cohort(limits={"epochs": 10})
+    admission = admit(loadout(), rules)
     assert found(admission) == [(("spec", "epochs"), "over-limit")]
+    advice = "; the file says none: write `epochs: 10` under spec"
+    assert admission.problems[0].message.endswith(advice)
+    assert advice not in admit(loadout(epochs=20), rules).problems[0].message
+
+
+def test_nobody_is_told_to_buy_what_is_not_sold() -> None:
+    rules = {"imageSizePx": 48}
+    (sold,) = admit(loadout(), cohort(limits=rules)).problems
+    assert sold.message.endswith(": buy resolution-rocket with a smaller size")
+    (not_sold,) = admit(loadout(), cohort(limits=rules, offTheShelf=["resolution-rocket"])).problems
+    assert not_sold.message.endswith("sells no resolution-rocket: tell the organizer")
 
 
 @pytest.mark.parametrize(

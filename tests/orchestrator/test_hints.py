@@ -42,10 +42,35 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
         ("purchases: [{item: data-potion}]", "; did you mean info-infusion?"),
         ("purchases: [{item: Need for Shift}]", "; did you mean tokyo-data-drift?"),
         ("purchases: [{item: 'flip-trick, speed-boost'}]", "; one item a line: `- item: ...`"),
+        ("purchases:\n    – item: flip-trick",
+         "; an entry starts with a hyphen and a space: `- item: ...`"),
+        ("purchases:\n    -item: flip-trick",
+         "; an entry starts with a hyphen and a space: `- item: ...`"),
     ],
 )  # fmt: skip
 def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:
     (problem,) = problems(tmp_path, f"{HEAD}spec:\n  {spec}\n")
+    assert problem[2].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("limits: {activeDeadlineSeconds: 10 min}", "; write 600, in seconds"),
+        ("limits: {activeDeadlineSeconds: 90s}", "; write 90, in seconds"),
+        ("queue: {maxWaitSeconds: 1.5 hours}", "; write 5400, in seconds"),
+        ("customLimits: {wallSeconds: 2 weeks}", "a number is wanted, of seconds, without a unit"),
+        ("customLimits: {memoryMib: 2GiB}", "; write 2048, in MiB"),
+        ("customLimits: {memoryMib: 1000.5 MB}", "is wanted, of MiB, without a unit"),
+        ("epochs: 10", "; it belongs under limits"),
+        ("imageSizePx: 64", "; it belongs under limits or teacher"),
+        ("limits: {policy: fair}", "; it belongs under spec, queue"),
+        ("limits: {split: 1}", "; allowed is epochs, imageSizePx, members, batchSize, "
+         "submissionsPerTeam, activeDeadlineSeconds"),
+    ],
+)  # fmt: skip
+def test_a_cohort_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:
+    (problem,) = problems(tmp_path, f"apiVersion: game/v1\nkind: Cohort\nspec:\n  {spec}\n")
     assert problem[2].endswith(said)
 
 

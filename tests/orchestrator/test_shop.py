@@ -150,6 +150,7 @@ def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
         (["dropout"], "    - item: drop-shield\n      rate: 0.5\n"),
         (["rate-rollercoaster"], "      schedule: step  # or cosine, one-cycle, plateau\n"),
         (["ensemble-enchanter"], "        - learningRate: 0.05"),
+        (["ensemble-enchanter"], "default\n              optional; at least 1\n"),
         (["ensemble-enchanter"], "            whirl-and-swirl:\n              degrees: 30\n"),
         (["Data Pution"], "the shop has no item 'Data Pution'; did you mean info-infusion?"),
     ],
