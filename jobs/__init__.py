@@ -22,6 +22,7 @@ The path, a line a file:
     monkeynet       the network
     fused           how a processor computes it: the same, in another order
     spectral        its convolutions by Fourier transforms
+    tiles           where these pay
     tile_transforms the matrices that these are
     losses          cross-entropy, weighted and soft; distillation around it
     rates           the learning rate of every step

@@ -22,13 +22,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from jobs.tile_transforms import TILE, steps
+from jobs.tile_transforms import steps
+from jobs.tiles import TILE, tiles_pay
 
-# With fewer tiles, transforming the weights costs more than the products save.
-MIN_TILES = 32
-MIN_CHANNELS, KERNELS = 16, range(5, TILE + 2)
-# Tiles may reach over the image's far sides, in vain: this much more than its own places.
-MAX_EXCESS = 1.25
 # Values of a row that are worked on together, so that what lies between two steps stays in a cache.
 ROW = 16384
 
@@ -44,13 +40,7 @@ def pays(convolution: nn.Conv2d, images: Tensor) -> bool:
     kernel, padding = convolution.kernel_size[0], convolution.padding[0]
     assert isinstance(padding, int)
     outputs = [side + 2 * padding - kernel + 1 for side in images.shape[2:]]
-    tiles = [ceil(side / TILE) for side in outputs]
-    return (
-        kernel in KERNELS
-        and convolution.in_channels >= MIN_CHANNELS
-        and len(images) * tiles[0] * tiles[1] >= MIN_TILES
-        and tiles[0] * tiles[1] * TILE**2 <= MAX_EXCESS * outputs[0] * outputs[1]
-    )
+    return tiles_pay(kernel, convolution.in_channels, outputs, len(images))
 
 
 class SpectralConvolution(torch.autograd.Function):

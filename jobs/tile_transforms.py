@@ -17,8 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Outputs of a tile, a side. Larger tiles take fewer products, but more of the weights' transform.
-TILE = 8
+from jobs.tiles import TILE
 
 
 class Band(NamedTuple):

@@ -10,6 +10,7 @@ The path, a line a file:
     loadout       the format of a loadout
     cohort        the format of a cohort
     yaml_nodes    text -> values with their places in the file
+    number_hints  how to write a number that a file has as text
     problems      what pydantic found, in plain words
     team_file     a team's own Python file, checked without running it
     draft         one file -> a model and its problems
@@ -21,6 +22,7 @@ The path, a line a file:
     teachers      teachers' files, and which one a cohort's students learn from
     sources       where a cohort's images come from
     architectures what torchvision's classifiers cost
+    network_sizes the sizes of a plan's network, without building it
     costs         what a member takes: reference seconds and memory
     speeds        what was measured of that, here
     capacity      whether a member can ever run on a machine

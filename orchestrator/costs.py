@@ -8,61 +8,55 @@ torch 2.15.0, one thread, float32. Another machine, device or precision differs 
 """
 
 import math
-from dataclasses import dataclass
-from itertools import pairwise
 
-from jobs.plan import (
-    BASE_CHANNELS,
-    AugmentPlan,
-    MemberPlan,
-    ModelPlan,
-    SandboxRules,
-    TeacherSpec,
-    feature_side_px,
-)
+from jobs.plan import AugmentPlan, MemberPlan, SandboxRules, TeacherSpec
 from orchestrator.architectures import architecture
+from orchestrator.network_sizes import model_of, network, tiled
 
 MIB = 1 << 20
 FLOAT_BYTES = 4
-HIDDEN_FEATURES = 16
+VALIDATED_AT_ONCE = 16
 
 PRICES_NS: dict[str, float] = {
-    "attended": 8.35,
-    "attention_step": 1e05,
-    "augmented_step": 1.2e05,
-    "base_output": 5.13,
-    "blurred": 2,
-    "deep_mac": 0.0431,
-    "distilled_step": 1.5e05,
-    "dropped": 0.4,
-    "epoch": 5e6,
-    "erased": 1.2,
-    "flipped": 1.7,
-    "mixed": 0.8,
-    "paged_output": 3.45,
-    "parameter": 8.3,
-    "step": 2.55e05,
-    "teacher_activation": 2.25,
-    "teacher_mac": 0.02,
-    "teacher_parameter": 0.394,
-    "teacher_step": 7.19e06,
-    "turbo_output": 10.4,
-    "validated_base_output": 2.2,
-    "validated_deep_mac": 0.022,
-    "validated_turbo_output": 4.18,
-    "warped": 7.5,
+    "attended": 11,
+    "attention_step": 5e04,
+    "augmented_step": 6e04,
+    "base_output": 1.89,
+    "blurred": 4.85,
+    "deep_mac": 0.0461,
+    "distilled_step": 5e04,
+    "dropped": 0.2,
+    "epoch": 2e6,
+    "erased": 1.21,
+    "flipped": 2.09,
+    "mixed": 1.42,
+    "paged_output": 0.286,
+    "step": 4.55e05,
+    "teacher_activation": 1.36,
+    "teacher_mac": 0.0183,
+    "teacher_parameter": 0.783,
+    "tiled_mac": 0.0134,
+    "tiled_step": 1.06e06,
+    "tiled_weight": 18.9,
+    "turbo_output": 8.06,
+    "validated_attended": 3.22,
+    "validated_base_output": 1.17,
+    "validated_deep_mac": 0.016,
+    "validated_tiled_mac": 0.00558,
+    "validated_turbo_output": 3.93,
+    "warped": 2.53,
 }
-"""Nanoseconds of each amount that `_amounts` counts. Most are fitted to trainings of 216 plans.
-Augmentation, mixup, dropout, distillation's loss and the steps' share of attention are too small
-for that: theirs were set by hand, with rough timings of the functions alone as a guide. `epoch` is
-an allowance, not measured. What members were measured to take corrects all of it (`speeds`)."""
+"""Nanoseconds of each amount that `amounts` counts, fitted by `tests.bench.prices` to trainings of
+165 plans: of nine in ten they foretell 0.87 to 1.09 of what these took. The steps' shares of
+augmentation, attention and distillation, dropout and `epoch` are too small for that: theirs were
+set by hand. What members were measured to take corrects all of it (`speeds`)."""
 
 THREADS_EXPONENT = 0.7
 """Assumed, not measured: only large operations are shared, so two threads save 40 % at most."""
 
-PAGED_BYTES = 32 * MIB
-"""Larger tensors are given back to the system after use, and clearing them anew costs time: the
-largest threshold that glibc takes (see `jobs.memory`)."""
+PAGED_BYTES = 64 * MIB
+"""Larger tensors are given back to the system after use (see `jobs.memory`), and clearing them anew
+costs time. So are those from 32 MiB on, glibc's largest threshold, but there it hardly shows."""
 
 SLOT_BYTES = 840 * MIB
 """A warm slot after its first member, without what depends on the plan."""
@@ -73,18 +67,16 @@ NODE_BYTES = 900 * MIB
 
 FIRST_OUTPUTS_KEPT, DEEP_OUTPUTS_KEPT, IMAGES_KEPT = 3.1, 1.6, 4
 """How many tensors of a size are alive at the peak of a training step."""
-DEEP_INPUTS_KEPT = 4.9
+TILED_INPUTS_KEPT = 4.3
 """Of a boost's layers, whose inputs are kept as Fourier transforms (`jobs.spectral`), besides
-`DEEP_BYTES` of what lies between two steps of a transform."""
-DEEP_BYTES = 24 * MIB
+`TILED_BYTES` of what lies between two steps of a transform."""
+TILED_BYTES = 24 * MIB
 ATTENDED_KEPT, DROPPED_KEPT = 2.0, 0.7
 WEIGHTS_KEPT = 17
 """Weights, gradients, momentum, the copies that are reported, and the layouts that oneDNN wants."""
 TEACHER_WEIGHTS_KEPT, TEACHER_FLOATS_PER_PIXEL = 3.2, 80
 """Chosen on the high side: a slot with a resnet18 was measured 10 % below the prediction."""
 
-OWN_NETWORK = ModelPlan(turbo_blocks=1)
-"""What a team's own network is taken for until it is measured: nobody knows what it will do."""
 KIND_DIGITS = 8
 """Of the SHA-256 of a team's own code, enough to tell the codes of a cohort apart."""
 
@@ -95,7 +87,7 @@ def work(plan: MemberPlan, num_training_images: int) -> float:
     `num_training_images` are those of the data's training folder, of which the plan takes a part.
     """
     per_epoch_ns = sum(
-        amount * PRICES_NS[name] for name, amount in _amounts(plan, num_training_images).items()
+        amount * PRICES_NS[name] for name, amount in amounts(plan, num_training_images).items()
     )
     return per_epoch_ns * 1e-9 * plan.epochs / math.pow(plan.threads, THREADS_EXPONENT)
 
@@ -145,37 +137,7 @@ def asks_teacher(plan: MemberPlan) -> bool:
     return plan.distill is not None and plan.augmented
 
 
-@dataclass(frozen=True)
-class Network:
-    """The sizes of a plan's MonkeyNET."""
-
-    outputs: tuple[int, ...]
-    """Numbers that each convolution puts out for an image."""
-    deep_macs: int
-    """Multiply-adds for an image, of all convolutions but the first."""
-    num_parameters: int
-
-
-def network(plan: MemberPlan) -> Network:
-    """The sizes of the network that `jobs.monkeynet` builds, or of what stands for a team's own."""
-    side, turbo = plan.data.image_size_px, model_of(plan).turbo_blocks
-    channels = [3] + [BASE_CHANNELS << block for block in range(turbo + 1)]
-    sides = [side >> block for block in range(turbo + 1)] if turbo else [side + 2]
-    taps = 25 if turbo else 9
-    outputs = tuple(width * of**2 for width, of in zip(channels[1:], sides, strict=True))
-    weights = [taps * a * b for a, b in pairwise(channels)]
-    head = channels[-1] * feature_side_px(side, turbo) ** 2 * HIDDEN_FEATURES
-    deep_macs = sum(w * of**2 for w, of in zip(weights[1:], sides[1:], strict=True))
-    return Network(outputs, deep_macs, sum(weights) + head)
-
-
-def model_of(plan: MemberPlan) -> ModelPlan:
-    """The network that a plan is taken to train."""
-    own = plan.custom is not None and "build_model" in plan.custom.defines
-    return OWN_NETWORK if own else plan.model
-
-
-def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
+def amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     """What one epoch moves and computes, in the units of `PRICES_NS`."""
     num_train, num_validation = num_images(plan, num_training_images)
     steps = math.ceil(num_train / plan.batch_size)
@@ -187,6 +149,9 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     turbo = model.turbo_blocks > 0
     first, last = net.outputs[0], net.outputs[-1]
     attended = last if model.attention else 0
+    deep_macs, trained = sum(layer.macs for layer in net.deep), tiled(plan, batch)
+    at_once = min(num_validation, VALIDATED_AT_ONCE)
+    validated_macs = sum(layer.macs for layer in tiled(plan, at_once))
     tensors = [*net.outputs, attended]
     paged = sum(size * _paging(size * batch * FLOAT_BYTES) for size in tensors)
     warps = augment.rotate_degrees > 0 or augment.shift_fraction > 0
@@ -201,18 +166,22 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
     amounts: dict[str, float] = {
         "epoch": 1,
         "step": steps,
-        "parameter": steps * net.num_parameters,
         "augmented_step": steps * sum(changes.values()),
         "base_output": num_train * (0 if turbo else first),
         "turbo_output": num_train * (sum(net.outputs) if turbo else 0),
-        "deep_mac": num_train * net.deep_macs,
+        "deep_mac": num_train * (deep_macs - sum(layer.macs for layer in trained)),
+        "tiled_mac": num_train * sum(layer.macs for layer in trained),
+        "tiled_step": steps * len(trained),
+        "tiled_weight": steps * sum(layer.num_weights for layer in trained),
         "paged_output": num_train * paged,
         "attended": num_train * attended,
         "attention_step": steps * model.attention,
         "dropped": num_train * (sum(net.outputs) if model.dropout > 0 else 0),
-        "validated_base_output": num_validation * (0 if turbo else first + attended),
-        "validated_turbo_output": num_validation * (sum(net.outputs) + attended if turbo else 0),
-        "validated_deep_mac": num_validation * net.deep_macs,
+        "validated_attended": num_validation * attended,
+        "validated_base_output": num_validation * (0 if turbo else first),
+        "validated_turbo_output": num_validation * (sum(net.outputs) if turbo else 0),
+        "validated_deep_mac": num_validation * (deep_macs - validated_macs),
+        "validated_tiled_mac": num_validation * validated_macs,
     }
     amounts |= {name: num_train * numbers * does for name, does in changes.items()}
     teacher = teacher_of(plan)
@@ -223,7 +192,6 @@ def _amounts(plan: MemberPlan, num_training_images: int) -> dict[str, float]:
             amounts["teacher_mac"] = num_train * pixels * size.kilo_macs * 1000
             amounts["teacher_activation"] = num_train * pixels * size.activations
             amounts["teacher_parameter"] = steps * size.mega_parameters * 1e6
-            amounts["teacher_step"] = steps
     return amounts
 
 
@@ -252,11 +220,11 @@ def memory_bytes(
     batch = min(math.ceil(plan.batch_size / plan.workers), num_train)
     net, side = network(plan), plan.data.image_size_px
     last = net.outputs[-1]
-    transformed = len(net.outputs) > 1 and (plan.device, plan.precision) == ("cpu", "fp32")
+    transformed = tiled(plan, batch)
     for_backward = (
         FIRST_OUTPUTS_KEPT * net.outputs[0]
         + DEEP_OUTPUTS_KEPT * sum(net.outputs[1:])
-        + transformed * DEEP_INPUTS_KEPT * sum(net.outputs[:-1]) / 4  # pooled by 2 before
+        + TILED_INPUTS_KEPT * sum(layer.num_inputs for layer in transformed)
         + ATTENDED_KEPT * last * plan.model.attention
         + DROPPED_KEPT * sum(net.outputs) * (plan.model.dropout > 0)
         + IMAGES_KEPT * 3 * side**2
@@ -268,7 +236,7 @@ def memory_bytes(
         floats += TEACHER_WEIGHTS_KEPT * size.mega_parameters * 1e6
         floats += batch * TEACHER_FLOATS_PER_PIXEL * teacher.image_size_px**2
     each = SLOT_BYTES + round(FLOAT_BYTES * floats) + image_bytes(side, num_validation)
-    each += DEEP_BYTES * transformed
+    each += TILED_BYTES * bool(transformed)
     return each * num_workers + (SLOT_BYTES if plan.workers > 1 else 0)
 
 
