@@ -5,7 +5,8 @@ The path, a line a file:
     plan            what one member trains; the contract with `orchestrator`
     values          what a training is handed and hands back, as plain values
     decoding        image files -> square uint8 arrays, and the cache that keeps them
-    images          a folder of photos -> labelled arrays, decoded once per size
+    image_folder    what a folder of photos holds, told by content
+    images          such a folder -> labelled arrays, decoded once per size
     drawn_monkeys   the embedded data set, drawn by code into such a folder, with the help of
                     drawn_species, drawn_poses, drawn_anatomy, drawn_brush, drawn_scene
     split           which training images are validation images, and which a team gets

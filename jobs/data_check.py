@@ -17,7 +17,7 @@ from PIL import Image
 from jobs.contact_sheet import Tile, contact_sheet
 from jobs.decoding import decode_square
 from jobs.duplicates import DuplicatePair, Duplicates, find_duplicates
-from jobs.images import ImageFile, ImageFolder, scan
+from jobs.image_folder import ImageFile, ImageFolder, scan
 
 SHEET_TILE_PX = 160
 SHEET_PAIRS_A_ROW = 3
@@ -121,7 +121,7 @@ def check_folder(root: Path, progress: Callable[[int, int], None] | None = None)
         progress: called with (images done, images to do).
 
     Raises:
-        DataError: the folder's structure is not that of data, as `jobs.images.scan` says it.
+        DataError: the folder's structure is not that of data, as `jobs.image_folder.scan` says it.
         OSError: a file cannot be read any more.
     """
     folder = scan(root)

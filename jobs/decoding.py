@@ -8,6 +8,7 @@ An image's pixels depend on its bytes, the size and `DECODE_VERSION` alone: neve
 sizes were asked for, so that a cached array is the same whoever made it.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -21,9 +22,10 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jobs.atomic import atomic_file
+from jobs.errors import DataError
 
 # Raise the number when the code below gives other pixels. Pillow's decoders decide pixels, too.
-DECODE_VERSION = f"v1-pillow{PIL.__version__}"
+DECODE_VERSION = f"v2-pillow{PIL.__version__}"
 MAX_MEGAPIXELS = 80  # below Pillow's own limit: a small file can claim to be a huge image
 NUM_THREADS = min(8, os.cpu_count() or 1)
 
@@ -57,6 +59,7 @@ def decode_files(
     paths: Sequence[Path],
     sizes_px: Sequence[int],
     progress: Callable[[int], None],
+    sha256: Sequence[str] | None = None,
 ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
     """Decode every file for every size, in a few threads (Pillow releases the interpreter lock).
 
@@ -64,18 +67,22 @@ def decode_files(
         paths: the files, N of them; each is read once.
         sizes_px: sides of the squares.
         progress: called with the number of files done, in order, from this thread.
+        sha256: of each file, as it was when it was looked at.
 
     Returns:
         size -> (N, 3, S, S) uint8, in the order of `paths`; index -> reason for broken files,
         whose rows mean nothing.
 
     Raises:
+        DataError: a file is not what it was.
         OSError: a file cannot be opened or read at all.
     """
     arrays = {size: np.zeros((len(paths), 3, size, size), np.uint8) for size in sizes_px}
 
     def decode_one(index: int) -> str | None:
         data = paths[index].read_bytes()
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256[index]:
+            raise DataError(f"{paths[index]} changed while it was read; try again")
         try:
             for size, array in arrays.items():
                 array[index] = decode_square(data, size)
@@ -141,7 +148,11 @@ class ArrayCache:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to 8 bits; Pillow's own conversion would clip it to white instead."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image).clip(0, 2**16 - 1) >> 8
+        grey = np.asarray(image).clip(0, 2**16 - 1)
+        if image.mode != "I" or grey.max() > 2**8 - 1:  # 32 bits may hold no more than 8
+            grey = grey >> 8
         return Image.fromarray(grey.astype(np.uint8))
     return image

@@ -26,7 +26,8 @@ from PIL import Image, ImageOps
 
 from jobs.atomic import atomic_file
 from jobs.decoding import DECODE_VERSION, decode_files
-from jobs.images import BrokenImage, ImageFile, ImageFolder
+from jobs.image_folder import ImageFile, ImageFolder
+from jobs.images import BrokenImage
 
 # Raise the number when the code below finds other pairs.
 DUPLICATES_VERSION = f"v1-imagehash{imagehash.__version__}-{DECODE_VERSION}"
@@ -88,7 +89,7 @@ def find_duplicates(
     Every pair of files is listed: three copies of a photo make three pairs.
 
     Args:
-        folder: what is there, from `jobs.images.scan`; broken files are reported, not refused.
+        folder: what `jobs.image_folder.scan` found; broken files are reported, not refused.
         progress: called with (images done, images to do).
 
     Raises:

@@ -12,6 +12,7 @@ is fetched again.
 """
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,15 +29,27 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import DataError
-from jobs.images import TEST, TRAINING
+from jobs.image_folder import TEST, TRAINING
 from jobs.places import in_words, opened
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-MARKS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created")
+MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified", "Last-Modified",
+         "last_modified", "updated", "created")  # fmt: skip
 """What stores call that which changes with a file's content; the first that there is counts."""
 FILES = ".files"
 NUM_THREADS = 16  # they wait for the network
 BYTES_A_READ = 1 << 20
+
+UNPACKING_FAILS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression that Python does not know
+    RuntimeError,  # encrypted
+    UnicodeDecodeError,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -46,7 +60,8 @@ class RemoteFile:
 
     path: str
     name: str
-    size_bytes: int
+    size_bytes: int | None
+    """None where the store does not tell."""
     mark: str
 
 
@@ -93,7 +108,8 @@ def _listing(filesystem: Any, uri: str, root: str) -> list[RemoteFile]:
 
 def _remote(path: str, name: str, about: dict[str, Any]) -> RemoteFile:
     mark = next((str(about[key]) for key in MARKS if about.get(key) is not None), "")
-    return RemoteFile(path, name, int(about.get("size") or 0), mark)
+    size = about.get("size")
+    return RemoteFile(path, name, None if size is None else int(size), mark)
 
 
 def _fetch_into(
@@ -127,7 +143,7 @@ def _copy_all(
         target.parent.mkdir(parents=True, exist_ok=True)
         with in_words(uri):
             filesystem.get_file(file.path, str(target))
-        if target.stat().st_size != file.size_bytes:
+        if file.size_bytes not in (None, target.stat().st_size):
             raise DataError(f"{uri}: {file.name} has changed while it was fetched; try again")
 
     pool = ThreadPoolExecutor(NUM_THREADS if filesystem.async_impl else 1)
@@ -156,7 +172,9 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
         else:
             with tarfile.open(archive) as packed_tar:
                 _extract(packed_tar, inner)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+            if archive.suffix.lower() in (".gz", ".tgz"):
+                _read_to_the_end(archive)
+    except UNPACKING_FAILS as error:
         raise DataError(f"{uri} cannot be unpacked: {error}") from error
     archive.unlink()
     roots = [inner, *(entry for entry in sorted(inner.iterdir()) if entry.is_dir())]
@@ -167,6 +185,13 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
         if (root / part).is_dir():
             (root / part).rename(folder / part)
     shutil.rmtree(inner)
+
+
+def _read_to_the_end(archive: Path) -> None:
+    """Have gzip compare its checksum, which is behind all that tarfile reads."""
+    with gzip.open(archive) as content:
+        while content.read(BYTES_A_READ):
+            pass
 
 
 def _extract(archive: tarfile.TarFile, folder: Path) -> None:

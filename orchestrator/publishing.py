@@ -9,7 +9,7 @@ missing. Used by `gamectl score --publish`.
 import time
 from collections.abc import Callable
 
-from jobs.images import ImageFolder
+from jobs.image_folder import ImageFolder
 from orchestrator.artifacts import Artifacts
 from orchestrator.report.gather import gather
 from orchestrator.report.html import report_html

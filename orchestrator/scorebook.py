@@ -4,7 +4,9 @@ In: what `scoring` measured. Out: a `ScoreBook`, for `leaderboard` and, once it 
 `tracking.publish`. Kept apart from scoring so that reading a score needs no torch.
 """
 
-from collections.abc import Collection
+import fcntl
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -79,18 +81,36 @@ class ScoreBook(BaseModel):
 def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
     """The cohort's scores, or None before the first scoring.
 
-    Raises `Damaged` for a file that holds none.
+    Raises `Damaged` for a file that holds none, or may not be read.
     """
     path = _path(folder, cohort)
     try:
         return ScoreBook.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise Damaged(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, ValidationError) as error:
         raise Damaged(
             f"cannot read {path}: it is no score file; delete it and run "
             f"`gamectl score --cohort {cohort}` again"
         ) from error
+
+
+@contextmanager
+def scoring_alone(folder: Path, cohort: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Keeps others from scoring the cohort in this home meanwhile: the last one would win.
+
+    `on_wait` is called where another one is at work; a process that is killed keeps nobody waiting.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{cohort}.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_scores(folder: Path, book: ScoreBook) -> Path:

@@ -7,14 +7,15 @@ In: succeeded jobs, their members' weights, the test images and which of them ar
 
 from collections.abc import Callable, Collection, Iterable
 
-from jobs.errors import TeamCodeError
-from jobs.images import TEST, DecodedFolder, LabelledImages
+from jobs.errors import SandboxError, TeamCodeError
+from jobs.image_folder import TEST
+from jobs.images import DecodedFolder, LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.metrics import score
 from jobs.plan import SandboxRules
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
-from orchestrator.errors import NotFound, Refused
+from orchestrator.errors import Damaged, NotFound, Refused
 from orchestrator.networks import trained_network
 from orchestrator.phases import Phase
 from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
@@ -30,17 +31,19 @@ def score_cohort(
     old: ScoreBook | None,
     progress: Callable[[int, int], None] | None = None,
     left_out: Collection[str] = (),
-    on_failure: Callable[[str, TeamCodeError], None] = lambda _team, _error: None,
+    on_failure: Callable[[str, Exception], None] = lambda _team, _error: None,
 ) -> ScoreBook:
     """Scores every succeeded job that `old` does not hold for the same test images.
 
     A book of a release that kept no team's answers image by image is measured again.
 
     `left_out` names the test images that do not count, by SHA-256; `jobs.duplicates` finds those
-    that leak. Raises `NotFound` where no job has succeeded, `Damaged` where weights are not what
-    training wrote, and `Refused` where a class would be left without test images.
+    that leak. Raises `NotFound` where no job has succeeded, and `Refused` where a class would be
+    left without test images.
 
-    A team whose own code fails here has no score, and the others have: `on_failure` is told of it.
+    A team that cannot be asked has no score, and the others have: `on_failure` is told that its own
+    code fails here (`TeamCodeError`), that there is no sandbox for it (`SandboxError`), or that its
+    weights are not what training wrote (`Damaged`).
     """
     jobs = [j for j in newest_revisions(store.jobs(cohort)) if j.phase is Phase.SUCCEEDED]
     if not jobs:
@@ -59,7 +62,7 @@ def score_cohort(
         have = known.find(job) if known else None
         try:
             scores.append(have or _score(job, store, artifacts, decoded, left_out, rules))
-        except TeamCodeError as error:
+        except (TeamCodeError, SandboxError, Damaged) as error:
             on_failure(job.team, error)
         if progress is not None:
             progress(done, len(jobs))

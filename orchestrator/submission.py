@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.images import DecodedFolder, ImageFolder
+from jobs.image_folder import ImageFolder
+from jobs.images import DecodedFolder
 from jobs.places import check_writable
 from jobs.plan import DataPlan, MemberPlan, SandboxRules
 from jobs.split import split_images

@@ -28,7 +28,7 @@ from orchestrator.files import Reading, read_paths
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
-    from jobs.images import ImageFolder
+    from jobs.image_folder import ImageFolder
     from orchestrator.balance import Balance
 
 BASELINE = "none"
@@ -138,9 +138,9 @@ def images_of(
     """The images that a side cohort is measured on.
 
     Raises `Refused` where there are to be test images and there are none, and what
-    `jobs.images.scan` does.
+    `jobs.image_folder.scan` does.
     """
-    from jobs.images import scan
+    from jobs.image_folder import scan
     from orchestrator.progress_bars import progress
     from orchestrator.sources import data_root, source_of
 

@@ -98,7 +98,7 @@ def command(
 def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int]:
     """The classes of a source, and how many training images it holds."""
     from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
-    from jobs.images import scan
+    from jobs.image_folder import scan
     from orchestrator.progress_bars import progress
     from orchestrator.sources import DRAWN, data_root
 

@@ -108,7 +108,7 @@ def find_pictures(
 
     They are looked for in the data's hidden part or, with `test` False, in its training part.
     """
-    from jobs.images import scan
+    from jobs.image_folder import scan
     from orchestrator.progress_bars import progress
     from orchestrator.report.pictures import pictures
     from orchestrator.sources import data_root, source_again

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.errors import TeamCodeError
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
-from orchestrator.scorebook import read_scores, write_scores
+from orchestrator.scorebook import ScoreBook, read_scores, scoring_alone, write_scores
 from orchestrator.settings import Settings
 
-if TYPE_CHECKING:  # it imports MLflow
+if TYPE_CHECKING:  # they import Pillow, SQLAlchemy and MLflow
+    from jobs.image_folder import ImageFolder
+    from orchestrator.store import Store
     from orchestrator.tracking.champion import Crowning
 
 PUBLISHING_S = 10.0
 """About how long a small class takes, most of it loading MLflow and drawing."""
+WAITING = "another `gamectl score` is at work on this cohort; waiting for it"
 
 
 @click.command(
@@ -109,34 +113,45 @@ def score_cohort(
                 )
             with progress("looking for leaked test images") as show:
                 left_out = leaked_test_images(decoded.folder, decoded.cache, show)
-        old = read_scores(settings.scores, name)
         failures: list[str] = []
-        with progress("scoring the jobs") as show:
-            book = scoring.score_cohort(
-                name,
-                store,
-                Artifacts(settings.artifacts),
-                decoded,
-                old,
-                show,
-                left_out,
-                lambda team, error: failures.append(f"{team}: no score, its code failed: {error}"),
-            )
-        for failure in failures:
-            console.print_note(failure)
-    path = write_scores(settings.scores, book)
-    images = images_in_words(book.test_images, book.test_images_left_out)
-    console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
-    if publish:
-        with open_store(settings) as store, waiting("publishing to MLflow", PUBLISHING_S) as show:
-            from orchestrator.publishing import publish_cohort
+        with scoring_alone(settings.scores, name, lambda: console.print_note(WAITING)):
+            with progress("scoring the jobs") as show:
+                book = scoring.score_cohort(
+                    name,
+                    store,
+                    Artifacts(settings.artifacts),
+                    decoded,
+                    read_scores(settings.scores, name),
+                    show,
+                    left_out,
+                    lambda team, error: failures.append(f"{team}: no score{_why(error)}: {error}"),
+                )
+            for failure in failures:
+                console.print_note(failure)
+            path = write_scores(settings.scores, book)
+            images = images_in_words(book.test_images, book.test_images_left_out)
+            console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
+            if publish:
+                _publish(book, decoded.folder, store, settings)
 
-            crowning = publish_cohort(book, decoded.folder, store, settings, show)
-        console.print_note(
-            "published to MLflow; the report is `report.html` of the run `the whole cohort`\n"
-            f"look at it: gamectl ui --cohort {name}, or here: gamectl report --cohort {name}"
-        )
-        _say(crowning, name)
+
+def _publish(book: ScoreBook, images: "ImageFolder", store: "Store", settings: Settings) -> None:
+    from orchestrator.progress_bars import waiting
+
+    with waiting("publishing to MLflow", PUBLISHING_S) as show:
+        from orchestrator.publishing import publish_cohort
+
+        crowning = publish_cohort(book, images, store, settings, show)
+    console.print_note(
+        "published to MLflow; the report is `report.html` of the run `the whole cohort`\n"
+        f"look at it: gamectl ui --cohort {book.cohort}, or here: "
+        f"gamectl report --cohort {book.cohort}"
+    )
+    _say(crowning, book.cohort)
+
+
+def _why(error: Exception) -> str:
+    return ", its code failed" if isinstance(error, TeamCodeError) else ""
 
 
 def _say(crowning: "Crowning", cohort: str) -> None:

@@ -120,7 +120,7 @@ def _mlflow_server(uri: str) -> Finding:
 def data(named: str | None) -> Iterator[Finding]:
     """Whether the images are there: those named, those of the newest cohort, or the drawn ones."""
     from jobs.errors import DataError
-    from jobs.images import scan
+    from jobs.image_folder import scan
     from jobs.places import is_uri
     from orchestrator.names import last_source
     from orchestrator.settings import Settings

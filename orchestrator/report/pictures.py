@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from PIL import Image
 
 from jobs.decoding import decode_square
-from jobs.images import ImageFile
+from jobs.image_folder import ImageFile
 
 SIDE_PX = 192
 QUALITY = 78

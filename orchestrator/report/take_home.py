@@ -35,7 +35,7 @@ def take_home(
     """
     record = store.cohort(job.cohort)
     scores = scores_of(store.jobs(job.cohort), published)
-    budget_bnn = float(store.document(job.id)[1]["budget_bnn"])
+    budget_bnn = Cohort.stored(record.spec).spec.budget  # titles are one team's among all
     held = [
         title
         for title in titles_of(store.jobs(job.cohort), published, budget_bnn)

@@ -9,7 +9,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlflow.entities import Metric, RunTag
 from PIL import Image
@@ -68,6 +68,15 @@ def publish_report(experiment: Experiment, page: str) -> str:
     return run_id
 
 
+def _recall_names(classes: Sequence[str]) -> list[str]:
+    """A metric's name for each class; one that MLflow does not take whole is told by its label."""
+    cleaned = [NOT_IN_A_NAME.sub("_", name) for name in classes]
+    return [
+        f"test_recall.{clean}" if clean == name else f"test_recall.{clean}.{label}"
+        for label, (clean, name) in enumerate(zip(cleaned, classes, strict=True))
+    ]
+
+
 def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreBook) -> None:
     figures = {
         "test_accuracy": score.accuracy,
@@ -75,10 +84,8 @@ def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreB
         "test_accuracy_high": score.accuracy_high,
         "test_macro_recall": score.macro_recall,
     }
-    figures |= {
-        f"test_recall.{NOT_IN_A_NAME.sub('_', name)}": recall
-        for name, recall in zip(book.classes, score.recall_per_class, strict=True)
-    }
+    names = _recall_names(book.classes)
+    figures |= dict(zip(names, score.recall_per_class, strict=True))
     now_ms = round(time.time() * 1000)
     metrics = [Metric(name, value, now_ms, 0) for name, value in figures.items()]
     tags = [

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from jobs.duplicates import find_duplicates, leaked_test_images
-from jobs.images import scan
+from jobs.image_folder import scan
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 CLASSES = ("n0", "n1")

@@ -1,18 +1,24 @@
 """Data behind a URI: fetched once for each state, whole or not at all, by one process at a time."""
 
+import http.server
 import io
 import multiprocessing
+import os
+import re
 import shutil
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.errors import DataError
 from jobs.fetching import fetch
-from jobs.images import scan
+from jobs.image_folder import scan
 from tests.jobs.conftest import DrawFolder
 from tests.s3 import S3
 
@@ -214,6 +220,45 @@ def test_what_cannot_be_used_is_said(s3: S3, tmp_path: Path) -> None:
             fetch(uri, cache)
     with s3.away(), pytest.raises(DataError, match="cannot be fetched"):
         fetch(f"s3://{bucket}/empty", cache)
+
+
+def test_a_damaged_archive_is_not_data(draw_folder: DrawFolder, s3: S3, tmp_path: Path) -> None:
+    drawn, bucket = draw_folder(), s3.bucket()
+    noise = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
+    tar = bytearray(_tar_of([("training/a/1.png", noise, "")]))
+    tar[100_000] ^= 1  # noise cannot be compressed, so gzip stores it, and only its checksum tells
+    with zipfile.ZipFile(packed := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((drawn / "training").rglob("*.*")):
+            archive.write(path, str(path.relative_to(drawn)))
+    locked = bytearray(packed.getvalue())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(mark), bytes(locked)):
+            locked[found.start() + at] |= 1  # says that it is encrypted
+    for name, content in {"torn.tar.gz": tar, "locked.zip": locked}.items():
+        s3.files().pipe_file(f"{bucket}/{name}", bytes(content))
+        with pytest.raises(DataError, match="cannot be unpacked"):
+            fetch(f"s3://{bucket}/{name}", tmp_path / "cache")
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_words: object) -> None:
+        """Says nothing."""
+
+
+def test_an_archive_behind_http_that_changed_is_fetched_again(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    handler = partial(_Handler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = []
+        for at, content in enumerate((b"one", b"two")):  # of one size
+            (served / "m.tgz").write_bytes(_tar_of([("training/a/1.png", content, "")]))
+            os.utime(served / "m.tgz", (1e9 + at, 1e9 + at))
+            folder = fetch(f"http://127.0.0.1:{server.server_port}/m.tgz", tmp_path / "cache")
+            found.append((folder / "training" / "a" / "1.png").read_bytes())
+        server.shutdown()
+    assert found == [b"one", b"two"]
 
 
 def test_no_object_lands_outside_of_the_cache(s3: S3, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from jobs.data_check import check_folder
 from jobs.errors import DataError
-from jobs.images import decode, scan
+from jobs.image_folder import scan
+from jobs.images import decode
 from tests.jobs.conftest import DrawFolder
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs import images
 from jobs.decoding import decode_square
 from jobs.errors import MAX_LISTED, DataError
-from jobs.images import decode, scan
+from jobs.image_folder import scan
+from jobs.images import decode
 
 
 def _bytes_of(image: Image.Image, path: Path, **options: object) -> bytes:
@@ -72,6 +74,36 @@ def test_scan_reports_every_problem_at_once(draw_folder):
     assert len(raised.value.problems) == 3
 
 
+def test_scan_refuses_what_could_not_be_written_down_or_read(draw_folder):
+    root = draw_folder()
+    for part in ("training", "validation"):
+        shutil.copytree(root / part / "n1", root / part / os.fsdecode(b"Br\xfcll"))
+    os.mkfifo(root / "training" / "n1" / "pipe.png")
+    with pytest.raises(DataError) as raised:
+        scan(root)
+    said = str(raised.value)
+    assert "'Br\\udcfcll' has a name that is not UTF-8" in said
+    assert "pipe.png: not a file" in said
+
+
+def test_a_file_that_changes_while_it_is_read_stops_everything(draw_folder, tmp_path, monkeypatch):
+    root = draw_folder()
+    image = sorted((root / "training" / "n1").iterdir())[0]
+    whole = image.read_bytes()
+
+    def scan_then_cut(*words):
+        found = scan(*words)
+        image.write_bytes(whole[: len(whole) // 2])
+        return found
+
+    monkeypatch.setattr(images, "scan", scan_then_cut)
+    with pytest.raises(DataError, match="changed while it was read; try again"):
+        decode(root, [16], tmp_path / "cache")
+    monkeypatch.undo()
+    image.write_bytes(whole)
+    assert not decode(root, [16], tmp_path / "cache").broken
+
+
 def test_scan_refuses_what_is_no_data_folder(draw_folder, tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         scan(tmp_path / "absent")
@@ -116,6 +148,16 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     for name in ("grey.png", "grey.tif"):
         square = decode_square(_bytes_of(Image.fromarray(grey), tmp_path / name), 16)
         assert np.array_equal(square, np.stack([grey >> 8] * 3))
+
+
+def test_thirty_two_bits_may_hold_eight_or_sixteen(tmp_path):
+    for largest, shift in ((2**8 - 1, 0), (2**16 - 1, 8)):
+        grey = np.linspace(0, largest, 256, dtype=np.int32).reshape(16, 16)
+        square = decode_square(_bytes_of(Image.fromarray(grey), tmp_path / "grey.tif"), 16)
+        assert np.array_equal(square, np.stack([grey >> shift] * 3))
+    fractions = Image.fromarray(np.full((16, 16), 0.5, np.float32))
+    with pytest.raises(ValueError, match="floating-point"):
+        decode_square(_bytes_of(fractions, tmp_path / "fractions.tif"), 16)
 
 
 def test_the_cameras_orientation_is_applied(tmp_path):

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from jobs.errors import CheckpointError, Diverged, JobsError, Stopped
 from jobs.evaluation import predict
-from jobs.images import LabelledImages, scan
+from jobs.image_folder import scan
+from jobs.images import LabelledImages
 from jobs.monkeynet import build_model
 from jobs.plan import (
     AugmentPlan,

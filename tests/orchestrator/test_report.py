@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.images import scan
+from jobs.image_folder import scan
 from orchestrator.report.curves import Series, line_chart, sparkline
 from orchestrator.report.gather import gather, hard_images
 from orchestrator.report.html import report_html

@@ -226,6 +226,12 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
     files = {f.path for f in experiment.client.list_artifacts(run.info.run_id)}
     assert {"confusion_matrix.json", "confusion_matrix.png"} <= files
 
+    named = book.model_copy(update={"classes": ("Äffchen", "Öffchen", "n3")})
+    publish(named, experiment)
+    metrics = named_runs(experiment)["apes"].data.metrics
+    recalls = {name: metrics[f"test_recall.{name}"] for name in ("_ffchen.0", "_ffchen.1", "n3")}
+    assert recalls == {"_ffchen.0": 1.0, "_ffchen.1": 0.5, "n3": 0.6}
+
 
 def test_what_users_made_of_the_publishing_counts_as_nothing_published(
     store: Store, artifacts: Artifacts, experiment: Experiment
