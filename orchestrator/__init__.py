@@ -26,6 +26,7 @@ The path, a line a file:
     costs         what a member takes: reference seconds and memory
     speeds        what was measured of that, here
     capacity      whether a member can ever run on a machine
+    side_cohorts  what a measurement asks of its side cohort, apart from other calls
     submission    admitted files and data -> jobs in the store
     phases        the state machine: phases, reasons, blame
     state         the store's rows as plain values

@@ -22,7 +22,9 @@ from orchestrator.scorebook import ScoreBook
 from orchestrator.state import Job, newest_revisions
 
 SEED_STEP = 1000
-"""Between two runs of a loadout; more than any ensemble has members."""
+"""Between two runs of a loadout; more, in steps of this, where its own seeds are further apart."""
+DATA_CHARS = 24
+"""Of the data's name in a side cohort's; the fingerprint behind it tells two of them apart."""
 MAX_LABEL, MAX_SEED = 63, 2**53 - 1
 WITHOUT = "-without-"
 
@@ -105,15 +107,18 @@ def _seeded(file: LoadoutFile, number: int) -> LoadoutFile:
     root = values_of(file)
     spec = root["spec"]
     spec.setdefault("seed", file.loadout.spec.seed)
-    members = (m for bought in spec.get("purchases", ()) for m in bought.get("members", ()))
-    for seeded in (spec, *members):
-        if "seed" in seeded:
-            seeded["seed"] = _moved(file.path, seeded["seed"], number)
+    members = [m for bought in spec.get("purchases", ()) for m in bought.get("members", ())]
+    seeded = [each for each in (spec, *members) if "seed" in each]
+    # Members without a seed of their own count on from the loadout's.
+    seeds = [*(each["seed"] for each in seeded), spec["seed"] + file.loadout.num_members]
+    step = SEED_STEP * (1 + (max(seeds) - min(seeds)) // SEED_STEP)
+    for each in seeded:
+        each["seed"] = _moved(file.path, each["seed"], number * step, number)
     return renamed(file, root, job_name(file.loadout.team, number))
 
 
-def _moved(path: str, seed: int, number: int) -> int:
-    moved = seed + number * SEED_STEP
+def _moved(path: str, seed: int, by: int, number: int) -> int:
+    moved = seed + by
     if moved > MAX_SEED:
         raise Refused(
             f"{path}: run {number} would have the seed {moved}; allowed is at most {MAX_SEED}: "
@@ -124,7 +129,7 @@ def _moved(path: str, seed: int, number: int) -> int:
 
 def data_label(source: str, fingerprint: str) -> str:
     """Part of a side cohort's name: what the data is called, and which version of it this is."""
-    return f"{section_name(source)}-{fingerprint[:8]}"
+    return f"{section_name(source)[:DATA_CHARS].rstrip('-')}-{fingerprint[:8]}"
 
 
 def section_name(source: str) -> str:
@@ -148,7 +153,7 @@ def known_baseline(name: str | None, default: str, teams: Sequence[str]) -> str 
 
 
 def balance(
-    teams: Sequence[str],
+    spent_bnn: Mapping[str, float],
     num_seeds: int,
     baseline: str | None,
     jobs: Sequence[Job],
@@ -157,7 +162,7 @@ def balance(
     """Sums the runs of each loadout up.
 
     Args:
-        teams: the loadouts' names, without the seeds.
+        spent_bnn: of each loadout, by its name without the seed.
         num_seeds: runs of each.
         baseline: which of them the others are compared with.
         jobs: the side cohort's jobs.
@@ -165,12 +170,10 @@ def balance(
     """
     newest = {job.team: job for job in newest_revisions(jobs)}
     accuracies: dict[str, tuple[float, ...]] = {}
-    spent_bnn: dict[str, float] = {}
-    for team in teams:
+    for team in spent_bnn:
         runs = [newest[job_name(team, number)] for number in range(num_seeds)]
         scores = [found for job in runs if (found := book.find(job)) is not None]
         accuracies[team] = tuple(score.accuracy for score in scores)
-        spent_bnn[team] = runs[0].spent_bnn
     means = {
         team: statistics.fmean(each) for team, each in accuracies.items() if len(each) == num_seeds
     }
@@ -184,7 +187,7 @@ def balance(
             gain_points=_gain_points(means, team, baseline),
             kept=_kept(means, team, baseline),
         )
-        for team in teams
+        for team in spent_bnn
     ]
     rows.sort(key=lambda row: (-row.mean if row.mean is not None else math.inf, row.loadout))
     return Balance(

@@ -10,6 +10,7 @@ same images in the same order, so that luck which both have alike does not count
 """
 
 import hashlib
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from orchestrator.loadout import Loadout
 from orchestrator.receipt import receipt_of
 from orchestrator.rewriting import renamed, take_out, values_of
 from orchestrator.state import Job, newest_revisions
-from orchestrator.student import mean_interval
+from orchestrator.student import mean_interval, quantile
 
 WHOLE = "whole"
 MOST_POINTS = 100.0
@@ -65,6 +66,8 @@ class Variants:
     team: str
     each: tuple[Variant, ...]
     kept: tuple[Kept, ...]
+    spent_bnn: float
+    """On all of it, at the prices that the variants' costs are of."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def variants(file: LoadoutFile, cohort: Cohort) -> Variants:
         else:
             found.setdefault(frozenset(made.items), made)
     whole = Variant((), 0, renamed(file, values_of(file), WHOLE))
-    return Variants(file.loadout.team, (whole, *found.values()), tuple(kept))
+    spent_bnn = receipt_of(file.loadout, cohort).total_bnn
+    return Variants(file.loadout.team, (whole, *found.values()), tuple(kept), spent_bnn)
 
 
 def to_run(reading: Reading, all_of_it: Variants, room: int) -> Reading:
@@ -166,7 +170,8 @@ def ablation(
 ) -> Ablation:
     """Sums the runs up: the side cohort's jobs, and by uid the accuracies of those that succeeded.
 
-    Intervals are Student's, over the differences at each seed.
+    Intervals are Student's, over the differences at each seed; none is narrower than counting whole
+    images allows.
     """
     newest = {job.team: job for job in newest_revisions(jobs)}
 
@@ -176,7 +181,7 @@ def ablation(
 
     whole, *others = all_of_it.each
     with_all = measured(whole)
-    worths = [_worth(variant, with_all, measured(variant)) for variant in others]
+    worths = [_worth(variant, with_all, measured(variant), num_images) for variant in others]
     worths.sort(key=lambda it: (it.mean_points is None, -(it.mean_points or 0), it.items))
     known = [accuracy for accuracy in with_all if accuracy is not None]
     return Ablation(
@@ -185,7 +190,7 @@ def ablation(
         judged_by=judged_by,
         num_images=num_images,
         num_seeds=num_seeds,
-        spent_bnn=newest[job_name(whole.team, 0)].spent_bnn,
+        spent_bnn=all_of_it.spent_bnn,
         accuracies=with_all,
         mean=statistics.fmean(known) if len(known) == num_seeds else None,
         worths=tuple(worths),
@@ -200,7 +205,10 @@ def ablation(
 
 
 def _worth(
-    variant: Variant, with_all: Sequence[float | None], without: tuple[float | None, ...]
+    variant: Variant,
+    with_all: Sequence[float | None],
+    without: tuple[float | None, ...],
+    num_images: int,
 ) -> Worth:
     points = tuple(
         None if a is None or b is None else 100 * (a - b)
@@ -208,7 +216,7 @@ def _worth(
     )
     known = [each for each in points if each is not None]
     mean = statistics.fmean(known) if len(known) == len(points) else None
-    interval = mean_interval(known) if mean is not None else None
+    interval = _interval(known, num_images) if mean is not None else None
     low, high = (
         (max(-MOST_POINTS, interval[0]), min(MOST_POINTS, interval[1]))
         if interval
@@ -225,6 +233,21 @@ def _worth(
         high_points=high,
         points_per_bnn=(mean or 0) / variant.cost_bnn if priced else None,
     )
+
+
+def _interval(points: Sequence[float], num_images: int) -> tuple[float, float] | None:
+    """The interval of differences between two accuracies, both of them multiples of one image.
+
+    A few seeds may well have equal differences, which is luck and no certainty.
+    """
+    found = mean_interval(points)
+    if found is None:
+        return None
+    # The standard deviation of the difference of two numbers that were rounded to whole images.
+    rounding = MOST_POINTS / num_images / math.sqrt(6)
+    half = quantile(len(points) - 1) * rounding / math.sqrt(len(points))
+    mean = statistics.fmean(points)
+    return min(found[0], mean - half), max(found[1], mean + half)
 
 
 def _without(file: LoadoutFile, item: str, cohort: Cohort) -> Variant | Kept:

@@ -125,13 +125,14 @@ def measure(
 
     Raises a `GameError` where it can't be run.
     """
-    from orchestrator.ablation.worth import ablation, to_run
-    from orchestrator.balance import side_cohort
+    from orchestrator.ablation.worth import WHOLE, ablation, to_run
+    from orchestrator.balance import job_name, side_cohort
     from orchestrator.cli.balance import images_of, label_of
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
     from orchestrator.inputs import Inputs
     from orchestrator.scorebook import read_scores
+    from orchestrator.state import newest_revisions
     from orchestrator.truth import validation_truth
 
     images = images_of(reading, data, settings, with_test=test_set)
@@ -141,7 +142,13 @@ def measure(
         side = replace(side, cohort_path=Path(side.files[0].path))
     spec = side.cohort.spec
     cohort, _ = run_cohort(
-        side, data, False, cpus, settings, lambda jobs: announce(jobs, spec, cpus, settings)
+        side,
+        data,
+        False,
+        cpus,
+        settings,
+        lambda jobs: announce(jobs, spec, cpus, settings),
+        with_test=test_set,
     )
     if test_set:
         score_cohort(cohort, False, None, settings)
@@ -154,7 +161,8 @@ def measure(
             return ablation(all_of_it, num_seeds, jobs, scores, "test", book.test_images)
         scores = {job.uid: job.val_accuracy for job in jobs if job.val_accuracy is not None}
         truth = validation_truth(Inputs(cohort, store, settings).images)
-        num_images = len(truth(store.plans(jobs[0].id)[0].data).labels)
+        whole = next(job for job in newest_revisions(jobs) if job.team == job_name(WHOLE, 0))
+        num_images = len(truth(store.plans(whole.id)[0].data).labels)
         return ablation(all_of_it, num_seeds, jobs, scores, "validation", num_images)
 
 

@@ -15,6 +15,7 @@ import click
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import (
+    check_places,
     cpus_option,
     data_option,
     ending_in,
@@ -74,8 +75,9 @@ def command(
 ) -> None:
     """Measure what loadouts are worth: run each with several seeds and compare.
 
-    The first run has the loadout's own seeds, the next ones have them moved by 1000, 2000, ... An
-    interrupted measurement goes on where it was; with other data, it starts anew.
+    The first run has the loadout's own seeds, the next ones have them moved by 1000, 2000, ... (by
+    more where its members' own seeds are far apart). An interrupted measurement goes on where it
+    was; with other data, it starts anew.
     """
     reading, settings = read_paths(paths, other_data=data is not None), Settings()
 
@@ -87,6 +89,7 @@ def command(
     section = section_name(source_of(reading, data))
     if file is not None:
         written.read_for_update(file, section)  # before hours of training, not after
+        check_places(file)
     result = measure(reading, seeds, baseline, data, cpus, settings)
     if output == "json":
         console.print_json(result.to_dict())
@@ -117,11 +120,16 @@ def measure(
     from orchestrator.balance import balance, known_baseline, side_cohort
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
+    from orchestrator.receipt import receipt_of
     from orchestrator.scorebook import read_scores
 
     _check(reading)
-    teams = [file.loadout.team for file in reading.files if file.loadout is not None]
-    baseline = known_baseline(baseline, BASELINE, teams)
+    spent_bnn = {
+        file.loadout.team: receipt_of(file.loadout, reading.cohort).total_bnn
+        for file in reading.files
+        if file.loadout is not None
+    }
+    baseline = known_baseline(baseline, BASELINE, list(spent_bnn))
     images = images_of(reading, data, settings, with_test=True)
     side = side_cohort(reading, num_seeds, label_of(reading, data, images))
     cohort, _ = run_cohort(side, data, False, cpus, settings)
@@ -129,7 +137,7 @@ def measure(
     book = read_scores(settings.scores, cohort)
     assert book is not None, "score_cohort has just written it"
     with open_store(settings) as store:
-        return balance(teams, num_seeds, baseline, store.jobs(cohort), book)
+        return balance(spent_bnn, num_seeds, baseline, store.jobs(cohort), book)
 
 
 def images_of(
@@ -145,7 +153,7 @@ def images_of(
     from orchestrator.sources import data_root, source_of
 
     make_home(settings)
-    images = scan(data_root(source_of(reading, data), settings, progress))
+    images = scan(data_root(source_of(reading, data), settings, progress), with_test)
     if with_test and not images.test:  # before hours of training, not after
         raise Refused(
             f"{images.root} has no test images (validation/), and nothing else decides; "

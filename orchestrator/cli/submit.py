@@ -31,6 +31,7 @@ from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
+from orchestrator.side_cohorts import check_same, handed_in, set_others_aside
 from orchestrator.state import Job, newest_revisions
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
@@ -90,16 +91,28 @@ def run_cohort(
     cpus: int | None,
     settings: Settings,
     announce: Callable[[Sequence[Job]], None] = lambda _jobs: None,
+    with_test: bool = True,
 ) -> tuple[str, int]:
     """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
 
-    `announce` is called with the newest jobs, as they are stored, before any of them is run. Raises
-    a `GameError` where it can't start; jobs that fail are no error.
+    `announce` is called with these jobs, as they are stored, before any of them is run. Without
+    `with_test` no test image is read. Of a side cohort only what this call asks for is run. Raises
+    a `GameError` where it can't start, or where another call replaces the jobs of a side cohort;
+    jobs that fail are no error.
     """
     launcher = elsewhere(None, reading.cohort.spec, "carried", cpus, settings)
-    with _submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
-        announce(newest_revisions(store.jobs(name)))
+    with _submitted(reading, data, skip_refused, cpus, settings, launcher, with_test) as (
+        name,
+        store,
+    ):
+        wanted = {file.loadout.team for file in reading.files if file.loadout is not None}
+        if reading.side:
+            set_others_aside(store, name, wanted, time.time())
+        before = handed_in(store, name, wanted)
+        announce([job for job in newest_revisions(store.jobs(name)) if job.team in wanted])
         jobs = attend.attend(name, store, settings, cpus, launcher)
+        if reading.side:
+            check_same(before, handed_in(store, name, wanted))
     return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
 
 
@@ -111,6 +124,7 @@ def _submitted(
     cpus: int | None,
     settings: Settings,
     launcher: RemoteLauncher | None,
+    with_test: bool = True,
 ) -> Iterator[tuple[str, Store]]:
     """Writes what is wanted into the store; gives the cohort's name and the open store."""
     reading = _admitted(reading, skip_refused)
@@ -130,7 +144,7 @@ def _submitted(
         farewell = "stopped before anything was submitted"
         with attend.interruptible(lambda: farewell):
             source = source_of(reading, data)
-            prepared = submission.prepare(reading, source, settings, progress)
+            prepared = submission.prepare(reading, source, settings, progress, with_test)
             # Of another cluster only its controller knows.
             if settings.ray_address is None and launcher is None:
                 machine = this_machine(cpus, prepared.cohort.spec.resources)

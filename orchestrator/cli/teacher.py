@@ -290,6 +290,8 @@ def _data(
 
     cohort, source = reading.cohort, sources.source_of(reading, data)
     skip_broken = cohort.spec.data.skip_broken_images
-    decoded = sources.decode_source(source, [size_px], skip_broken, settings, progress)
+    decoded = sources.decode_source(
+        source, [size_px], skip_broken, settings, progress, with_test=False
+    )
     plan = data_plan(cohort, decoded.folder.classes, decoded.folder.fingerprint)
     return decoded, plan.model_copy(update={"image_size_px": size_px, "train_fraction": 1.0})

@@ -77,6 +77,11 @@ class Desk:
         self._view.end(outcome)
         self._keep(outcome)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a trial has ended."""
+        return bool(self._ended)
+
     def close(self) -> tuple[Outcome, ...]:
         """All outcomes, those that were interrupted as well."""
         for outcome in self._begun:
@@ -149,7 +154,12 @@ def search(
     num_images = len(truth(plans[0].data).labels)
     with SearchView([plan.epochs for plan in plans]) as view:
         desk = Desk(candidates, plans, view, log)
-        whole = _train(plans, prepared, settings, cpus, time_s, desk, progress)
+        try:
+            whole = _train(plans, prepared, settings, cpus, time_s, desk, progress)
+        except KeyboardInterrupt:  # asked twice, while Ray was tidied up
+            if not desk.has_any:
+                raise
+            whole = False
         outcomes = desk.close()
     (job,), own = prepared.jobs, candidates[0]
     assert own.file.loadout is not None

@@ -27,6 +27,8 @@ from orchestrator.shop import nearest
 
 Value = float | int | str
 ODDS_FACTOR = 5.0
+AT_LIMIT = 0.1
+"""Of the way between the bounds: how far below a cohort's limit one that stands there is sought."""
 SIGNIFICANT = 3
 """Digits of a number that is drawn: enough to search with, and nice to read in a loadout."""
 SEED = "seed"
@@ -167,6 +169,8 @@ def _range(field: FieldInfo, value: Any, limit: float | None = None) -> Range | 
     high = high if limit is None else min(high, limit)
     if not low < high < math.inf:
         return None
+    if limit is not None and value >= high:  # it was chosen, and the cohort allows no more
+        return Odds(low, high, high - AT_LIMIT * (high - low), whole=kind is int)
     inside = (each for each in (value, field.default) if low < each < high)
     return Odds(low, high, next(inside, (low + high) / 2), whole=kind is int)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from orchestrator.ablation.picture import picture
 from orchestrator.ablation.table import COLUMNS, legend, rows
-from orchestrator.ablation.worth import Ablation, Kept, Variants, ablation, to_run, variants
+from orchestrator.ablation.worth import Ablation, Kept, Variants, Worth, ablation, to_run, variants
 from orchestrator.balance import side_cohort
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, read_paths
@@ -211,3 +211,19 @@ def test_the_picture_is_drawn_of_whatever_there_is(measured: Ablation) -> None:
         with Image.open(io.BytesIO(picture(result))) as drawn:
             assert drawn.format == "PNG"
             assert drawn.width == 1920
+
+
+def test_equal_differences_are_no_certainty(read: Read, store: Store) -> None:
+    reading, file = read(PLAIN)
+    submit(store, *(new_job(f"{team}-s{k}") for team in ACCURACIES for k in range(2)))
+    jobs: dict[str, Job] = {job.team: job for job in store.jobs("small")}
+    without = {team: 0.60 if team == "whole" else 0.59 for team in ACCURACIES}
+    known = {jobs[f"{team}-s{k}"].uid: without[team] for team in ACCURACIES for k in range(2)}
+    all_of_it = variants(file, reading.cohort)
+
+    def first(num_images: int) -> Worth:
+        return ablation(all_of_it, 2, list(jobs.values()), known, "test", num_images).worths[0]
+
+    assert first(100).mean_points == pytest.approx(1)
+    assert first(100).verdict == "unclear"  # one image of a hundred
+    assert first(10_000).verdict == "helps"

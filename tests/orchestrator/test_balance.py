@@ -162,7 +162,7 @@ def measured(store: Store) -> Callable[..., Balance]:
                 for k, accuracy in enumerate(accuracies)
             ),
         )
-        return balance(list(ACCURACIES), 2, baseline, list(jobs.values()), book)
+        return balance(dict.fromkeys(ACCURACIES, 30.0), 2, baseline, list(jobs.values()), book)
 
     return sum_up
 
@@ -246,3 +246,27 @@ def test_a_file_with_half_a_section_is_refused(text: str, tmp_path: Path) -> Non
     with pytest.raises(Refused, match="should hold one <!-- drawn --> and"):
         read_for_update(path, "drawn")
     assert read_for_update(path, "photos") == text
+
+
+def test_runs_share_no_seed_however_far_apart_members_are(tmp_path: Path) -> None:
+    members = "{seed: 1000}, {seed: 2000}, {seed: 3500}"
+    (tmp_path / "cohort.yaml").write_text("apiVersion: game/v1\nkind: Cohort\n")
+    (tmp_path / "x.yaml").write_text(
+        "apiVersion: game/v1\nkind: Loadout\nmetadata: {team: x}\nspec:\n  purchases:\n"
+        f"    - {{item: ensemble-enchanter, members: [{members}]}}\n"
+    )
+    side = side_cohort(read_paths([tmp_path]), 3, "drawn-1a2b3c4d")
+    seeds = [
+        plan.seed
+        for file in side.files
+        if file.loadout is not None
+        for plan in member_plans(file.loadout, side.cohort)
+    ]
+    assert seeds[:3] == [1000, 2000, 3500]
+    assert seeds[3:6] == [5000, 6000, 7500]
+    assert len(set(seeds)) == 9
+
+
+def test_a_long_name_of_the_data_leaves_room_for_the_cohorts() -> None:
+    label = data_label("/photos/" + "x" * 60, "1a2b3c4d" * 8)
+    assert label == "x" * 24 + "-1a2b3c4d"

@@ -103,6 +103,18 @@ def test_nothing_that_is_drawn_leaves_its_bounds(read: Read) -> None:
     assert decay[200] == pytest.approx(1e-4, rel=0.3)
 
 
+def test_a_value_at_the_cohorts_limit_is_searched_below_it(read: Read) -> None:
+    cohort, file = read("batchSize: 64")
+    assert file.loadout is not None
+    limits = cohort.spec.limits.model_copy(update={"batch_size": 64})
+    spec = cohort.spec.model_copy(update={"limits": limits})
+    tight = cohort.model_copy(update={"spec": spec})
+    (knob,) = [k for k in knobs_of(file.loadout, tight, 0) if k.key == "batchSize"]
+    drawn = {knob.range.draw(Random(seed)) for seed in range(200)}  # noqa: S311
+    assert min(drawn) > 32
+    assert 56 < max(drawn) <= 64
+
+
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_a_value_at_its_bound_is_searched_around_the_shops_own(read: Read, value: str) -> None:
     cohort, file = read(f"purchases: [{{item: flip-trick, vertical: {value}}}]")

@@ -18,6 +18,8 @@ from jobs.plan import CustomPlan, EpochReport, MemberPlan, OptimizerPlan, Sandbo
 from jobs.train import train_member
 from orchestrator.cohort import Resources
 from orchestrator.files import read_paths
+from orchestrator.search import run
+from orchestrator.search.run import Desk
 from orchestrator.settings import Settings
 from orchestrator.submission import prepare
 from orchestrator.tracking.client import connect
@@ -168,6 +170,36 @@ def test_the_best_settings_give_what_was_found(
     assert epochs[-1].val_accuracy == best["val_accuracy"]
     history = experiment.client.get_metric_history(in_mlflow.info.run_id, "val_loss")
     assert [metric.value for metric in history] == [report.val_loss for report in epochs]
+
+
+@pytest.mark.parametrize("num_ended", [0, 1])
+def test_ctrl_c_pressed_twice_keeps_what_has_ended(
+    write_cohort: WriteCohort,
+    photos: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_ended: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def train(plans: list[MemberPlan], *given: Any) -> bool:
+        desk = next(each for each in given if isinstance(each, Desk))
+        values = dict.fromkeys(EpochReport.model_fields, 0.5)
+        for number in range(num_ended):
+            for epoch in range(1, plans[number].epochs + 1):
+                desk.on_epoch(number, EpochReport.model_validate(values | {"epoch": epoch}))
+            desk.on_end(number, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_train", train)
+    file = write_cohort({"apes": LOADOUT}) / "apes.yaml"
+    done = gamectl("tune", file, "--data", photos, "--trials", 3, "--output", "json")
+    if num_ended:
+        assert [trial["state"] for trial in json.loads(done.stdout)["trials"]] == ["complete"]
+    else:
+        assert done.exit_code == 130
+        assert "stopped before anything was tried" in done.stderr
 
 
 def test_mistakes_are_said_before_anything_is_trained(

@@ -1,0 +1,46 @@
+"""What a measurement asks of its side cohort, apart from what other calls of it asked.
+
+In: the store, and the names of the jobs that this call wants. Out: only these are run, and they are
+known again afterwards. Used by `cli.submit` for `ablate` and `balance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import Refused
+from orchestrator.lookup import controller_of
+from orchestrator.state import newest_revisions
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Store
+
+
+def set_others_aside(store: Store, cohort: str, wanted: Collection[str], now: float) -> None:
+    """Holds back what an interrupted call left to do, and lets go on what is wanted of it.
+
+    Where another call is at work, nothing of what it wants is held back.
+    """
+    at_work = controller_of(store, cohort, now) is not None
+    for job in newest_revisions(store.jobs(cohort)):
+        if job.team in wanted:
+            if job.suspended and not job.phase.terminal:
+                store.resume(cohort, job.team, now)
+        elif job.is_left and not at_work:
+            store.suspend(cohort, job.team, now)
+
+
+def handed_in(store: Store, cohort: str, wanted: Collection[str]) -> dict[str, str]:
+    """The uids of the wanted jobs, by name."""
+    return {job.team: job.uid for job in newest_revisions(store.jobs(cohort)) if job.team in wanted}
+
+
+def check_same(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Raises `Refused` where another call has handed in something else under the same names."""
+    others = [name for name, uid in before.items() if after.get(name) != uid]
+    if others:
+        raise Refused(
+            f"another call has handed in something else meanwhile, as {', '.join(sorted(others))}; "
+            "let it end, and run this again: what is the same is not trained twice"
+        )
