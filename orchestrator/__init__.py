@@ -19,6 +19,7 @@ The path, a line a file:
     combinations  what is wrong between the purchases of a loadout
     admission     a loadout and a cohort's rules -> receipt and problems
     files         paths -> cohort and loadouts, with every problem at its line
+    teacher_manifest  what is known of a teacher's file without opening it
     teachers      teachers' files, and which one a cohort's students learn from
     sources       where a cohort's images come from
     architectures what torchvision's classifiers cost

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jobs.plan import MemberPlan, SandboxRules, TeacherSpec
 from orchestrator.capacity import Machine, fits, num_slots
-from orchestrator.cohort import Cohort, TeacherFile
+from orchestrator.cohort import Cohort
 from orchestrator.costs import (
     LIBRARY_BYTES,
     NODE_BYTES,
@@ -110,16 +110,19 @@ def plan_cohort(
     num_training_images: int,
     machine: Machine,
     speeds: Speeds,
+    teacher: TeacherSpec,
 ) -> CohortPlan:
-    """Plays the cohort on the machine; `files` are admitted ones, in the order of submission."""
+    """Plays the cohort on the machine; `files` are admitted ones, in the order of submission.
+
+    `teacher` is what those learn from who distil.
+    """
     resources, rules = cohort.spec.resources, cohort.spec.sandbox_rules
     good: list[_Candidate] = []
     misfits: list[Misfit] = []
     for file in files:
         assert file.loadout is not None
         plans = tuple(
-            _with_teacher(plan, cohort.spec.teacher)
-            for plan in member_plans(file.loadout, cohort, classes)
+            _with_teacher(plan, teacher) for plan in member_plans(file.loadout, cohort, classes)
         )
         reasons = [fits(plan, num_training_images, resources, machine, rules) for plan in plans]
         if reason := next(filter(None, reasons), None):
@@ -146,17 +149,11 @@ def _peak_bytes(jobs: Sequence[PlannedJob], num_slots: int) -> int:
     return NODE_BYTES + num_slots * largest - shared
 
 
-def _with_teacher(plan: MemberPlan, own: TeacherFile) -> MemberPlan:
-    """The plan with a teacher of the size that the cohort names, where it distils."""
+def _with_teacher(plan: MemberPlan, teacher: TeacherSpec) -> MemberPlan:
+    """The plan with this teacher, where it distils."""
     if plan.distill is None:
         return plan
-    spec = TeacherSpec(
-        sha256="",
-        architecture=own.architecture,
-        image_size_px=own.image_size_px,
-        normalize=own.normalize,
-    )
-    return plan.model_copy(update={"distill": plan.distill.model_copy(update={"teacher": spec})})
+    return plan.model_copy(update={"distill": plan.distill.model_copy(update={"teacher": teacher})})
 
 
 def _job(number: int, candidate: _Candidate, num_training_images: int) -> Job:

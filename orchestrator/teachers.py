@@ -12,15 +12,13 @@ into the slots.
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 import orchestrator
@@ -28,7 +26,7 @@ from jobs.atomic import atomic_file
 from jobs.errors import DataError
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
-from jobs.plan import DataPlan, Normalize, TeacherPlan, TeacherSpec
+from jobs.plan import DataPlan, TeacherPlan, TeacherSpec
 from jobs.split import split_images
 from jobs.teacher import (
     build_classifier,
@@ -40,29 +38,10 @@ from jobs.teacher import (
 from jobs.values import MemberResult, Teaching
 from orchestrator.cohort import TeacherFile
 from orchestrator.errors import Damaged, NoTeacher
+from orchestrator.teacher_manifest import Manifest, kept_file, manifest_path
 
 PRETRAINED = Path(orchestrator.__file__).parent.parent / "Pretrained" / "Pretrained-Resnet18.pt"
 HOW = "`gamectl teacher train` makes one for a cohort's data"
-
-
-class Manifest(BaseModel):
-    """What there is to know of a teacher's file; it lies beside it, as .manifest.json."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: str
-    classes: tuple[str, ...]
-    image_size_px: int
-    normalize: Normalize
-    fingerprint: str
-    """Of the training images."""
-    validation_fraction: float
-    split_seed: int
-    val_accuracy: float
-    sha256: str
-    """Of the file with the state dict."""
-    plan: dict[str, Any]
-    """The TeacherPlan."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +68,7 @@ def find_teacher(
     """
     if own is not None and own.file is not None:
         return _open(beside / Path(own.file).expanduser(), own, data)
-    kept = folder / f"{_key(data)}.pt"
+    kept = kept_file(folder, data.fingerprint, data.validation_fraction, data.split_seed)
     if kept.exists():
         return _open(kept, own, data, kept=True)
     if pretrained.exists():
@@ -132,11 +111,11 @@ def keep_teacher(
         sha256=spec.sha256,
         plan=plan.model_dump(mode="json"),
     )
-    with atomic_file(_manifest_path(target)) as file:
+    with atomic_file(manifest_path(target)) as file:
         file.write(manifest.model_dump_json(indent=1).encode() + b"\n")
     with atomic_file(target) as file:
         file.write(content)
-    for path in (target, _manifest_path(target)):
+    for path in (target, manifest_path(target)):
         path.chmod(0o644)  # no secret, and in `Pretrained/` it is everybody's
     return manifest
 
@@ -159,7 +138,7 @@ def spec_of(plan: TeacherPlan, sha256: str) -> TeacherSpec:
 
 def kept_path(folder: Path, data: DataPlan) -> Path:
     """Where the teacher for this data and this split is kept."""
-    return folder / f"{_key(data)}.pt"
+    return kept_file(folder, data.fingerprint, data.validation_fraction, data.split_seed)
 
 
 def kept_teachers(
@@ -239,7 +218,7 @@ def _own_manifest(path: Path, content: bytes) -> Manifest | None:
 
     Raises `Damaged` for one that cannot be read.
     """
-    beside = _manifest_path(path)
+    beside = manifest_path(path)
     try:
         manifest = Manifest.model_validate_json(beside.read_bytes())
     except FileNotFoundError:
@@ -247,12 +226,3 @@ def _own_manifest(path: Path, content: bytes) -> Manifest | None:
     except (OSError, ValidationError) as error:
         raise Damaged(f"cannot read {beside}: it is no teacher's manifest; delete it") from error
     return manifest if manifest.sha256 == hashlib.sha256(content).hexdigest() else None
-
-
-def _manifest_path(path: Path) -> Path:
-    return path.with_suffix(".manifest.json")
-
-
-def _key(data: DataPlan) -> str:
-    named = [data.fingerprint, data.validation_fraction, data.split_seed]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]

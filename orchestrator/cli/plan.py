@@ -25,6 +25,7 @@ from orchestrator.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.settings import Settings
 from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
+from orchestrator.teacher_manifest import expected_teacher
 
 MINUTE_S = 60
 BENCHMARK_S = 5.0
@@ -71,14 +72,18 @@ def command(
     if any(Path(file.path) == reading.cohort_path and not file.ok for file in reading.files):
         _print_refused([(file, file.problems) for file in reading.files], console.print_note)
         raise Refused("the cohort's file is refused, so nothing can be planned; correct it")
-    classes, num_images = _size_of_data(source_of(reading, data), settings)
+    classes, num_images, fingerprint = _size_of_data(source_of(reading, data), settings)
     admitted, refused = _admitted(reading, classes)
     if settings.ray_address is None:  # of another cluster only its controller knows
         admitted, unsafe = _kept_apart(admitted, cohort)
         refused += [(misfit.file, _misfit_problems(misfit)) for misfit in unsafe]
     machine = this_machine(cpus, cohort.spec.resources)
     speeds = known_speeds(settings) if admitted else Speeds()
-    plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds)
+    own = cohort.spec.teacher
+    teacher = expected_teacher(
+        settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
+    )
+    plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":
         console.print_json(_as_json(plan, refused, machine, time.time()))
@@ -95,17 +100,20 @@ def command(
     ctx.exit(1 if refused else 0)
 
 
-def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int]:
-    """The classes of a source, and how many training images it holds."""
+def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int, str]:
+    """The classes of a source, how many training images it holds, and their fingerprint.
+
+    The embedded set has none before it is drawn.
+    """
     from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
     from jobs.image_folder import scan
     from orchestrator.progress_bars import progress
     from orchestrator.sources import DRAWN, data_root
 
     if source == DRAWN:
-        return tuple(CLASS_NAMES), sum(TRAINING_COUNTS)
-    folder = scan(data_root(source, settings, progress))
-    return folder.classes, len(folder.training)
+        return tuple(CLASS_NAMES), sum(TRAINING_COUNTS), ""
+    folder = scan(data_root(source, settings, progress), with_test=False)
+    return folder.classes, len(folder.training), folder.fingerprint
 
 
 def _admitted(reading: Reading, classes: Sequence[str]) -> tuple[list[LoadoutFile], list[Refusal]]:

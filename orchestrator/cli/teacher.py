@@ -140,7 +140,7 @@ def train(
     from orchestrator.teachers import keep_teacher, kept_path, spec_of
 
     initial = initial_state(architecture, weights)
-    decoded, data_plan = _data(read_cohort(cohort_file), data, size, settings)
+    decoded, data_plan = _data(read_cohort(cohort_file), data, size, settings, with_test=False)
     recipe = FROM_NOTHING if initial is None else FINE_TUNED
     plan = TeacherPlan(
         data=data_plan,
@@ -240,10 +240,10 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
     from orchestrator.teachers import find_teacher
 
     reading = read_cohort(cohort_file)
-    decoded, data_plan = _data(reading, data, 64, settings)
+    decoded, data_plan = _data(reading, data, 64, settings, with_test=False)
     own = reading.cohort.spec.teacher
     teacher = find_teacher(settings.teachers, own, reading.folder, data_plan)
-    decoded, data_plan = _data(reading, data, teacher.spec.image_size_px, settings)
+    decoded, data_plan = _data(reading, data, teacher.spec.image_size_px, settings, with_test=True)
     leaked: frozenset[str] = frozenset()
     if exclude_leaked:
         with progress("looking for leaked images") as show:
@@ -281,7 +281,7 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
 
 
 def _data(
-    reading: Reading, data: Where | None, size_px: int, settings: Settings
+    reading: Reading, data: Where | None, size_px: int, settings: Settings, *, with_test: bool
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import sources
@@ -290,8 +290,6 @@ def _data(
 
     cohort, source = reading.cohort, sources.source_of(reading, data)
     skip_broken = cohort.spec.data.skip_broken_images
-    decoded = sources.decode_source(
-        source, [size_px], skip_broken, settings, progress, with_test=False
-    )
+    decoded = sources.decode_source(source, [size_px], skip_broken, settings, progress, with_test)
     plan = data_plan(cohort, decoded.folder.classes, decoded.folder.fingerprint)
     return decoded, plan.model_copy(update={"image_size_px": size_px, "train_fraction": 1.0})

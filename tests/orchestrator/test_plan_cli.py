@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
+from jobs.image_folder import scan
+from jobs.plan import TeacherSpec
 from orchestrator.capacity import Machine
 from orchestrator.cli.plan import command
 from orchestrator.cli.validate import command as validate
@@ -22,6 +24,7 @@ from orchestrator.planning import plan_cohort
 from orchestrator.speeds import Speeds
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
+from orchestrator.teacher_manifest import Manifest, kept_file, manifest_path
 from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
@@ -167,7 +170,10 @@ def test_a_network_that_is_too_large_for_the_memory_is_left_out_of_the_totals() 
     reading = read_paths([DEMO])
     files = [file for file in reading.files if file.loadout is not None]
     machine = Machine(cpus=2, gpus=0, memory_bytes=1 << 20)
-    planned = plan_cohort(files, reading.cohort, tuple(CLASS_NAMES), 1000, machine, Speeds())
+    teacher = TeacherSpec(sha256="")
+    planned = plan_cohort(
+        files, reading.cohort, tuple(CLASS_NAMES), 1000, machine, Speeds(), teacher
+    )
     assert [misfit.file for misfit in planned.misfits] == files
     assert all("of memory" in misfit.reason for misfit in planned.misfits)
     assert (planned.jobs, planned.num_slots, planned.slot_seconds) == ((), 0, 0)
@@ -219,3 +225,31 @@ def test_ray_and_mlflow_are_not_imported(measured_home: Path, demo: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_students_are_planned_with_the_teacher_that_is_kept(
+    write_cohort: WriteCohort, photos: Path, measured_home: Path
+) -> None:
+    purchases = "[{item: wisdom-extractor}, {item: flip-trick}]"
+    folder = write_cohort({"student": f"epochs: 2\npurchases: {purchases}\n"})
+    before = read(folder, "--data", photos)["slot_minutes"]
+    found = scan(photos)
+    file = kept_file(measured_home / "teachers", found.fingerprint, 0.2, 0)
+    file.parent.mkdir()
+    file.write_bytes(b"not opened for a plan")
+    manifest = Manifest(
+        architecture="resnet18",
+        classes=found.classes,
+        image_size_px=224,
+        normalize="imagenet",
+        fingerprint=found.fingerprint,
+        validation_fraction=0.2,
+        split_seed=0,
+        val_accuracy=0.9,
+        sha256="",
+        plan={},
+    )
+    manifest_path(file).write_text(manifest.model_dump_json())
+    assert read(folder, "--data", photos)["slot_minutes"] > 3 * before
+    manifest_path(file).write_text("damaged")
+    assert read(folder, "--data", photos)["slot_minutes"] == before
