@@ -59,7 +59,7 @@ def test_every_install_is_pinned_and_its_extras_exist() -> None:
         assert "--constraint constraints.txt" in line or "--no-deps" in line, line
     extras = {name for line in installs for found in re.findall(r"\.\[([\w,]+)\]", line)
               for name in found.split(",")}  # fmt: skip
-    assert extras == {"postgres", "server"}
+    assert extras == {"postgres", "s3", "server"}
     optional = project()["optional-dependencies"]
     assert isinstance(optional, dict)
     assert extras <= set(optional)
