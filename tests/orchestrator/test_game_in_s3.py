@@ -20,7 +20,7 @@ from tests.s3 import S3
 
 WriteCohort = Callable[..., Path]
 BASE = "epochs: 3\nlearningRate: 0.05\n"
-SLOW = "epochs: 40\nbatchSize: 1\n"  # a fast processor, too, has some left when the store is away
+SLOW = "epochs: 300\nbatchSize: 1\n"  # a fast processor, too, has some left when the store is away
 STACKED = """
 epochs: 3
 learningRate: 0.05
@@ -63,7 +63,7 @@ def test_a_disturbed_game_in_a_store_ends_as_one_in_a_folder(
     s3: S3,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = write_cohort({"slow": SLOW, "duo": STACKED})
+    folder = write_cohort({"slow": SLOW, "duo": STACKED}, "  limits: {epochs: 300}\n")
     submit(folder, "--data", photos)
     expected_weights, expected_board = weights(), board()
     assert sorted(expected_weights) == [("duo", 0), ("duo", 1), ("slow", 0)]
@@ -81,7 +81,7 @@ def test_a_disturbed_game_in_a_store_ends_as_one_in_a_folder(
     with process("submit", folder, "--data", photos, "--cpus", 2) as run:
         until(lambda: gamectl("get", "jobs", "--cohort", "small").exit_code == 0)
         until(lambda: slow()["epoch"] >= 2)
-        until(lambda: "epoch 2/40" in gamectl("logs", "slow").stdout)
+        until(lambda: "epoch 2/300" in gamectl("logs", "slow").stdout)
         processes.kill(processes.slots(run.pid))
         until(lambda: slow()["attempt"] == 2)
         until(lambda: "resumed after epoch" in gamectl("logs", "slow").stdout)
