@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 
 from jobs.pixels import Pixels
 
-# Fixed, as another batch size can give other bits. 32 takes twice the time on a CPU: glibc gives
+# Fixed, as another batch size can give other bits. 64 takes twice the time on a CPU: glibc gives
 # larger blocks back to the system after every use, and fetching them anew costs more than the work.
 EVAL_BATCH = 16
 

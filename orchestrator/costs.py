@@ -15,7 +15,7 @@ from orchestrator.network_sizes import model_of, network, tiled
 
 MIB = 1 << 20
 FLOAT_BYTES = 4
-VALIDATED_AT_ONCE = 16
+VALIDATED_AT_ONCE = 16  # as `jobs.evaluation` has it, which needs torch
 
 PRICES_NS: dict[str, float] = {
     "attended": 11,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from jobs.atomic import atomic_file
 from orchestrator.errors import Damaged
@@ -90,7 +90,7 @@ def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
         return None
     except OSError as error:
         raise Damaged(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:  # not UTF-8, or not of this form
         raise Damaged(
             f"cannot read {path}: it is no score file; delete it and run "
             f"`gamectl score --cohort {cohort}` again"

@@ -6,12 +6,12 @@ known again afterwards. Used by `cli.submit` for `ablate` and `balance`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import Refused
 from orchestrator.lookup import controller_of
-from orchestrator.state import newest_revisions
+from orchestrator.state import Job, newest_revisions
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
@@ -31,16 +31,17 @@ def set_others_aside(store: Store, cohort: str, wanted: Collection[str], now: fl
             store.suspend(cohort, job.team, now)
 
 
-def handed_in(store: Store, cohort: str, wanted: Collection[str]) -> dict[str, str]:
-    """The uids of the wanted jobs, by name."""
-    return {job.team: job.uid for job in newest_revisions(store.jobs(cohort)) if job.team in wanted}
+def handed_in(store: Store, cohort: str, wanted: Collection[str]) -> list[Job]:
+    """The newest jobs of the wanted names."""
+    return [job for job in newest_revisions(store.jobs(cohort)) if job.team in wanted]
 
 
-def check_same(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+def check_same(before: Sequence[Job], after: Sequence[Job]) -> None:
     """Raises `Refused` where another call has handed in something else under the same names."""
-    others = [name for name, uid in before.items() if after.get(name) != uid]
+    kept = {job.uid for job in after}
+    others = sorted(job.team for job in before if job.uid not in kept)
     if others:
         raise Refused(
-            f"another call has handed in something else meanwhile, as {', '.join(sorted(others))}; "
-            "let it end, and run this again: what is the same is not trained twice"
+            f"another call has handed in something else meanwhile, as {', '.join(others)}; let it "
+            "end, and run this again: what is the same is not trained twice"
         )

@@ -68,7 +68,7 @@ def find_teacher(
     """
     if own is not None and own.file is not None:
         return _open(beside / Path(own.file).expanduser(), own, data)
-    kept = kept_file(folder, data.fingerprint, data.validation_fraction, data.split_seed)
+    kept = kept_path(folder, data)
     if kept.exists():
         return _open(kept, own, data, kept=True)
     if pretrained.exists():

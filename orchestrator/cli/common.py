@@ -60,6 +60,17 @@ class DataPlace(click.ParamType[Where]):
         return [CompletionItem(incomplete, type="dir")]
 
 
+def teams_argument(*, required: bool = False) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """The teams of a command; one that takes an option instead does not require them."""
+    return click.argument(
+        "teams",
+        metavar="TEAM..." if required else "[TEAM]...",
+        nargs=-1,
+        required=required,
+        shell_complete=completing.teams,
+    )
+
+
 data_option = click.option(
     "--data",
     type=DataPlace(),

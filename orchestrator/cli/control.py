@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +22,7 @@ from orchestrator.cli.common import (
     pick_cohort,
     print_next,
     run_options,
+    teams_argument,
 )
 from orchestrator.errors import NotFound, Refused
 from orchestrator.lookup import controller_of, rules_of
@@ -35,21 +36,8 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.store import Store
     from orchestrator.store.values import Altered
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
-
-
-def teams_argument(*, required: bool = False) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """The teams of a command; one that takes an option instead does not require them."""
-    return click.argument(
-        "teams",
-        metavar="TEAM..." if required else "[TEAM]...",
-        nargs=-1,
-        required=required,
-        shell_complete=completing.teams,
-    )
 
 
 @click.command(

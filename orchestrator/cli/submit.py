@@ -32,7 +32,7 @@ from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.side_cohorts import check_same, handed_in, set_others_aside
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Job
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.remote import Code, RemoteLauncher
@@ -108,11 +108,11 @@ def run_cohort(
         wanted = {file.loadout.team for file in reading.files if file.loadout is not None}
         if reading.side:
             set_others_aside(store, name, wanted, time.time())
-        before = handed_in(store, name, wanted)
-        announce([job for job in newest_revisions(store.jobs(name)) if job.team in wanted])
+        mine = handed_in(store, name, wanted)
+        announce(mine)
         jobs = attend.attend(name, store, settings, cpus, launcher)
         if reading.side:
-            check_same(before, handed_in(store, name, wanted))
+            check_same(mine, handed_in(store, name, wanted))
     return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
 
 

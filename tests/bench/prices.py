@@ -1,7 +1,7 @@
 """What the amounts of `orchestrator.costs` cost on this machine: the prices, measured anew.
 
 In: nothing. Out: `PRICES_NS` to be pasted, and how well they meet the trainings that they were
-fitted to. About 180 plans, each trained for some epochs on noise; the fastest epoch counts, and its
+fitted to. 165 plans, each trained for some epochs on noise; the fastest epoch counts, and its
 validation apart. Relative errors are minimized, of which the largest count less (Huber's weights),
 and no price is negative. It takes some minutes, and nothing else should run meanwhile.
 
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -24,10 +25,11 @@ from torch import Tensor
 import jobs.train
 from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
-from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, ModelPlan, TeacherSpec
+from jobs.plan import MemberPlan
 from jobs.teacher import build_classifier
 from jobs.values import Teaching
 from orchestrator.costs import PRICES_NS, amounts, work
+from tests.orchestrator.test_costs import plan as plan_of
 
 EPOCHS = 5
 EPOCH_S = 0.12
@@ -52,26 +54,9 @@ TEACHERS = [
     ("resnet50", 128),
     ("resnet18", 224),
 ]
+plan = partial(plan_of, epochs=EPOCHS)
 Sized = tuple[MemberPlan, int]
 """A plan, and the number of images of its training folder."""
-
-
-def plan(
-    side_px: int, turbo_blocks: int, batch: int, *, attention: bool = False, dropout: float = 0.0,
-    teacher: tuple[str, int] | None = None, **augment: float,
-) -> MemberPlan:  # fmt: skip
-    """A plan of these sizes."""
-    spec = None
-    if teacher is not None:
-        spec = TeacherSpec(sha256="", architecture=teacher[0], image_size_px=teacher[1])
-    return MemberPlan(
-        data=DataPlan(fingerprint="", classes=("a", "b"), image_size_px=side_px, train_fraction=1),
-        model=ModelPlan(turbo_blocks=turbo_blocks, attention=attention, dropout=dropout),
-        augment=AugmentPlan.model_validate(augment),
-        distill=DistillPlan(teacher=spec) if spec else None,
-        batch_size=batch,
-        epochs=EPOCHS,
-    )
 
 
 def plans() -> Iterator[MemberPlan]:

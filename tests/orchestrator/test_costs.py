@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from torchvision import models
 
+from jobs.evaluation import EVAL_BATCH
 from jobs.monkeynet import build_model
 from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, ModelPlan, TeacherSpec
 from jobs.split import split_images
 from orchestrator.architectures import architecture
 from orchestrator.costs import (
     SLOT_BYTES,
+    VALIDATED_AT_ONCE,
     image_bytes,
     kind,
     memory_bytes,
@@ -159,6 +161,10 @@ def test_the_networks_sizes_are_those_of_the_real_one(side: int, turbo: int) -> 
     assert [layer.macs for layer in sizes.deep] == macs[1:]
     num_parameters = sum(weights.numel() for weights in real.parameters())
     assert sizes.num_parameters == pytest.approx(num_parameters, rel=0.02)
+
+
+def test_as_many_images_are_validated_at_once_as_is_foretold() -> None:
+    assert VALIDATED_AT_ONCE == EVAL_BATCH
 
 
 def test_the_number_of_images_is_that_of_the_split() -> None:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from jobs.images import DecodedFolder, decode
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort
 from orchestrator.errors import Refused
-from orchestrator.scorebook import read_scores, scoring_alone
+from orchestrator.scorebook import read_scores
 from orchestrator.scoring import score_cohort, scored_images
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -258,45 +257,3 @@ def test_a_cohort_stored_before_there_was_a_choice_is_scored_on_all_images(
     train_job("apes", 1, "mean")
     set_rules(store, cohort(), without="scoring")
     assert "on 12 test images" in gamectl("score", "--data", leaky).stderr
-
-
-def test_a_team_whose_weights_are_gone_costs_the_others_nothing(
-    store: Store,
-    artifacts: Artifacts,
-    train_job: TrainJob,
-    leaky: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("GAME_HOME", str(tmp_path))
-    train_job("apes", 1, "mean")
-    train_job("trio", 1, "mean")
-    (lost,) = (job for job in store.jobs("small") if job.team == "apes")
-    weights = Path(str(artifacts.path(store.weights(lost.id)[0].weights)))
-    kept = weights.read_bytes()
-    weights.unlink()
-    done = gamectl("score", "--data", leaky)
-    assert done.exit_code == 0, done.output
-    assert "apes: no score: cannot read" in done.stderr
-    ranked = [(row["team"], row["rank"]) for row in read_json("leaderboard")["rows"]]
-    assert ranked == [("trio", 1), ("apes", None)]
-    weights.write_bytes(kept)
-    assert "no score" not in gamectl("score", "--data", leaky).stderr
-    assert all(row["rank"] for row in read_json("leaderboard")["rows"])
-
-
-def test_one_scoring_waits_for_another(tmp_path: Path) -> None:
-    said: list[str] = []
-    waiting, done = threading.Event(), threading.Event()
-
-    def second() -> None:
-        with scoring_alone(tmp_path / "scores", "small", waiting.set):
-            said.append("second")
-        done.set()
-
-    with scoring_alone(tmp_path / "scores", "small", lambda: said.append("never")):
-        threading.Thread(target=second).start()
-        assert waiting.wait(30)
-        said.append("first")
-    assert done.wait(30)
-    assert said == ["first", "second"]
