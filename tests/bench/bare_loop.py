@@ -12,7 +12,6 @@ Processes take plans from a folder: whoever renames a plan's file first trains i
 import contextlib
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -25,7 +24,8 @@ from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.plan import EpochReport, MemberPlan
 from jobs.train import train_member
-from tests.bench.e2e_timeline import Timeline, Training, busy_s
+from tests.bench.e2e_timeline import Timeline, Training
+from tests.bench.turns import RunClock, Running, until_ended
 
 
 def run_bare(
@@ -35,7 +35,8 @@ def run_bare(
     images_file: Path,
     num_processes: int,
     env: Mapping[str, str],
-) -> tuple[Timeline, list[str]]:
+    clock: RunClock,
+) -> Running[tuple[Timeline, list[str]]]:
     """Trains all plans; returns when what was trained, and each plan's SHA-256 of its weights.
 
     Raises `CalledProcessError` where a process fails.
@@ -46,48 +47,37 @@ def run_bare(
     for number, plan in enumerate(plans):
         (folder / f"{number:04}.plan").write_text(plan.model_dump_json())
     command = [sys.executable, "-m", "tests.bench.bare_loop", str(folder)]
-    before_s, children_before_s = busy_s(), _children_s()
-    launched_at = time.time()
     # Files, not pipes: nobody reads while the processes run.
     outputs = [folder / f"process-{lane}.jsonl" for lane in range(num_processes)]
     with contextlib.ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    command, env=dict(env), stdout=stack.enter_context(output.open("wb"))
+        yield from until_ended(
+            [
+                stack.enter_context(
+                    subprocess.Popen(
+                        command, env=dict(env), stdout=stack.enter_context(output.open("wb"))
+                    )
                 )
-            )
-            for output in outputs
-        ]
-        for process in processes:
-            if process.wait() != 0:
-                raise subprocess.CalledProcessError(process.returncode, command)
-    ended_at = time.time()
-    cpu_s = _children_s() - children_before_s
-    others_s = busy_s() - before_s - cpu_s
+                for output in outputs
+            ]
+        )
+    makespan_s, busy_s = clock.ran_s(time.time()), clock.busy_s
     done = [
         (lane, json.loads(line))
         for lane, output in enumerate(outputs)
         for line in output.read_text().splitlines()
     ]
+    cpu_s = sum({lane: record["cpu_s"] for lane, record in done}.values())
     done.sort(key=lambda each: each[1]["plan"])
     trainings = tuple(
         Training(
             lane=f"process {lane}",
-            started_at=record["started_at"],
-            ended_at=record["ended_at"],
-            reports=tuple(map(EpochReport.model_validate, record["reports"])),
+            started_at=clock.ran_s(record["started_at"]),
+            ended_at=clock.ran_s(record["ended_at"]),
         )
         for lane, record in done
     )
-    timeline = Timeline(launched_at, ended_at, trainings, cpu_s, others_s)
+    timeline = Timeline(makespan_s, trainings, cpu_s, busy_s - cpu_s)
     return timeline, [record["sha256"] for _, record in done]
-
-
-def _children_s() -> float:
-    """CPU seconds of the processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def taken_plans(folder: Path) -> Iterator[tuple[int, MemberPlan]]:
@@ -121,7 +111,7 @@ def main() -> None:
             "plan": number,
             "started_at": times[0] - reports[0].seconds,
             "ended_at": times[-1],
-            "reports": [epoch.model_dump() for epoch in reports],
+            "cpu_s": time.process_time(),
             "sha256": hashlib.sha256(result.weights).hexdigest(),
         }
         sys.stdout.write(json.dumps(record) + "\n")

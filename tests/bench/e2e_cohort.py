@@ -5,7 +5,6 @@ In: a folder of photos, and a number of epochs. Out: a `CohortRun`, read from th
 path: `bare_loop`, which trains the same plans again.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -21,10 +20,10 @@ from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.bench import processes
-from tests.bench.e2e_timeline import TICKS_A_SECOND, Timeline, Training, busy_s
+from tests.bench.e2e_timeline import Timeline, Training
+from tests.bench.turns import TICKS_A_SECOND, RunClock, Running, until_ended
 
 NUM_SLOTS = 2
-LOOK_EVERY_S = 2.0
 
 Purchases = list[dict[str, Any]]
 BOOST: dict[str, Any] = {"item": "neural-turbo-boost", "blocks": 1}
@@ -102,11 +101,11 @@ class CohortRun:
     timeline: Timeline
     """Ends with the last job."""
     members: tuple[Member, ...]
-    exited_at: float
+    exited_s: float
     cpu_s: dict[str, float]
     """CPU seconds by kind of process."""
     tracking: tuple[tuple[float, float], ...]
-    """(time, CPU seconds of the tracking thread until then)."""
+    """(seconds since the launch, CPU seconds of the tracking thread until then)."""
 
     def share(self, boosted: bool) -> float:
         """A part's share of all slot-seconds."""
@@ -146,43 +145,41 @@ def write_cohort(
     return folder
 
 
-def run_cohort(name: str, folder: Path, home: Path, env: dict[str, str]) -> CohortRun:
+def run_cohort(
+    name: str, folder: Path, home: Path, env: dict[str, str], clock: RunClock
+) -> Running[CohortRun]:
     """Runs `gamectl submit` to its end; raises `Different` where not all went well at once."""
     record = folder / "tracking.json"
     command = [sys.executable, "-m", "tests.bench.e2e_watched", str(record), "submit", str(folder),
                "--cpus", str(NUM_SLOTS)]  # fmt: skip
     cpu: dict[int, tuple[str, float]] = {}
-    before_s = busy_s()
-    launched_at = time.time()
     with subprocess.Popen(command, env=env, stdout=sys.stderr) as process:
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_EVERY_S)
-            _look(process.pid, cpu)
-    exited_at = time.time()
-    busy = busy_s() - before_s
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        yield from until_ended([process], lambda: _look(process.pid, cpu))
+    exited_s, busy_s = clock.ran_s(time.time()), clock.busy_s
     by_kind: dict[str, float] = defaultdict(float)
     for kind, used_s in cpu.values():
         by_kind[kind] += used_s
     used_s = sum(by_kind.values())
-    trainings, members, ended_at = _read(name, home)
+    trainings, members, ended_s = _read(name, home, clock)
     return CohortRun(
-        timeline=Timeline(launched_at, ended_at, trainings, used_s, busy - used_s),
+        timeline=Timeline(ended_s, trainings, used_s, busy_s - used_s),
         members=members,
-        exited_at=exited_at,
+        exited_s=exited_s,
         cpu_s=dict(by_kind),
-        tracking=tuple((at, spent_s) for at, spent_s in json.loads(record.read_text())),
+        tracking=tuple(
+            (clock.ran_s(at), spent_s) for at, spent_s in json.loads(record.read_text())
+        ),
     )
 
 
-def _read(name: str, home: Path) -> tuple[tuple[Training, ...], tuple[Member, ...], float]:
+def _read(
+    name: str, home: Path, clock: RunClock
+) -> tuple[tuple[Training, ...], tuple[Member, ...], float]:
     """All members in the order of their starts, and when the last job ended."""
     store = Store(Settings(GAME_HOME=home).store_url)
     try:
         jobs = store.jobs(name)
-        found: list[tuple[float, Training, Member]] = []
+        found: list[tuple[Training, Member]] = []
         for job in jobs:
             attempts, plans, weights = (
                 store.attempts(job.id),
@@ -197,21 +194,18 @@ def _read(name: str, home: Path) -> tuple[tuple[Training, ...], tuple[Member, ..
                 first_at, first = epochs[0]
                 assert attempt.ended_at is not None
                 training = Training(
-                    attempt.slot,
-                    first_at - first.seconds,
-                    epochs[-1][0],
-                    tuple(report for _, report in epochs),
+                    attempt.slot, clock.ran_s(first_at - first.seconds), clock.ran_s(epochs[-1][0])
                 )
                 member = Member(
                     plans[index],
                     weights[index].weights_sha256,
-                    attempt.ended_at - attempt.started_at,
+                    clock.ran_s(attempt.ended_at) - clock.ran_s(attempt.started_at),
                 )
-                found.append((attempt.started_at, training, member))
-        found.sort(key=lambda each: each[0])
+                found.append((training, member))
+        found.sort(key=lambda each: each[0].started_at)
         ended = [job.ended_at for job in jobs if job.ended_at is not None]
-        trainings = tuple(training for _, training, _ in found)
-        return trainings, tuple(member for _, _, member in found), max(ended)
+        trainings, members = zip(*found, strict=True)
+        return trainings, members, clock.ran_s(max(ended))
     finally:
         store.close()
 

@@ -6,17 +6,18 @@ for tracking alone, and for what a second cohort on the same data saves.
 
 A tiny cohort goes first, finds an empty home, and leaves store, image cache and the exports of all
 architectures, whose cost is a row of its own. Then twelve teams with 20 members in all
-(`e2e_cohort`) are run by `gamectl submit` on two slots, and the same plans by `bare_loop`, and
-again by both and by `gamectl submit` at the end, so that a machine that grows slower or faster
-favours nobody. All must give the same weights. The notebook's way would take hours: its rate is
-measured (`notebook`) three times, between and after them, and scaled to the cohort's epochs. If it
-has to be quick, four teams with five members take one turn and train for one epoch.
+(`e2e_cohort`) are run by `gamectl submit` on two slots; then once more beside `bare_loop`, which
+has the same plans: a few seconds the one, a few seconds the other (`turns`), so that a machine that
+grows slower or faster favours nobody. All must give the same weights. The notebook's way would take
+hours: its rate is measured (`notebook`) three times, between and after them, and scaled to the
+cohort's epochs. If it has to be quick, it is four teams with five members, and one epoch.
 """
 
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +42,12 @@ from tests.bench.e2e_cohort import (
 from tests.bench.e2e_timeline import Timeline, compared
 from tests.bench.notebook import NotebookRates, Photo
 from tests.bench.rows import Row, at_most, at_most_of, faster, figure, print_rows, skipped
+from tests.bench.turns import TURN_S, RunClock, Running, alone, in_turns
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PHOTOS, FULL_SIZE = SHARED / "monkeys", SHARED / "monkeys-full-size"
 SIZE_PX = 64
-BARE_LOOPS = 2
+BESIDE_BARE = 2
 PARTS = {"base": False, "boosted": True}
 TARGETS = {
     ("base", "full-size"): 30.0,
@@ -76,7 +78,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
         # 1. A first cohort, with everything to be made.
         cohort = write_cohort(folder / "first", "first", first_teams, 1, source)
-        first = run_cohort("first", cohort, home, env)
+        first = alone(partial(run_cohort, "first", cohort, home, env))
         settings = Settings(GAME_HOME=home)
         before = _arrays(settings.image_cache)
         decoded = decode(data_root(source, settings), [SIZE_PX], settings.image_cache)
@@ -84,9 +86,9 @@ def rows(quick: bool) -> Iterator[Row]:
         split = split_images(images.labels, images.groups, first.members[0].plan.data)
         num_training, num_validation = len(split.train), len(split.validation)
 
-        # 2. The cohort, the notebook's rates and the bare loop, in turns.
+        # 2. The cohort, the notebook's rates, the cohort and the bare loop.
         cohort = write_cohort(folder / "cohort", "cohort", teams, epochs, source)
-        ours = run_cohort("cohort", cohort, home, env)
+        ours = alone(partial(run_cohort, "cohort", cohort, home, env))
         after = _arrays(settings.image_cache)
         plans = [member.plan for member in ours.members]
         notebooks = NotebookRates(
@@ -94,19 +96,24 @@ def rows(quick: bool) -> Iterator[Row]:
         )
         notebooks.warm_up(plans[0])
         notebooks.sample(plans)
-        cohorts, bares = [ours], list[Timeline]()
-        for turn in range(1 if quick else BARE_LOOPS):
-            bares.append(_bare(folder / f"bare-{turn}", ours, images, env))
+        pairs = list[tuple[CohortRun, Timeline]]()
+        for turn in range(1 if quick else BESIDE_BARE):
+            name = f"beside-{turn}"
+            cohort = write_cohort(folder / name, name, teams, epochs, source)
+            pair = in_turns(
+                partial(run_cohort, name, cohort, home, env),
+                partial(_bare, folder / f"bare-{turn}", ours, images, env),
+            )
+            pairs.append(pair)
             if not quick:
                 notebooks.sample(plans)
-                name = f"again-{turn}"
-                cohort = write_cohort(folder / name, name, teams, epochs, source)
-                cohorts.append(run_cohort(name, cohort, home, env))
+        cohorts = [ours, *(run for run, _ in pairs)]
         if len({frozenset(each.sha256 for each in run.members) for run in cohorts}) > 1:
             raise Different("the same cohort, run again, has other weights")
 
-    cohorts_s = [run.timeline.makespan_s for run in cohorts]
-    bares_s = [bare.makespan_s for bare in bares]
+    cohorts_s = [run.timeline.makespan_s for run, _ in pairs]
+    bares_s = [bare.makespan_s for _, bare in pairs]
+    run, bare = pairs[0]
     makespan = at_most_of(
         "cohort's makespan, beside the bare loop",
         statistics.mean(cohorts_s),
@@ -114,11 +121,11 @@ def rows(quick: bool) -> Iterator[Row]:
         "s",
         1.08,
         f"train_member in {NUM_SLOTS} plain processes",
-        f"{len(plans)} members, epochs: {epochs}, the same weights; in turns, the cohort "
-        f"{_seconds(cohorts_s)}, the bare loop {_seconds(bares_s)}; of the first: "
-        f"{compared(ours.timeline, bares[0], num_training)}; {_processors(ours)}",
+        f"{len(plans)} members, epochs: {epochs}, the same weights; in turns of {TURN_S:.0f} s, "
+        f"the cohort {_seconds(cohorts_s)}, the bare loop {_seconds(bares_s)}; of the first: "
+        f"{compared(run.timeline, bare)}; {_processors(run)}",
     )
-    of_whole = [*_beside_notebook(ours, notebooks, num_training), makespan, _tracking(ours)]
+    of_whole = [*_beside_notebook(cohorts, notebooks, num_training), makespan, _tracking(ours)]
     yield from map(_without_target, of_whole) if quick else of_whole
     yield _exporting(first, len(first_teams))
     yield from _second(first, ours, before, after)
@@ -131,12 +138,16 @@ def _without_target(row: Row) -> Row:
     return replace(row, target=None, met=None, note=f"{row.note}; {why}")
 
 
-def _bare(folder: Path, ours: CohortRun, images: LabelledImages, env: dict[str, str]) -> Timeline:
+def _bare(
+    folder: Path, ours: CohortRun, images: LabelledImages, env: dict[str, str], clock: RunClock
+) -> Running[Timeline]:
     """The bare loop's timeline, if its weights are the cohort's."""
     assert isinstance(images.images, np.memmap)
     images_file = Path(str(images.images.filename))
     plans = [member.plan for member in ours.members]
-    timeline, hashes = run_bare(folder, plans, images, images_file, NUM_SLOTS, env)
+    timeline, hashes = yield from run_bare(
+        folder, plans, images, images_file, NUM_SLOTS, env, clock
+    )
     different = [
         number
         for number, (member, sha256) in enumerate(zip(ours.members, hashes, strict=True))
@@ -147,10 +158,12 @@ def _bare(folder: Path, ours: CohortRun, images: LabelledImages, env: dict[str, 
     return timeline
 
 
-def _beside_notebook(ours: CohortRun, notebooks: NotebookRates, num_training: int) -> Iterator[Row]:
+def _beside_notebook(
+    cohorts: Sequence[CohortRun], notebooks: NotebookRates, num_training: int
+) -> Iterator[Row]:
     for part, boosted in PARTS.items():
-        plans = [member.plan for member in ours.members if member.boosted is boosted]
-        ours_s = ours.timeline.makespan_s * ours.share(boosted)
+        plans = [member.plan for member in cohorts[0].members if member.boosted is boosted]
+        ours_s = statistics.mean(run.timeline.makespan_s * run.share(boosted) for run in cohorts)
         for source in ("full-size", "256-px"):
             name = f"cohort, {part} part, {source} photos"
             if source not in notebooks.sources:
@@ -176,8 +189,8 @@ def _tracking(ours: CohortRun) -> Row:
     Counted as if nothing else could be done meanwhile. As the other CPUs have members to train, the
     makespan is longer by about one CPU's part of it, which the note tells.
     """
-    ended_at, makespan_s = ours.timeline.ended_at, ours.timeline.makespan_s
-    thread_s = max((used_s for at, used_s in ours.tracking if at <= ended_at), default=0.0)
+    makespan_s = ours.timeline.makespan_s
+    thread_s = max((used_s for at_s, used_s in ours.tracking if at_s <= makespan_s), default=0.0)
     in_all_s = max((used_s for _, used_s in ours.tracking), default=0.0)
     share = 100 * thread_s / makespan_s
     return at_most(
@@ -188,7 +201,7 @@ def _tracking(ours: CohortRun) -> Row:
         note=f"{thread_s:.2f} s of CPU in its thread until the last job ended, imports included, "
         f"of {makespan_s:.1f} s, architectures known ({share / NUM_SLOTS:.2f} % of what "
         f"{NUM_SLOTS} CPUs have to give); after the last job, models included, "
-        f"{in_all_s - thread_s:.2f} s of CPU, and {ours.exited_at - ended_at:.2f} s until the "
+        f"{in_all_s - thread_s:.2f} s of CPU, and {ours.exited_s - makespan_s:.2f} s until the "
         "command had ended",
     )
 

@@ -1,4 +1,4 @@
-"""The processes of a running cohort, found and killed as an accident would.
+"""The processes of a running cohort, found, killed as an accident would, stopped and resumed.
 
 In: the number of a controller's process. Out: its slots and its Ray, by /proc (Linux). Only
 descendants of that process are ever touched.
@@ -7,6 +7,7 @@ descendants of that process are ever touched.
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -49,6 +50,25 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def stop(roots: Sequence[int]) -> list[int]:
+    """Stops processes and all below them where they are; returns whom, for `resume`."""
+    stopped: list[int] = []
+    # One that is not stopped yet may start another: until there is none that is new.
+    while new := {*roots, *(pid for root in roots for pid in descendants(root))} - {*stopped}:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped += new
+    return stopped
+
+
+def resume(stopped: Sequence[int]) -> None:
+    """Lets them go on."""
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def alive(pid: int) -> bool:
