@@ -20,7 +20,7 @@ from orchestrator.store import Store
 from orchestrator.tracking.champion import Crowning, crown
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
-from orchestrator.tracking.publish import publish, publish_report
+from orchestrator.tracking.publish import measured_on, publish, publish_report
 
 
 def publish_cohort(
@@ -55,5 +55,5 @@ def publish_cohort(
         lambda job: store.plans(job.id)[0].data.image_size_px,
     )
     champion = crowning.champion.model if crowning.champion else None
-    projection.publish(jobs, champion, report_run)
+    projection.publish(jobs, champion, report_run, measured_on(book))
     return crowning

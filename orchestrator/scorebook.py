@@ -2,6 +2,9 @@
 
 In: what `scoring` measured. Out: a `ScoreBook`, for `leaderboard` and, once it is published, for
 `tracking.publish`. Kept apart from scoring so that reading a score needs no torch.
+
+What was published is kept beside it: teams go on seeing that when a later job is scored, or other
+test images are tried, until the organizer publishes again.
 """
 
 import fcntl
@@ -14,6 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from jobs.atomic import atomic_file
 from orchestrator.errors import Damaged
 from orchestrator.state import Job
+
+PUBLISHED = "published"
+"""The folder, beside the newest scores, of what was published."""
 
 
 class TeamScore(BaseModel):
@@ -61,6 +67,7 @@ class ScoreBook(BaseModel):
     images: tuple[ScoredImage, ...] = ()
     """Those that the scores are measured on, in order; empty in books of earlier releases."""
     published: bool = False
+    """Whether it is what was published last."""
     scores: tuple[TeamScore, ...] = ()
 
     def measured_on(self, test_fingerprint: str, left_out: Collection[str]) -> bool:
@@ -83,18 +90,18 @@ def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
 
     Raises `Damaged` for a file that holds none, or may not be read.
     """
-    path = _path(folder, cohort)
-    try:
-        return ScoreBook.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Damaged(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or not of this form
-        raise Damaged(
-            f"cannot read {path}: it is no score file; delete it and run "
-            f"`gamectl score --cohort {cohort}` again"
-        ) from error
+    return _read(_path(folder, cohort), cohort)
+
+
+def read_published(folder: Path, cohort: str) -> ScoreBook | None:
+    """The cohort's scores as everybody may see them, or None before they were ever published.
+
+    Raises `Damaged`, as `read_scores` does.
+    """
+    newest = read_scores(folder, cohort)
+    if newest is None or newest.published:
+        return newest
+    return _read(_path(folder / PUBLISHED, cohort), cohort)
 
 
 @contextmanager
@@ -115,7 +122,26 @@ def scoring_alone(folder: Path, cohort: str, on_wait: Callable[[], None]) -> Ite
 
 def write_scores(folder: Path, book: ScoreBook) -> Path:
     """Keeps the scores, readable by their owner only; returns the file."""
-    path = _path(folder, book.cohort)
+    if book.published:
+        _write(_path(folder / PUBLISHED, book.cohort), book)
+    return _write(_path(folder, book.cohort), book)
+
+
+def _read(path: Path, cohort: str) -> ScoreBook | None:
+    try:
+        return ScoreBook.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not of this form
+        raise Damaged(
+            f"cannot read {path}: it is no score file; delete it and run "
+            f"`gamectl score --cohort {cohort}` again"
+        ) from error
+
+
+def _write(path: Path, book: ScoreBook) -> Path:
     with atomic_file(path) as file:
         file.write(book.model_dump_json(indent=1).encode())
     return path

@@ -23,7 +23,7 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cli.report import find_pictures, page_option, write_page
 from orchestrator.lookup import find_job
-from orchestrator.scorebook import read_scores
+from orchestrator.scorebook import read_published
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:  # numpy comes with it
@@ -66,8 +66,7 @@ def command(
         name = pick_cohort(store, cohort).name
         job = find_job(store.jobs(name), name, team)
         record = store.cohort(name).data
-        book = read_scores(settings.scores, name)
-        published = book if book is not None and book.published else None
+        published = read_published(settings.scores, name)
         results = take_home(store, job, published, data, settings, time.time())
     if output == "json":
         console.print_json(results.to_dict())

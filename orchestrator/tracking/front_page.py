@@ -46,6 +46,8 @@ class _Publishing(BaseModel):
     champion: str | None
     report: str
     """The run that holds it."""
+    measured_on: dict[str, str] = {}
+    """Tags of the runs whose scores are of these test images; others have scores of before."""
 
 
 class FrontPage:
@@ -68,9 +70,16 @@ class FrontPage:
                 self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
                 self._said[tag] = text
 
-    def publish(self, number: int, champion: str | None, report_run: str) -> None:
-        """Says that scores are among the runs now; `number` is another one with each publishing."""
-        value = _Publishing(number=number, champion=champion, report=report_run).model_dump_json()
+    def publish(
+        self, number: int, champion: str | None, report_run: str, measured_on: Mapping[str, str]
+    ) -> None:
+        """Says that scores are among the runs now, on those with the tags `measured_on`.
+
+        `number` is another one with each publishing.
+        """
+        value = _Publishing(
+            number=number, champion=champion, report=report_run, measured_on=dict(measured_on)
+        ).model_dump_json()
         with mlflow_errors():
             self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
 
@@ -103,6 +112,7 @@ class FrontPage:
                     *(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
                 )
                 for uid, run in runs.items()
+                if told.measured_on.items() <= run.data.tags.items()
             }
         except (ValidationError, KeyError):
             return NOTHING_YET

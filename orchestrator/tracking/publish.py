@@ -51,6 +51,14 @@ def publish(
             _publish(experiment, runs[score.job].info.run_id, score, book)
 
 
+def measured_on(book: ScoreBook) -> dict[str, str]:
+    """The tags of a run that say which test images its score rests on."""
+    return {
+        "test_fingerprint": book.test_fingerprint,
+        "test_images_left_out": str(book.test_images_left_out),
+    }
+
+
 def publish_report(experiment: Experiment, page: str) -> str:
     """Puts the cohort's page into its experiment, on a run of its own; returns the run's id.
 
@@ -88,10 +96,7 @@ def _publish(experiment: Experiment, run_id: str, score: TeamScore, book: ScoreB
     figures |= dict(zip(names, score.recall_per_class, strict=True))
     now_ms = round(time.time() * 1000)
     metrics = [Metric(name, value, now_ms, 0) for name, value in figures.items()]
-    tags = [
-        RunTag("test_fingerprint", book.test_fingerprint),
-        RunTag("test_images_left_out", str(book.test_images_left_out)),
-    ]
+    tags = [RunTag(name, value) for name, value in measured_on(book).items()]
     client = experiment.client
     for start in range(0, len(metrics), METRICS_A_CALL):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])

@@ -47,7 +47,7 @@ def crowned(
     projection = projection_of(experiment, store, artifacts)
     crowning = crown(experiment, book, jobs, projection.model_of, lambda _job: SIDE)
     champion = crowning.champion.model if crowning.champion else None
-    projection.publish(jobs, champion, "report-run")
+    projection.publish(jobs, champion, "report-run", {})
     return crowning
 
 

@@ -11,7 +11,7 @@ from orchestrator.cli.leaderboard import print_leaderboard
 from orchestrator.errors import Damaged
 from orchestrator.leaderboard import leaderboard, unranked
 from orchestrator.phases import Phase, Reason
-from orchestrator.scorebook import ScoreBook, TeamScore, read_scores, write_scores
+from orchestrator.scorebook import ScoreBook, TeamScore, read_published, read_scores, write_scores
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
@@ -129,11 +129,33 @@ def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
 
 
 def test_scores_are_kept_for_their_owner_only(tmp_path: Path, jobs: dict[str, Job]) -> None:
-    kept = book(score(jobs["a"], 0.5), published=True)
+    kept = book(score(jobs["a"], 0.5))
     path = write_scores(tmp_path / "scores", kept)
     assert read_scores(tmp_path / "scores", "small") == kept
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["small.json"]
+
+
+def test_what_was_published_stays_until_it_is_published_again(
+    tmp_path: Path, jobs: dict[str, Job]
+) -> None:
+    first = book(score(jobs["a"], 0.5))
+    assert read_published(tmp_path, "small") is None
+    write_scores(tmp_path, first)
+    assert read_published(tmp_path, "small") is None
+    shown = first.model_copy(update={"published": True})
+    shown_file = write_scores(tmp_path, shown).parent / "published" / "small.json"
+    assert stat.S_IMODE(shown_file.stat().st_mode) == 0o600
+    later = book(score(jobs["a"], 0.5), score(jobs["b"], 0.75))
+    write_scores(tmp_path, later)
+    assert read_scores(tmp_path, "small") == later
+    assert read_published(tmp_path, "small") == shown
+    everything = later.model_copy(update={"published": True})
+    write_scores(tmp_path, everything)
+    assert read_published(tmp_path, "small") == everything
+    # A book that a release without the second file had published.
+    shown_file.unlink()
+    assert read_published(tmp_path, "small") == everything
 
 
 def test_no_scores_yet_and_a_broken_file_are_told_apart(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_server_with_passwords_has_a_champion_too_and_opens_on_its_own_page(
             publish(book, there)
             shown = projection_of(there, store, artifacts)
             crowning = crown(there, book, jobs, shown.model_of, lambda _job: SIDE)
-            shown.publish(jobs, "small", "report-run")
+            shown.publish(jobs, "small", "report-run", {})
             assert crowning.champion is not None
             assert crowning.champion.version == "1"
         assert find_champion(there, "small").job == jobs[0].uid
