@@ -65,12 +65,9 @@ class Combiner:
                 try:
                     probs.append(self.artifacts.val_probs(trained))
                 except Damaged as error:
-                    if failures <= TRIES_BEFORE_TRAINING_AGAIN:
+                    if failures <= min(TRIES_BEFORE_TRAINING_AGAIN, retry.cluster_retries):
                         raise
-                    again = self._train_again(job, index, str(error), retry)
-                    if again is not None:
-                        return again
-                    raise
+                    return self._train_again(job, index, str(error), retry)
             result = job_result(job, probs, self.truth(plan.data), self.artifacts)
         except (OSError, JobsError, Damaged, ArtifactsAway) as error:
             if failures > retry.cluster_retries:
@@ -85,9 +82,8 @@ class Combiner:
         self.forget(job.id)
         return self.ledger.finish(job.id, result, self.clock())
 
-    def _train_again(self, job: Job, index: int, why: str, retry: Retry) -> Job | None:
+    def _train_again(self, job: Job, index: int, why: str, retry: Retry) -> Job:
         key = MemberKey(job.id, index)
         after = self.ledger.train_again(key, f"its results are gone: {why}", retry, self.clock())
-        if after is not None:
-            self.forget(job.id)
+        self.forget(job.id)
         return after

@@ -119,8 +119,7 @@ class Controller:
             self._record_news()
             changed = self._watch()
             self.pool.want(sum(self._demands.values()))  # they start while images are looked at
-            if not self.nodes_may_come():
-                self._refuse_unfit()
+            self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
             self._finish(changed)
             # 3. Decide.
@@ -212,6 +211,9 @@ class Controller:
 
     def _refuse_unfit(self) -> None:
         """Gives up on jobs that would wait forever."""
+        if self.nodes_may_come():  # whoever was judged by the nodes before is so once more
+            self._unjudged.update(k for k, job in self._jobs.items() if not job.phase.terminal)
+            return
         for job in [self._jobs[job_id] for job_id in self._unjudged]:
             plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)

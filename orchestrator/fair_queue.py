@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.lazy_heap import LazyHeap, Rank
+from orchestrator.lifecycle import LONGEST_BACK_OFF_S
 from orchestrator.phases import Phase
 from orchestrator.state import DEFAULT_PRIORITY, Job, MemberKey
 
@@ -213,10 +214,15 @@ class Queue:
         return None
 
     def _wake(self, now: float) -> None:
-        """Queues again the members whose back-off has ended."""
+        """Queues again the members whose back-off has ended.
+
+        One that would last for longer than any does was begun before the clock was set back.
+        """
         self._now = now
-        while (first := self._backing_off.first()) is not None and first[0][0] <= now:
-            job_id, index = first[1]
+        while (first := self._backing_off.first()) is not None:
+            (until,), (job_id, index) = first
+            if now < until <= now + LONGEST_BACK_OFF_S:
+                break
             self._backing_off.discard(first[1])
             entry = self._entries[job_id]
             entry.backing_off.remove(index)

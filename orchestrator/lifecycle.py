@@ -152,15 +152,16 @@ def finished(job: Job, val_accuracy: float, val_accuracy_refit: float | None, no
     return Change(after, (note,))
 
 
-def results_lost(job: Job, index: int, message: str, retry: Retry) -> Change | None:
+def results_lost(job: Job, index: int, message: str, retry: Retry, now: float) -> Change:
     """A trained member's results are gone: it is trained again, from the first epoch on.
 
-    None where they were lost too often, so that the job is to be given up.
+    Where they were lost too often the job is given up; retried, it trains that member again.
     """
-    member = job.members[index]
-    member = _counted(member, Fault(Reason.STORAGE, message, Blame.CLUSTER))
+    fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
+    member = _counted(job.members[index], fault)
     if member.cluster_failures > retry.cluster_retries:
-        return None
+        lost = moved(member, Phase.FAILED, fault.reason, fault.message, fault.blame)
+        return given_up(with_member(job, lost), fault, now)
     again = moved(member, Phase.PENDING, Reason.QUEUED, message)
     note = Note(index, Reason.STORAGE, f"{message}; it is trained again", warning=True)
     return Change(settled(with_member(job, again)), (note,))

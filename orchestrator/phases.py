@@ -57,8 +57,9 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
 """Where each phase may lead. Out of Failed and Cancelled only `gamectl retry` leads."""
 
 MEMBER_TRANSITIONS: dict[Phase, frozenset[Phase]] = TRANSITIONS | {
-    # Its results were lost before the job was over: it is trained again, to the same bits.
-    Phase.SUCCEEDED: frozenset({Phase.PENDING}),
+    # Its results were lost before the job was over: it is trained again, to the same bits; where
+    # they were lost too often, by `gamectl retry` only.
+    Phase.SUCCEEDED: frozenset({Phase.PENDING, Phase.FAILED}),
 }
 """The same for members, which are more than their job only in this."""
 

@@ -19,6 +19,7 @@ import logging
 import re
 import socket
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ class MemberFailed(Exception):
 
 
 class Slot:
-    """The actor. One thread trains; another one answers `drain` and `stop` meanwhile."""
+    """The actor. One thread trains, one waits; others answer `drain` and `stop` meanwhile."""
 
     def __init__(self) -> None:
         self._run = ""
@@ -76,6 +77,10 @@ class Slot:
 
             try_gpu()
         return _node_id()
+
+    def wait_for_death(self) -> None:
+        """Does not return: what its caller waits for fails with the actor, which may be idle."""
+        threading.Event().wait()
 
     def train(
         self,

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
@@ -23,50 +23,22 @@ from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.faults import RAY_LOST, Seen, is_tainted, judge, seen
 from orchestrator.news import Failed, Halted, News, Place, Progress, TimedReport, Trained
 from orchestrator.phases import Reason
-from orchestrator.room import KEEP_IDLE_S, Held, Room, Use, num_at_a_time, surplus
+from orchestrator.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.schedule import SlotState
 from orchestrator.shared_inputs import SharedInputs
 from orchestrator.slot import Outcome, Slot
+from orchestrator.slot_handle import Handle, get, is_ready
 from orchestrator.state import MemberKey
 
 STARTS_IN_A_ROW = 3
 """After so many slots that died before they were ready the cluster is taken to be broken, unless
 others are at work: then it is a node, or a GPU."""
-GET_S = 30.0
-"""What is ready is there within seconds, unless Ray is gone. After a minute of that Ray ends the
-process, so it must be noticed before."""
+STOPS_WITHIN_S = 30.0
+"""A member that has not stopped by then loses its slot: it waits for workers that do not come, or
+its code hangs. What it trained up to its last checkpoint is kept."""
 DRAIN_EVERY_S = 1.0
 """How often a slot is asked for its epochs. An answer interrupts its training, and the store takes
 some milliseconds for what comes; those of a member that has ended come with its end."""
-
-
-@dataclass
-class _Handle:
-    """The pool's side of a slot."""
-
-    name: str
-    actor: Any
-    starting: Any
-    since: float
-    """When it was made or fell idle, by the monotonic clock."""
-    node: str = ""
-    key: MemberKey | None = None
-    attempt: int = 0
-    training: Any = None
-    draining: Any = None
-    drain_at: float = 0.0
-    """When to ask for epochs again, by the monotonic clock."""
-
-    @property
-    def run(self) -> str:
-        assert self.key is not None
-        job, index = self.key.job_id, self.key.index
-        return f"job {job}, member {index}, attempt {self.attempt}, {self.name}"
-
-    @property
-    def held(self) -> Held:
-        use: Use = "busy" if self.key else "waiting" if self.starting else "idle"
-        return Held(self.name, use, self.since)
 
 
 @dataclass
@@ -84,7 +56,8 @@ class RaySlots:
     teaching: Callable[[MemberPlan], Teaching | None]
     _probe: LivenessProbe = field(default_factory=LivenessProbe.of_connection)
     keep_idle_s: float = KEEP_IDLE_S
-    _slots: dict[str, _Handle] = field(default_factory=dict)
+    stops_within_s: float = STOPS_WITHIN_S
+    _slots: dict[str, Handle] = field(default_factory=dict)
     _untold: list[News] = field(default_factory=list)
     """Kept here until it is returned: one slot's end must not be lost with another's error."""
     _inputs: SharedInputs = field(init=False)
@@ -144,15 +117,18 @@ class RaySlots:
         if self.resources.in_worker_group:
             workers = {"CPU": self.resources.cpus, "GPU": self.resources.gpus}
         inputs = self._inputs.of(plan)
-        handle.key, handle.attempt = key, attempt
+        handle.key, handle.attempt, handle.stop_by = key, attempt, None
         handle.drain_at = time.monotonic() + DRAIN_EVERY_S
         handle.training = handle.actor.train.remote(
             handle.run, "member", plan.model_dump_json(), inputs, workers, place
         )
 
     def stop(self, slot: str) -> None:
-        """Asks the slot to stop its member; `poll` tells when it has."""
-        self._slots[slot].actor.stop.remote(self._slots[slot].run)
+        """Asks the slot to stop its member; `poll` tells when it has, or when it was made to."""
+        handle = self._slots[slot]
+        if handle.stop_by is None:
+            handle.stop_by = time.monotonic() + self.stops_within_s
+        handle.actor.stop.remote(handle.run)
 
     def poll(self, timeout_s: float) -> list[News]:
         """What happened since the last call; waits up to `timeout_s` for a member to end.
@@ -160,7 +136,7 @@ class RaySlots:
         Raises `ClusterLost` where Ray is gone (`abandon` then tells the rest), and `ClusterError`
         where slots die as soon as they are started.
         """
-        waits = [ref for s in self._slots.values() for ref in (s.starting, s.training) if ref]
+        waits = [slot.waits_for for slot in self._slots.values()]
         ready: set[Any] = set()
         if waits:
             # Something ready may be the first sign of a lost cluster.
@@ -207,26 +183,29 @@ class RaySlots:
             .options(
                 num_cpus=self.resources.cpus if trains_here else 0,
                 num_gpus=self.resources.gpus if trains_here else 0,
-                max_concurrency=3,
+                max_concurrency=4,
                 max_restarts=0,
             )
             .remote()
         )
-        self._slots[name] = _Handle(name, actor, actor.ready.remote(), time.monotonic())
+        self._slots[name] = Handle(name, actor, actor.ready.remote(), time.monotonic())
 
-    def _news_of(self, handle: _Handle, ready: Container[Any]) -> list[News]:
+    def _news_of(self, handle: Handle, ready: Container[Any]) -> list[News]:
         if handle.starting is not None:
             if handle.starting in ready:
-                handle.node = self._get(handle.starting)
+                handle.node = get(handle.starting)
                 handle.starting, handle.since = None, time.monotonic()
+                handle.death = handle.actor.wait_for_death.remote()
                 self._failed_starts = 0
             return []
         if handle.key is None:
+            if handle.death in ready:
+                get(handle.death)
             return []
         key, attempt = handle.key, handle.attempt
         if handle.training in ready:
             # The last reports come with the result, or with the drain that was under way.
-            reports = self._get(handle.draining) if handle.draining is not None else []
+            reports = get(handle.draining) if handle.draining is not None else []
             outcome, rest = self._outcome(handle.training)
             handle.key = handle.training = handle.draining = None
             handle.since = time.monotonic()
@@ -235,12 +214,15 @@ class RaySlots:
             ended = _ended(key, attempt, outcome)
             reports += rest
             return [Progress(key, attempt, tuple(reports)), ended] if reports else [ended]
+        if handle.stop_by is not None and time.monotonic() >= handle.stop_by:
+            self._renew(handle)
+            return [Halted(key, attempt)]
         if handle.draining is None:
             if time.monotonic() >= handle.drain_at:
                 handle.draining = handle.actor.drain.remote()
                 handle.drain_at = time.monotonic() + DRAIN_EVERY_S
-        elif _is_ready(handle.draining):
-            reports, handle.draining = self._get(handle.draining), None
+        elif is_ready(handle.draining):
+            reports, handle.draining = get(handle.draining), None
             if reports:
                 return [Progress(key, attempt, tuple(reports))]
         return []
@@ -248,21 +230,14 @@ class RaySlots:
     def _outcome(self, training: Any) -> tuple[Outcome, list[TimedReport]]:
         """How an attempt ended, and its last reports; raises `RayError` for a dead slot."""
         try:
-            outcome, reports = self._get(training)
+            outcome, reports = get(training)
         except RayTaskError as error:
             # The slot lives, but Ray Train could not run the member in it: its worker group was
             # lost, say. (The error of a task may pass for the error of its actor.)
             return seen("trainer", error.cause), []
         return outcome, reports
 
-    def _get(self, ref: Any) -> Any:
-        """What is ready; raises `ClusterLost` where it does not come."""
-        try:
-            return ray.get(ref, timeout=GET_S)
-        except GetTimeoutError as error:
-            raise ClusterLost(f"Ray has not answered for {GET_S:g} s") from error
-
-    def _lose(self, handle: _Handle, error: RayError) -> list[News]:
+    def _lose(self, handle: Handle, error: RayError) -> list[News]:
         self._probe.check(now=True)
         gone = bool(handle.node) and node_is_gone(handle.node)
         fault = judge(seen("ray", error, node_gone=gone))
@@ -278,15 +253,11 @@ class RaySlots:
         self._renew(handle)
         return [Failed(handle.key, handle.attempt, fault)] if handle.key is not None else []
 
-    def _renew(self, handle: _Handle) -> None:
+    def _renew(self, handle: Handle) -> None:
         """A new slot for one that is dead, or that no one should train in any more."""
         del self._slots[handle.name]
         ray.kill(handle.actor)  # it may live on where only the way to it is broken
         self._add()
-
-
-def _is_ready(ref: Any) -> bool:
-    return bool(ray.wait([ref], timeout=0, fetch_local=False)[0])
 
 
 def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> News:

@@ -99,12 +99,16 @@ class Ledger:
         client who submits is ordered before or after it: before, and the answer is False; after,
         and the client sees that no controller is at work.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
+            lock_cohort(connection, self._cohort)
+            held = self._holds_lease(connection)
             on_slots = connection.execute(self._on_slots().limit(1)).first()
-            if on_slots is not None or read_is_left(connection, self._cohort):
-                return False
-            self._set_lease(connection, expires_at=0)
-        return True
+            done = on_slots is None and not read_is_left(connection, self._cohort)
+            if held and done:
+                self._set_lease(connection, expires_at=0)
+        if not held and not done:
+            raise LeaseLost(f"the lease of cohort {self._cohort!r} was given up")
+        return done  # where asked again, as the store could not say how the first time ended, too
 
     # --- what slots tell -------------------------------------------------------------------------
 
@@ -175,18 +179,15 @@ class Ledger:
             columns = asdict(result.stacker) if result.stacker is not None else {}
             return write(connection, job, change, at, job_columns=columns)
 
-    def train_again(self, key: MemberKey, message: str, retry: Retry, at: float) -> Job | None:
-        """A trained member's results are gone: queues it again.
-
-        None where they were lost too often; then nothing was written.
-        """
+    def train_again(self, key: MemberKey, message: str, retry: Retry, at: float) -> Job:
+        """A trained member's results are gone: queues it again, or gives the job up."""
         with self._writing() as connection:
             job = _job(connection, key.job_id)
             member = job.members[key.index]
             if job.phase.terminal or member.phase is not Phase.SUCCEEDED:
                 return job
-            change = lifecycle.results_lost(job, key.index, message, retry)
-            return None if change is None else write(connection, job, change, at)
+            change = lifecycle.results_lost(job, key.index, message, retry, at)
+            return write(connection, job, change, at)
 
     def give_up(self, job_id: int, fault: Fault, at: float) -> Job:
         """The job as a whole cannot go on; a job that is over stays as it is."""

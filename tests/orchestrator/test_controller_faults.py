@@ -65,6 +65,27 @@ def test_members_that_fit_nowhere_are_given_up_once_no_node_is_waited_for(
     assert (job.message, job.blame) == ("no node has a CPU", Blame.CLUSTER)
 
 
+def test_members_are_given_up_where_nodes_go_away_later_and_none_comes(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"), new_job("b"))
+
+    class Leaving(PretendedSlots):
+        """The only node trains nobody and leaves; then others are waited for in vain."""
+
+        def states(self) -> list[SlotState]:
+            return []
+
+    pool = Leaving()
+    jobs = run(
+        pool,
+        unfit=lambda _: "no node has a CPU" if pool.polls > 3 else None,
+        nodes_may_come=lambda: 3 < pool.polls < 9,
+    )
+    assert [(job.phase, job.reason) for job in jobs] == [(Phase.FAILED, Reason.UNSCHEDULABLE)] * 2
+    assert pool.polls == 9
+
+
 def test_members_that_fit_a_node_that_came_late_train_there(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"))
 
@@ -174,21 +195,30 @@ def test_what_takes_long_to_fetch_is_fetched_before_the_teams_time_begins(
     assert [why in event.message for event in store.events("small")].count(True) == 1
 
 
+@pytest.mark.parametrize("retries", [0, 1, 2, 4])
 def test_results_that_are_lost_every_time_end_the_job(
-    store: Store, run: Run, tmp_path: Path
+    retries: int, store: Store, run: Run, tmp_path: Path
 ) -> None:
-    hand_in(store, new_job("a"), retry={"clusterRetries": 4})
+    hand_in(store, new_job("a", num_members=2), retry={"clusterRetries": retries})
 
     class Leaky(Artifacts):
         def save(self, job: Job, index: int, *given: Any) -> TrainedWeights:
             saved = super().save(job, index, *given)
-            self.path(saved.val_probs).unlink()
+            if index == 1:
+                self.path(saved.val_probs).unlink()
             return saved
 
     pool = PretendedSlots()
     (job,) = run(pool, artifacts=Leaky(tmp_path))
     assert (job.phase, job.reason, job.blame) == (Phase.FAILED, Reason.STORAGE, Blame.CLUSTER)
-    assert len(pool.started) == 5
+    assert "its results are gone" in job.message
+    assert len(pool.started) == 2 + retries
+    # Asked for, that member is trained again, and no other.
+    store.retry("small", "a", 2000.0)
+    again = PretendedSlots()
+    (job,) = run(again, artifacts=Artifacts(tmp_path))
+    assert job.phase is Phase.SUCCEEDED
+    assert [key.index for key, _ in again.started] == [1]
 
 
 def test_a_job_that_was_refused_is_held_against_the_nodes_again_when_it_is_retried(

@@ -1,9 +1,11 @@
 """The order of the queue, over states that are written down."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator import lifecycle, wishes
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.schedule import Policy, Queue
 from orchestrator.state import Job, MemberKey
 from tests.orchestrator.job_states import NOW, drained, ids, job, member, queue_of
@@ -199,3 +201,11 @@ def test_without_the_guard_that_job_would_starve() -> None:
     for number in range(2, 50):
         queue.put(job(number, submitted_at=float(number)))
         assert queue.next(float(number)) == MemberKey(number, 0)
+
+
+def test_a_back_off_does_not_grow_with_a_clock_that_is_set_back() -> None:
+    failed = replace(member(1, 0), reason=Reason.BACK_OFF, not_before=NOW + 8)
+    queue = queue_of(replace(job(1, P), members=(failed,)))
+    assert queue.next(NOW) is None
+    assert queue.next_change(NOW) == NOW + 8
+    assert queue.next(NOW - 3600) == MemberKey(1, 0)

@@ -150,8 +150,9 @@ def test_a_lease_is_given_up_when_nothing_is_left_to_do(store: Store) -> None:
     assert not ledger.release_if_done(), "a member of the cancelled job is still on its slot"
     assert store.lease_holder("small", 110.0) == "host:1"
     ledger.halt(KEY, 1, 106.0)
-    assert ledger.release_if_done()
-    assert store.lease_holder("small", 110.0) is None
+    for _ in range(2):  # once more where the store could not say how the first time ended
+        assert ledger.release_if_done()
+        assert store.lease_holder("small", 110.0) is None
 
 
 def test_a_submission_is_seen_by_the_controller_or_sees_that_there_is_none(store: Store) -> None:

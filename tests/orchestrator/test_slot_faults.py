@@ -22,7 +22,7 @@ from orchestrator.cluster import LivenessProbe
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost, Damaged
 from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, Place, Trained
+from orchestrator.news import Failed, Halted, Place, Trained
 from orchestrator.phases import Blame, Reason
 from orchestrator.room import Room
 from orchestrator.slot import Slot
@@ -210,6 +210,44 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         pool.close()
     finally:
         ray.kill(actor)
+
+
+def test_a_slot_that_dies_while_it_is_idle_costs_no_attempt(
+    make_pool: MakePool, place: Place
+) -> None:
+    pool = make_pool()
+    (slot,) = ready(pool)
+    assert isinstance(train(pool, slot, place)[-1], Trained)
+    pid = call(pool, slot, lambda _: os.getpid())
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    until(pool, lambda _: [state.name for state in pool.states()] not in ([], [slot]))
+    (successor,) = ready(pool)
+    assert isinstance(train(pool, successor, place)[-1], Trained)
+
+
+def test_a_member_that_does_not_stop_loses_its_slot(
+    inputs: Inputs, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(Slot):
+        def stop(self, run: str) -> None:
+            pass
+
+    monkeypatch.setattr(slots, "Slot", Deaf)
+    few = Resources(cpus=0.5)
+    with closing(RaySlots(Room.fixed(1), few, inputs.images, inputs.teaching)) as pool:
+        pool.want(1)
+        (slot,) = ready(pool)
+        pool.start(slot, KEY, 1, ENDLESS, place)
+        until(pool, lambda news: len(news) > 0)
+        pool.stop(slot)
+        until(pool, lambda news: len(news) > 0)  # it goes on: there is half a minute
+        pool.stops_within_s = 0.0  # to be asked again gives no time, and takes none
+        pool.stop(slot)
+        until(pool, lambda news: len(news) > 0)
+        pool._slots[slot].stop_by = 0.0
+        assert until(pool, ended(1))[-1] == Halted(KEY, 1)
+        assert ready(pool) != [slot]
 
 
 def test_slots_that_never_get_ready_end_the_pool_unless_others_are_at_work(
