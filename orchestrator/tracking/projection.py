@@ -59,8 +59,8 @@ EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 NO_PARAMS: Mapping[str, str] = {}
 AWAY = (TrackingError, ArtifactsAway)
 FAILURES_A_ROUND = 3
-"""Of a server's, after which it is left alone for a while: one that is away fails all jobs. One
-job whose own files are damaged must not hide the others."""
+"""Of a server's, after which it is left alone for a while: one that is away fails all jobs. The
+next round begins behind them, as what it refuses of some jobs must not hide the others."""
 
 
 class Projection:
@@ -89,22 +89,28 @@ class Projection:
         self._shown: dict[int, Job] = {}
         """Jobs as MLflow shows them, but for their models."""
         self._most_running = 1  # at a time, of members seen
+        self.next_begin = 0
+        """The job to begin the next round with: behind the one that the last round broke off at."""
         with mlflow_errors():
             self._runs = {key: Run.found(run) for key, run in experiment.runs_by_key().items()}
         self._found = frozenset(run.id for run in self._runs.values() if drop_half_made)
         """Runs of another process, which may have left half a model."""
 
-    def sync(self, on_job: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+    def sync(
+        self, on_job: Callable[[int, int], None] = lambda _done, _total: None, begin: int = 0
+    ) -> None:
         """Writes what MLflow does not show yet; raises the first error once the rest is written.
 
-        `on_job` is called with how many jobs are written, and of how many.
+        `on_job` is called with how many jobs are written, and of how many; the job with the number
+        `begin` is the first one.
         """
         errors: list[GameError] = []
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
         may_export = running < self._most_running and not any(waits(job) for job in jobs)
-        for done, job in enumerate(jobs):
+        self.next_begin = 0
+        for done, job in enumerate([*jobs[begin:], *jobs[:begin]]):
             on_job(done, len(jobs))
             try:
                 with mlflow_errors():
@@ -116,6 +122,7 @@ class Projection:
             except GameError as error:
                 errors.append(error)
             if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
+                self.next_begin = (begin + done + 1) % len(jobs)
                 break
         try:
             self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
@@ -144,13 +151,19 @@ class Projection:
     def _lacks_model(self, job: Job) -> bool:
         return job.phase is Phase.SUCCEEDED and MODEL_TAG not in self._runs[job.uid].said
 
-    def publish(self, jobs: Sequence[Job], champion: str | None, report_run: str) -> None:
+    def publish(
+        self,
+        jobs: Sequence[Job],
+        champion: str | None,
+        report_run: str,
+        measured_on: Mapping[str, str],
+    ) -> None:
         """Brings the experiment's description up to date with scores that are among the runs.
 
         `champion` is the registered model that the best job's is a version of, `report_run` the run
-        that holds the report.
+        that holds the report, `measured_on` the tags of runs whose scores were published with it.
         """
-        self._front_page.publish(time.time_ns(), champion, report_run)
+        self._front_page.publish(time.time_ns(), champion, report_run, measured_on)
         self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
 
     def model_of(self, job: Job) -> str | None:

@@ -255,6 +255,12 @@ def test_what_users_made_of_the_publishing_counts_as_nothing_published(
     for tag in ("", "yes", "[]", "[" * 4000, '{"number": 2}', whole.replace("null", "[7]")):
         assert "not published yet" in told(tag), tag
 
+    # A score of other test images, which a later publishing did not measure again.
+    later = whole.replace("}", ', "measured_on": {"test_fingerprint": "t"}}')
+    assert "won with" not in told(later)
+    experiment.client.set_tag(run_id, "test_fingerprint", "t")
+    assert "won with 75.0%" in told(later.replace("1", "2"))
+
 
 def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None:
     score = TeamScore(

@@ -40,6 +40,14 @@ class FilesFail(Experiment):
         return FailsOnce(super().files(artifact_uri), self.method)
 
 
+@dataclass(frozen=True)
+class NoFiles(Experiment):
+    """A real experiment on a server that takes no files."""
+
+    def files(self, _artifact_uri: str) -> Any:
+        raise OSError("413 Request Entity Too Large")
+
+
 def test_a_restart_does_not_repeat_the_curve(
     store: Store, artifacts: Artifacts, experiment: Experiment
 ) -> None:
@@ -108,6 +116,21 @@ def test_jobs_that_cannot_be_shown_do_not_hide_the_others_however_many_they_are(
     with pytest.raises(Damaged):
         project(experiment, store, artifacts)
     assert named_runs(experiment)[teams[-1]].info.status == "FINISHED"
+
+
+def test_a_server_that_refuses_files_hides_no_other_job(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    """As one behind a proxy does that takes no large bodies."""
+    teams = [f"team-{number}" for number in range(8)]
+    for team in teams:
+        train_job(team, 1, "mean")
+    refusing = NoFiles(experiment.client, experiment.id, experiment.tracking_uri)
+    tracker = Tracker(lambda: projection_of(refusing, store, artifacts))
+    for shown in (3, 6, 8):
+        tracker.sync()
+        assert "413" in str(tracker.error)
+        assert {name for name in named_runs(experiment) if "/" not in name} == set(teams[:shown])
 
 
 def test_the_last_round_is_waited_for_and_nothing_is_written_after_it(
