@@ -18,9 +18,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator import console
-from orchestrator.errors import CohortBusy, GameError
+from orchestrator.errors import INTERRUPTED, CohortBusy, GameError
 from orchestrator.launch import Launcher, LocalLauncher, launched
-from orchestrator.lookup import controller_of
+from orchestrator.lease import RENEW_EVERY_S, TTL_S
+from orchestrator.lookup import controller_of, lease_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
@@ -30,8 +31,9 @@ if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
 
 CONTROLLER_S = 8.0
 """About how long a controller takes from its start until it is at work."""
-INTERRUPTED = 130
-"""The shell's exit code for Ctrl-C."""
+SILENT_S = 2 * RENEW_EVERY_S
+"""A controller that lives has renewed its lease by then."""
+LOOK_EVERY_S = 0.5
 
 
 def attend(
@@ -117,7 +119,7 @@ def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> s
     if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
         return None
-    holder = controller_of(store, name, time.time())
+    holder = living_controller(name, store)
     if holder is not None:
         console.print_note(at_work_note(name, holder, cpus))
         return holder
@@ -211,6 +213,25 @@ def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:
 
     console.print_note(f"{at_work_note(name, holder, cpus)}; Ctrl-C ends only the watching")
     return watch(name, store)
+
+
+def living_controller(name: str, store: Store) -> str | None:
+    """Who is at work on the cohort, or None, for callers that will not watch it afterwards.
+
+    A lease outlives a controller that died on another machine by half a minute. One that was not
+    renewed when it should have been is waited for, until it is, or has run out.
+    """
+    from orchestrator.progress_bars import waiting
+
+    lease = lease_of(store, name, time.time())
+    if lease is None or time.time() - lease.renewed_at < SILENT_S:
+        return None if lease is None else lease.holder
+    until, was = time.monotonic() + TTL_S, lease.renewed_at  # clocks of two machines may differ
+    with waiting(f"controller {lease.holder} is silent; waiting for its lease", TTL_S):
+        while lease is not None and lease.renewed_at == was and time.monotonic() < until:
+            time.sleep(LOOK_EVERY_S)
+            lease = lease_of(store, name, time.time())
+    return None if lease is None else lease.holder
 
 
 def at_work_note(name: str, holder: str, cpus: int | None) -> str:

@@ -5,6 +5,7 @@ functions only, so that `-o json` never shares stdout with a remark. Rich is imp
 functions that draw with it: a command that prints plain lines starts without it.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -107,8 +108,13 @@ def print_text(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Write a remark (progress, a summary, what to do next) to stderr, line by line printable."""
-    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+    """Write a remark (progress, a summary, what to do next) to stderr, line by line printable.
+
+    Where nobody reads it any more, or its disk is full, it is left unsaid: what a command does goes
+    on, and what it has found out is on stdout.
+    """
+    with contextlib.suppress(OSError):
+        click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def print_error(text: str) -> None:

@@ -20,6 +20,9 @@ Raised where the bad value is known; caught once, in `orchestrator.cli`, which p
 stderr. Each has a single argument, its message, so that it can be pickled between processes.
 """
 
+INTERRUPTED = 130
+"""The shell's exit code for Ctrl-C."""
+
 
 class GameError(Exception):
     """A mistake or an obstacle that its message explains; never shown with a traceback."""

@@ -5,12 +5,15 @@ for results. Without a terminal a line is written where a step takes long, and n
 goes on. Used by the commands and by `inputs`; a whole cohort is watched in `live`.
 """
 
+import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -36,10 +39,34 @@ TORCH_S = 4.0
 """About how long torch takes to load; several times that where the disk has forgotten it."""
 
 
+class _Remarks:
+    """stderr for rich, silent where nobody reads it any more, or where its disk is full.
+
+    A controller whose log cannot be written, or whose terminal is gone, has members to train.
+    """
+
+    @property
+    def _stream(self) -> TextIO:
+        stream: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a live view
+        return stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @cache
 def stderr_console() -> Console:
     """The console that all progress is drawn on: two of them would overwrite each other."""
-    return Console(stderr=True)
+    return Console(file=cast(IO[str], _Remarks()))
 
 
 def draws(console: Console) -> bool:

@@ -1,9 +1,10 @@
 """The console command `gamectl`: which commands there are, and what becomes of an error.
 
 In: the words after `gamectl`; out: an exit code. 0 is done, 1 is a problem that was explained on
-stderr (or, by `validate`, on stdout), 2 is wrong usage. A command lives in a module of its own
-that is imported only when it is called, so that `gamectl --help` and `gamectl validate` never wait
-for torch, ray or mlflow. A command parses, calls one function and prints through `console`.
+stderr (or, by `validate`, on stdout), 2 is wrong usage, 130 is Ctrl-C. A command lives in a module
+of its own that is imported only when it is called, so that `gamectl --help` and `gamectl validate`
+never wait for torch, ray or mlflow. A command parses, calls one function and prints through
+`console`.
 """
 
 import atexit
@@ -21,7 +22,14 @@ from click.shell_completion import CompletionItem
 
 from jobs.errors import DataError, JobsError
 from orchestrator import console
-from orchestrator.errors import ArtifactsAway, GameError, LeaseLost, StoreError, TrackingError
+from orchestrator.errors import (
+    INTERRUPTED,
+    ArtifactsAway,
+    GameError,
+    LeaseLost,
+    StoreError,
+    TrackingError,
+)
 from orchestrator.loading import loading
 
 # name -> where the click command is (module:attribute), and its line in `gamectl --help`
@@ -144,6 +152,9 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(_with_next_step(str(error), error, ctx.invoked_subcommand))
             ctx.exit(1)
+        except KeyboardInterrupt:
+            console.print_note("\ninterrupted")
+            ctx.exit(INTERRUPTED)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] in ("orchestrator", "jobs"):
                 raise  # a mistake of ours

@@ -227,7 +227,7 @@ def _go_on(
     if detach:
         attend.detach(name, store, settings, cpus, launcher)
         return
-    holder = controller_of(store, name, time.time())
+    holder = attend.living_controller(name, store)
     if holder is not None:
         console.print_note(attend.at_work_note(name, holder, cpus))
         console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")

@@ -14,7 +14,6 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.attend import INTERRUPTED
 from orchestrator.cli.common import (
     check_cpus,
     check_places,
@@ -30,7 +29,7 @@ from orchestrator.cli.common import (
 )
 from orchestrator.cohort import HERE
 from orchestrator.display import duration
-from orchestrator.errors import GameError, Refused
+from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.files import LoadoutFile, Reading
 from orchestrator.settings import Settings
 

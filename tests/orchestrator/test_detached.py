@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.attend import interruptible
+from orchestrator.attend import SILENT_S, interruptible, living_controller
 from orchestrator.errors import GameError
 from orchestrator.launch import first_holder
 from orchestrator.lease import holder_name
@@ -21,6 +22,7 @@ from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.values import Lease
+from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.waiting import until
 
@@ -129,6 +131,19 @@ def test_a_hangup_that_is_ignored_stays_ignored() -> None:
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
+    dies: bool, game: Store
+) -> None:
+    """It may have died on another machine, a moment ago."""
+    submit(game, new_job("a"))
+    seen_at = time.time() - SILENT_S
+    ledger = game.acquire("small", "elsewhere:7", seen_at, SILENT_S + 1.5)
+    if not dies:
+        threading.Timer(0.5, ledger.renew, [time.time()]).start()
+    assert living_controller("small", game) == (None if dies else "elsewhere:7")
 
 
 def test_a_controller_that_fails_at_once_says_why(

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.settings import Settings
+from tests.orchestrator.commands import gamectl
+
 PROGRAM = """
 import atexit, sys, threading, time
 from pathlib import Path
@@ -52,6 +55,15 @@ def test_handlers_and_threads_end_and_nothing_is_taken_apart(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["handler", "thread"]
 
 
+def test_ctrl_c_ends_any_command_with_the_shells_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> Settings:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.leaderboard.Settings", interrupted)
+    done = gamectl("leaderboard")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
+
+
 def test_an_output_that_nobody_reads_is_no_error() -> None:
     program = "from orchestrator.cli import run; run()"
     words = f"{sys.executable} -c '{program}' --help | true; exit ${{PIPESTATUS[0]}}"
@@ -67,3 +79,25 @@ def test_what_is_made_for_a_while_is_removed_by_a_handler_after_ours() -> None:
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n"  # so temporary folders register later, and are removed earlier
+
+
+REMARKS = """
+import sys
+from orchestrator.cohort import CohortSpec
+from orchestrator.console import print_note
+from orchestrator.live import LiveView
+
+print_note("a remark")
+with LiveView(CohortSpec(), 1) as view:
+    view.say("the store is away")
+print_note("another one")
+sys.stdout.write("the controller goes on")
+"""
+
+
+@pytest.mark.parametrize("where", ["2> /dev/full", "2> >(true)"])
+def test_remarks_that_nobody_can_read_end_nothing(where: str) -> None:
+    """A detached controller's log on a full disk, or whoever read along has gone."""
+    words = f"trap '' PIPE; sleep 0.1; exec {sys.executable} -c '{REMARKS}' {where}"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "the controller goes on")
