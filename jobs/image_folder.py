@@ -21,6 +21,8 @@ from jobs.decoding import NUM_THREADS
 from jobs.errors import DataError
 
 TRAINING, TEST = "training", "validation"
+MADE_BY_EXT4 = "lost+found"
+"""Lies at the root of such a volume, which may be mounted as a part of the data."""
 FILES_A_TASK = 32
 
 
@@ -57,7 +59,7 @@ class ImageFolder:
 
 
 def scan(root: Path, with_test: bool = True) -> ImageFolder:
-    """List and hash a data folder's files. Names that begin with a dot are ignored.
+    """List and hash a data folder's files. Names that begin with a dot are ignored, and lost+found.
 
     Class numbers follow the natural order of the class names (n2 before n10). Whoever trains need
     not have the hidden part: without `validation/`, or with nothing in it, no test images are
@@ -95,7 +97,11 @@ def scan(root: Path, with_test: bool = True) -> ImageFolder:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".") and entry.name != MADE_BY_EXT4
+    )
 
 
 def _is_text(name: str) -> bool:

@@ -14,6 +14,7 @@ import errno
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -104,13 +105,14 @@ def remove_leftovers(place: Where) -> None:
 
 
 def check_writable(folder: Where) -> None:
-    """Raise `OSError`, with what to do, where a store does not take what is to be kept there.
+    """Raise `OSError`, with what to do, where a folder or a store does not take what is kept there.
 
-    It must also say of an object that it is not there, which S3 tells only those who may list: a
-    member that starts has no checkpoint yet.
+    A store must also say of an object that it is not there, which S3 tells only those who may list:
+    a member that starts has no checkpoint yet.
     """
     if isinstance(folder, Path):
-        return  # missing folders are made when there is something to keep
+        _check_folder(folder)
+        return
     probe = join(folder, PROBE)
     with whole_file(probe) as file:
         file.write(b"")
@@ -125,6 +127,17 @@ def check_writable(folder: Where) -> None:
             error.errno,
             f"{folder} can be written, but not asked whether something is there "
             f"({error.strerror}): allow reading and listing, s3:GetObject and s3:ListBucket",
+        ) from error
+
+
+def _check_folder(folder: Path) -> None:
+    # A missing one is made when there is something to keep: where that would be.
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{there} cannot be written: {error.strerror}; name another folder"
         ) from error
 
 

@@ -26,6 +26,8 @@ LOOK_EVERY_S = 0.2
 END_FOR_S = 5.0
 USUAL_PORT = 5000
 PORTS_TRIED = 50
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told, not bound
+"""Addresses to listen on that stand for all of a machine's, and what it calls itself."""
 
 
 def free_port(host: str, port: int | None) -> int:
@@ -60,22 +62,50 @@ def mlflow_ui(
 
     Raises `TrackingError` where it does not start.
     """
-    words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    words = [sys.executable, "-m", "mlflow", "server"]
     words += ["--host", host, "--port", str(port), "--workers", "1"]
     if artifacts is not None:
         words += ["--default-artifact-root", artifacts.as_uri()]
     # What runs evaluations of language models takes as long to start as all the rest.
     quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    env = {**quick, **_reached_as(host, port), **os.environ}
+    env["MLFLOW_BACKEND_STORE_URI"] = tracking_uri  # no argument: it may hold a password
     with _ended_by_signals(), log.open("wb") as said:
         # Its own session: Ctrl-C is ours, and its workers end with it.
         server = subprocess.Popen(  # noqa: S603 - the words are ours
-            words, stdout=said, stderr=said, start_new_session=True, env={**quick, **os.environ}
+            words, stdout=said, stderr=said, start_new_session=True, env=env
         )
         try:
             _wait_until_it_answers(server, host, port, log)
             yield server
         finally:
             _end(server)
+
+
+def names(host: str) -> list[str]:
+    """What other machines may call a server that listens on `host`; none where they reach none."""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return []
+    if host not in EVERYWHERE:
+        return [host]
+    found = [socket.gethostname()]
+    # Sends nothing: it only asks which of our addresses would be used.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect(("192.0.2.1", 9))
+        found.insert(0, asking.getsockname()[0])
+    return found
+
+
+def _reached_as(host: str, port: int) -> dict[str, str]:
+    """Settings without which MLflow's pages get no answers but on localhost."""
+    if not (others := names(host)):
+        return {}
+    pages = [address(name, port) for name in others]
+    hosts = [page.removeprefix("http://") for page in pages]
+    return {
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(pages),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join([*hosts, "localhost:*", "127.0.0.1:*", "[::1]:*"]),
+    }
 
 
 def open_browser(page: str) -> bool:
@@ -91,7 +121,7 @@ def open_browser(page: str) -> bool:
 
 def address(host: str, port: int) -> str:
     """What a browser on this machine is given."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told, not bound
+    name = EVERYWHERE.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 

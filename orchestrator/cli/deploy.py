@@ -17,6 +17,8 @@ from orchestrator.files import Reading, read_paths
 from orchestrator.kustomize import overlays, render
 
 MAX_CONFIG_MAP_BYTES = 1 << 20
+MAX_APPLIED_BYTES = 200_000
+"""`kubectl apply` copies what it applies, as JSON, into an annotation of 256 KiB at most."""
 KEY = re.compile(r"[-._a-zA-Z0-9]+")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 IMAGE = re.compile(
@@ -135,7 +137,23 @@ def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
             "the passwords of store and MLflow: leave out customIsolation: process"
         )
     files = _files(reading)
-    return files, CohortFiles(reading.cohort.name, tuple(files), _uses_mounted_photos(reading))
+    mounted = _uses_mounted_photos(reading)
+    if mounted and spec.teacher.file is None:
+        _need_no_teacher(reading)
+    return files, CohortFiles(reading.cohort.name, tuple(files), mounted)
+
+
+def _need_no_teacher(reading: Reading) -> None:
+    """Raises `Refused` where students learn from a teacher that only this machine has."""
+    for file in reading.files:
+        bought = file.loadout.spec.purchases if file.loadout is not None else ()
+        if any(purchase.item == "wisdom-extractor" for purchase in bought):
+            raise Refused(
+                f"{file.path} buys wisdom-extractor, and in the cluster there is no teacher for "
+                "your photos: copy its two files to the volume `artifacts` (`gamectl teacher list` "
+                "shows where they are), and say in the cohort's spec "
+                "`teacher: {file: /artifacts/NAME.pt}`"
+            )
 
 
 def _check(reading: Reading) -> None:
@@ -183,6 +201,11 @@ def _files(reading: Reading) -> dict[str, bytes]:
         raise Refused(
             f"the cohort's files have {size} bytes, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES} "
             "(1 MiB); submit them with `gamectl submit` instead, or split the cohort"
+        )
+    if size > MAX_APPLIED_BYTES:
+        console.print_note(
+            f"the cohort's files have {size} bytes, more than a plain `kubectl apply` takes: "
+            "... | kubectl apply --server-side -f -"
         )
     return files
 

@@ -11,7 +11,14 @@ import click
 from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, pick_cohort
 from orchestrator.errors import NotFound
-from orchestrator.mlflow_ui import USUAL_PORT, address, free_port, mlflow_ui, open_browser
+from orchestrator.mlflow_ui import (
+    USUAL_PORT,
+    address,
+    free_port,
+    mlflow_ui,
+    names,
+    open_browser,
+)
 from orchestrator.settings import Settings
 
 
@@ -49,7 +56,7 @@ def command(cohort: str | None, port: int | None, host: str, browser: bool) -> N
 
         console.print_text(f"{without_user(uri).rstrip('/')}/{page}")
         if browser:
-            open_browser(f"{uri.rstrip('/')}/{page}")
+            open_browser(f"{without_user(uri).rstrip('/')}/{page}")
         return
     listening = free_port(host, port)
     log = settings.root / "mlflow-ui.log"
@@ -60,6 +67,8 @@ def command(cohort: str | None, port: int | None, host: str, browser: bool) -> N
         with mlflow_ui(uri, artifacts, host, listening, log) as server:
             url = f"{address(host, listening)}/{page}"
             console.print_text(url)
+            for name in names(host):
+                console.print_note(f"from elsewhere: {address(name, listening)}/{page}")
             if browser and not open_browser(url):
                 console.print_note("no browser to open here: paste the address into one")
             server.wait()

@@ -5,7 +5,6 @@ for a game, imported when its turn has come.
 """
 
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.doctor.finding import Finding, Level
-from orchestrator.doctor.machine import existing
 from orchestrator.doctor.software import installed_version
 
 NO_EXPERIMENT = "gamectl-doctor"
@@ -28,10 +26,7 @@ def artifacts() -> Iterator[Finding]:
     place = Settings().artifacts
     there = not isinstance(place, Path) or place.exists()
     try:
-        if there:
-            check_writable(place)
-        else:
-            tempfile.TemporaryFile(dir=existing(Path(place))).close()
+        check_writable(place)
     except OSError as error:
         advice = "GAME_ARTIFACTS names another folder or URI"
         said = error.strerror or str(error)

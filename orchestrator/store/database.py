@@ -107,6 +107,11 @@ def _open_engine(url: str) -> Engine:
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
+    if "@" in (parsed.host or ""):
+        raise StoreError(
+            f"GAME_STORE is {_without_password(url)}, with an @ in its user or password: write it "
+            "as %40"
+        )
     if parsed.get_backend_name() != "sqlite":
         # Asking first costs one round trip, and spares the first query after the server was
         # restarted an error.
@@ -193,9 +198,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _without_password(url: str) -> str:
     try:
-        return make_url(url).difference_update_query(SECRET_OPTIONS).render_as_string()
+        parsed = make_url(url).difference_update_query(SECRET_OPTIONS)
+        if parsed.host is not None:  # a password's second half, where an @ stands in it
+            parsed = parsed.set(host=parsed.host.rpartition("@")[2])
+        return parsed.render_as_string()
     except (SQLAlchemyError, ValueError):  # it may have a password all the same
-        return repr(re.sub(r"://.*@", "://***@", url))
+        return repr(re.sub(r"^.*@", "***@", url))
 
 
 def _first_line(error: Exception) -> str:

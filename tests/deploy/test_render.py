@@ -136,6 +136,33 @@ def test_photos_beside_the_cohort_are_the_mounted_ones(
 
 
 @needs_kustomize
+def test_students_on_mounted_photos_need_a_teacher_that_is_there(
+    write_cohort: WriteCohort,
+) -> None:
+    student = "epochs: 1\npurchases: [{item: wisdom-extractor}]"
+    words = ("deploy", "render", "--overlay", "gitops", "--cohort")
+    for source, teacher, refused in (
+        ("../photos", "", True),
+        ("../photos", "  teacher: {file: /artifacts/own.pt}\n", False),
+        ("drawn", "", False),
+    ):
+        folder = write_cohort({"apes": student}, f"  data: {{source: {source}}}\n{teacher}")
+        done = gamectl(*words, folder)
+        assert done.exit_code == int(refused), done.stderr
+        assert ("teacher: {file: /artifacts/NAME.pt}" in done.stderr) is refused
+
+
+@needs_kustomize
+def test_files_that_a_plain_apply_refuses_are_told(write_cohort: WriteCohort) -> None:
+    team = "epochs: 1\n# " + 60_000 * "x"
+    for number, told in ((1, False), (4, True)):
+        folder = write_cohort({f"team-{n}": team for n in range(number)})
+        done = gamectl("deploy", "render", "--overlay", "gitops", "--cohort", folder)
+        assert done.exit_code == 0, done.stderr
+        assert ("kubectl apply --server-side" in done.stderr) is told
+
+
+@needs_kustomize
 def test_the_cluster_that_a_cohort_names_is_not_asked(write_cohort: WriteCohort) -> None:
     folder = write_cohort({"apes": "epochs: 1"}, "  cluster: http://head.example:8265\n")
     job = one(rendered("--overlay", "gitops", "--cohort", folder), "RayJob", "cohort-small")

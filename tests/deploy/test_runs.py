@@ -151,8 +151,9 @@ def test_mlflow_answers_those_who_know_a_password(here: Cluster, mlflow: Any) ->
 def test_a_cohort_is_played_and_scored(here: Cluster, ray: None, mlflow: Any) -> None:
     head, worker, scoring = (here.pod(part) for part in ("head", "worker", "scoring"))
     (container,) = head.spec["containers"]
-    (copying,) = head.spec["initContainers"]
+    copying, waiting = head.spec["initContainers"]
     here.machine.run(head, copying)
+    here.machine.run(head, waiting)  # for the store, which is there
     loadouts = here.machine.folder(head, "loadouts")
     assert (loadouts / "own.py").is_file()
     assert not (loadouts / "own.py").is_symlink()  # else the team would be refused

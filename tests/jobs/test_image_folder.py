@@ -29,6 +29,8 @@ def test_fingerprint_names_content_not_names(draw_folder):
         file.path.rename(file.path.with_name(f"renamed-{99 - index}.png"))
     (root / "training" / "n1" / ".hidden").write_text("ignored")
     (root / "training" / "notes.txt").write_text("not in a class")
+    for part in ("training", "validation"):  # as a mounted volume has it
+        (root / part / "lost+found").mkdir(mode=0o700)
     after = scan(root)
     assert after.fingerprint == before.fingerprint
     assert [file.sha256 for file in after.training] == [file.sha256 for file in before.training]

@@ -79,6 +79,16 @@ def test_a_folder_that_can_be_written_passes_the_check(folder: Where) -> None:
     check_writable(folder)
 
 
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "not" / "yet"):
+        check_writable(place)
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/sys/kept")):
+        with pytest.raises(OSError, match=r"cannot be written: .*; name another folder"):
+            check_writable(place)
+
+
 def test_what_users_write_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert where("kept") == tmp_path / "kept"

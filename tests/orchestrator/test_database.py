@@ -47,6 +47,9 @@ def test_a_store_that_cannot_be_opened_says_what_to_do(url: str) -> None:
         "postgresql+nodriver://localhost/x?user=me&password=secret",
         "postgresql+psycopg://me:secret@localhost:port/x",
         "postgresql psycopg://me:secret@localhost/x",
+        "postgresql+psycopg:/me:secret@localhost/x",
+        "postgresql+psycopg//me:secret@localhost/x",
+        "postgresql+psycopg://me:half@secret@localhost/x",
     ],
 )
 def test_a_password_is_not_repeated_in_an_error(url: str) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import Refused
-from orchestrator.mlflow_ui import USUAL_PORT, address, free_port
+from orchestrator.mlflow_ui import USUAL_PORT, address, free_port, mlflow_ui, names
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.champion import crown, find_champion
@@ -95,6 +96,35 @@ def test_the_ui_opens_on_the_cohort_and_ends_without_a_word_too_many(home: Path)
     assert "Traceback" not in remarks
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", int(root.rpartition(":")[2])))
+
+
+@pytest.mark.cluster
+def test_pages_answer_whoever_may_look_at_them_and_no_password_is_an_argument(
+    tmp_path: Path,
+) -> None:
+    """Browsers send the page's address with what they ask for, and MLflow looks at it."""
+    uri, port = f"sqlite:///{tmp_path / 'secret.db'}", any_port()
+
+    def status(page: str, host: str) -> int:
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search",
+            data=b'{"max_results": 1}',
+            headers={"Content-Type": "application/json", "Origin": page, "Host": host},
+        )
+        try:
+            with urllib.request.urlopen(asked) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    with mlflow_ui(uri, tmp_path / "files", "0.0.0.0", port, tmp_path / "log") as server:  # noqa: S104
+        for name in ("127.0.0.1", *names("0.0.0.0")):  # noqa: S104
+            assert status(address(name, port), f"{name}:{port}") == 200
+        assert status("http://evil.example", f"127.0.0.1:{port}") == 403
+        assert status(f"http://evil.example:{port}", f"evil.example:{port}") == 403
+        assert b"secret" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+    assert names("127.0.0.1") == names("localhost") == []
+    assert names("192.0.2.1") == ["192.0.2.1"]
 
 
 @pytest.mark.cluster
