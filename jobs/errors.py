@@ -42,6 +42,10 @@ class DataError(JobsError):
         return "\n".join([f"{self.summary}:", *lines])
 
 
+USUAL_LEARNING_RATE = 0.01
+"""Of plain gradient descent, as loadouts have it by default."""
+
+
 class Stopped(JobsError):
     """Raised inside a running member (by its `report`, or between batches) to end it."""
 
@@ -58,8 +62,8 @@ class Diverged(JobsError):
     def __str__(self) -> str:
         return (
             f"the training loss is not a finite number from epoch {self.epoch}, step {self.step} "
-            f"on; the learning rate of {self.learning_rate:g} is probably too large: try a "
-            f"smaller one, such as {self.learning_rate / 10:g}"
+            f"on; the learning rate of {self.learning_rate:g} is probably too large: try "
+            f"{min(USUAL_LEARNING_RATE, self.learning_rate / 10):g}"
         )
 
 

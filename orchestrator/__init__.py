@@ -11,6 +11,7 @@ The path, a line a file:
     cohort        the format of a cohort
     yaml_nodes    text -> values with their places in the file
     number_hints  how to write a number that a file has as text
+    list_hints    how to write a list's entry
     problems      what pydantic found, in plain words
     team_file     a team's own Python file, checked without running it
     draft         one file -> a model and its problems

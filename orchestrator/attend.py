@@ -10,12 +10,13 @@ where one is at work.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from orchestrator import console
 from orchestrator.errors import INTERRUPTED, CohortBusy, GameError
@@ -34,6 +35,7 @@ CONTROLLER_S = 8.0
 SILENT_S = 2 * RENEW_EVERY_S
 """A controller that lives has renewed its lease by then."""
 LOOK_EVERY_S = 0.5
+STOPPING = b"\nstopping, in order ...\n"
 
 
 def attend(
@@ -152,7 +154,9 @@ def say_how_it_ended(
     num_suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
     if num_suspended:
         stay = "1 job stays" if num_suspended == 1 else f"{num_suspended} jobs stay"
-        console.print_note(f"{stay} suspended: gamectl resume TEAM --cohort {name}")
+        console.print_note(f"{stay} suspended: gamectl resume TEAM, or --all, --cohort {name}")
+    if any(job.phase is Phase.CANCELLED for job in jobs):
+        console.print_note(f"what was cancelled: gamectl retry TEAM, or --all, --cohort {name}")
     if tracking_error is not None:
         here = " --cluster local" if sent else ""
         console.print_note(
@@ -165,13 +169,25 @@ def say_how_it_ended(
 def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
     """Within the block Ctrl-C, SIGTERM and a terminal that hangs up end the process in order.
 
-    The block is left by a `KeyboardInterrupt`; then the `farewell` is said, and `SystemExit` raised
-    with exit code 130. A SIGHUP that is ignored already, as under `nohup`, stays ignored.
+    The block is left by a `KeyboardInterrupt`, which asking again does not repeat; then the
+    `farewell` is said, and `SystemExit` raised with exit code 130. A SIGHUP that is ignored
+    already, as under `nohup`, stays ignored.
     """
-    wanted = [signal.SIGTERM]
+    asked = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            # Not through `console`: the same stream may be in the midst of a line.
+            with contextlib.suppress(OSError):
+                os.write(2, STOPPING)
+            raise KeyboardInterrupt
+
+    wanted = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         wanted.append(signal.SIGHUP)
-    previous = {number: signal.signal(number, _interrupt) for number in wanted}
+    previous = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield
     except KeyboardInterrupt:
@@ -180,10 +196,6 @@ def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _queued_again(name: str) -> str:

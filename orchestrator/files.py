@@ -6,6 +6,7 @@ each other. Nothing here raises for what a file holds. Next: `gamectl validate` 
 `gamectl submit` writes what is admitted to the store.
 """
 
+import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ __all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_cohort", "read_
 
 SUFFIXES = (".yaml", ".yml")
 COHORT_FILE = "cohort.yaml"
+COHORT_FILES = (COHORT_FILE, "cohort.yml")
+WORD_PROCESSORS = (".doc", ".docx", ".odt", ".pages", ".rtf")
+MANIFEST = re.compile(r"""(?:\s|#.*\n|---)*[{\s]*["']?(?:apiVersion|kind|metadata|spec)\b""", re.I)
+"""How a loadout or a cohort begins, whatever its file is called."""
+LOOKED_AT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ class Reading:
         return self.cohort_path.parent if self.cohort_path else Path()
 
     @property
+    def not_read(self) -> str:
+        """What there is to say of the skipped ones; empty where there are none."""
+        names = printable(", ".join(self.skipped))
+        advice = "end a file's name in .yaml (plain text), and name a subfolder by itself"
+        return f"not read: {names}; {advice}" if names else ""
+
+    @property
     def ok(self) -> bool:
         """Whether nothing is wrong with any file."""
         return all(file.ok for file in self.files)
@@ -85,9 +98,10 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
     """Read files and folders, and report every problem of every file.
 
     A folder stands for the YAML files in it. Its subfolders, hidden files and other files are left
-    alone; those that look as if they were meant are in the result's `skipped`. The file of kind
-    Cohort gives the rules, wherever it stands among the paths. Where only files are named and none
-    is a cohort, the `cohort.yaml` beside the first gives them; without one, a cohort's defaults do.
+    alone; those that look as if they were meant, or begin as a loadout does, are in the result's
+    `skipped`. The file of kind Cohort gives the rules, wherever it stands among the paths. Where
+    only files are named and none is a cohort, the `cohort.yaml` or `cohort.yml` beside the first
+    gives them; without one, a cohort's defaults do.
     `other_data` says that the cohort's own data will not be used, so that its classes are unknown.
     """
     drafts: dict[str, Draft] = {}
@@ -101,9 +115,10 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
             skipped += [entry for entry in entries if _looks_meant(entry) and entry not in paths]
         else:
             _draft_once(path, drafts)
-    beside = paths[0].parent / COHORT_FILE if paths else Path(COHORT_FILE)
-    if not folders and _is(stat.S_ISREG, beside) and not any(map(_is_cohort, drafts.values())):
-        _draft_once(beside, drafts)
+    if paths and not folders and not any(map(_is_cohort, drafts.values())):
+        beside = [paths[0].parent / name for name in COHORT_FILES]
+        if found_beside := [path for path in beside if _is(stat.S_ISREG, path)]:
+            _draft_once(found_beside[0], drafts)
     for folder, found in folders:
         if str(folder) not in drafts and all(map(_is_cohort, found)):
             empty = Draft(folder)
@@ -160,7 +175,9 @@ def _is_yaml(path: Path) -> bool:
 
 
 def _looks_meant(entry: Path) -> bool:
-    """Whether what a folder's reading leaves out is `team.yaml.txt` or a folder of YAML files."""
+    """Whether what a folder's reading leaves out was probably meant: `team.yaml.txt`, a loadout as
+    `team.txt`, what a word processor saved, or a folder of YAML files.
+    """
     if _is_yaml(entry):
         return False
     if _is(stat.S_ISDIR, entry):
@@ -168,7 +185,19 @@ def _looks_meant(entry: Path) -> bool:
             return any(_is_yaml(file) and file.name[0] != "." for file in entry.iterdir())
         except OSError:
             return False
-    return any(suffix in entry.name.lower() for suffix in SUFFIXES)
+    name = entry.name.lower()
+    if any(suffix in name for suffix in SUFFIXES) or name.endswith(WORD_PROCESSORS):
+        return True
+    return _is(stat.S_ISREG, entry) and _begins_as_manifest(entry)
+
+
+def _begins_as_manifest(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(LOOKED_AT_BYTES)
+    except OSError:
+        return False
+    return MANIFEST.match(begin.decode("utf-8-sig", errors="replace")) is not None
 
 
 def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
@@ -181,7 +210,7 @@ def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
 
 def _is_cohort(draft: Draft) -> bool:
     """Whether a file is a cohort's; one that cannot be read is known by its name."""
-    return draft.kind == "Cohort" or (draft.kind is None and draft.path.name == COHORT_FILE)
+    return draft.kind == "Cohort" or (draft.kind is None and draft.path.name in COHORT_FILES)
 
 
 def _reading(drafts: list[Draft], skipped: tuple[str, ...], other_data: bool) -> Reading:

@@ -8,6 +8,7 @@ which draws it again whenever something has changed.
 from collections.abc import Sequence
 
 from rich.console import Group
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -62,7 +63,7 @@ def live_table(
         table.add_column("val", justify="right", no_wrap=True)
     table.add_column("expected", no_wrap=True, overflow="ellipsis")
     ranked = sorted(jobs, key=lambda job: _rank(job, ahead))
-    room = max(1, height - ROWS_RESERVED - len(notes))
+    room = max(1, height - ROWS_RESERVED - sum(1 + len(note) // width for note in notes))
     for job in ranked[:room]:
         cells = [Text(printable(display.team_of(job))), _phase(job), _epochs(job, wide)]
         cells += [Text(display.accuracy(job))] if wide else []
@@ -71,8 +72,8 @@ def live_table(
     more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
     summary = Text(summarize(jobs, ahead, num_slots, now), no_wrap=True, overflow="ellipsis")
     bar = ProgressBar(total=max(_work(jobs), 1e-9), completed=_work_done(jobs), width=30)
-    remarks = [Text(printable(n), style="yellow", no_wrap=True, overflow="ellipsis") for n in notes]
-    return Group(table, *more, summary, bar, *remarks)
+    remarks = [Text(printable(note), style="yellow") for note in notes]
+    return Group(table, *more, summary, Padding(bar), *remarks)  # a bar does not end its line
 
 
 def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: float) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
-from jobs.errors import Stopped
+from jobs.errors import JobsError, Stopped
 from jobs.places import where
 from jobs.plan import EpochReport
 from orchestrator.log_copy import LogCopy
@@ -99,7 +99,8 @@ def member_log(
             raise
         except BaseException as error:
             end, why = "failed", f": {type(error).__name__}: {error}"
-            log.say(traceback.format_exc().rstrip())
+            if not isinstance(error, JobsError):  # its words say all there is to know
+                log.say(traceback.format_exc().rstrip())
             raise
         finally:
             for stream in (sys.stdout, sys.stderr):

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.admission import LocatedProblem
 from orchestrator.console import shortened
 from orchestrator.enchanter import Member, MemberItems
+from orchestrator.list_hints import list_mark_hint
 from orchestrator.manifest import Model
 from orchestrator.number_hints import number_hint
 from orchestrator.purchase import Purchase
@@ -43,8 +44,6 @@ _BOUNDS = {
 _LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
 _MAX_LABEL = 63
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
-_LIKE_HYPHENS = ("-", "\u2010", "\u2011", "\u2013", "\u2014", "\u2212", "\u2022", "*")
-"""Of word processors, at the begin of a list's entry."""
 _NO_COLON = re.compile(r"([A-Za-z][\w-]*)(?: *[:=] *| +)(\S+)", re.ASCII)
 
 
@@ -99,7 +98,7 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         if code == "not-a-number":
             hint = number_hint(given, name, whole=kind == "int_type")
         elif kind == "tuple_type":
-            hint = _hyphen_hint(given)
+            hint = list_mark_hint(str(next(iter(given), ""))) if isinstance(given, Mapping) else ""
         message = f"{is_given}; {wanted}{hint}"
     return LocatedProblem(loc, code, message)
 
@@ -142,7 +141,8 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
         return "not-tunable", f"members cannot differ in {key}: {reason}"
     known = _keys(holder)
     hint = (
-        _place_hint(key, loc, holder, model)
+        list_mark_hint(key)
+        or _place_hint(key, loc, holder, model)
         or nearest(key, known)
         or f"; allowed is {', '.join(known) or 'none'}"
     )
@@ -160,8 +160,12 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
         sections = [name for name in _keys(spec) if key in _keys(model_at(model, ("spec", name)))]
         where = " or ".join(sections if holder is spec else [f"spec, {it}" for it in sections])
         return f"; it belongs under {where}" if sections else ""
+    if key == "item":
+        if holder is Member:
+            return "; a member's own parameters of an item are `items: {ITEM: {PARAMETER: VALUE}}`"
+        return "; what is bought stands below `purchases:`, each as `- item: ITEM`"
     owners = [item.key() for item in CATALOG.values() if key in _keys(item)]
-    if not owners:
+    if not owners or (holder is not spec and holder is model_at(model, ("metadata",))):
         return ""
     owner = " or ".join(owners)
     if holder is Member:
@@ -206,15 +210,6 @@ def _colon_hint(given: object, kind: str) -> str:
         return ""
     found = _NO_COLON.match(given)
     return f"; is a colon missing? `{found[1]}: {shortened(found[2])}`" if found else ""
-
-
-def _hyphen_hint(given: object) -> str:
-    """Say what is wrong where `– item: x` or `-item: x` stands for a list's entry, or nothing."""
-    first = str(next(iter(given), "")) if isinstance(given, Mapping) else ""
-    if not first.startswith(_LIKE_HYPHENS):
-        return ""
-    key = first.lstrip("".join(_LIKE_HYPHENS)).strip()
-    return f"; an entry starts with a hyphen and a space: `- {shortened(key)}: ...`"
 
 
 def _label_rule(text: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from orchestrator.console import shortened
+from orchestrator.list_hints import list_mark_hint, out_of_column
 
 MAX_DEPTH = 16
 NO_ALIAS = "anchors and aliases are not allowed: write the value out"
@@ -30,6 +31,8 @@ _INVISIBLE = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*(```)", re.M)
 _NO_COLON = ("mapping values are not allowed", "could not find expected ':'")
+_NEEDED = {"apiVersion", "kind", "team", "name", "item", "members"}
+"""Keys that may not be left out where they belong."""
 _SECTIONS: tuple[Loc, ...] = (("metadata",), ("spec",))
 _CORE = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
@@ -171,6 +174,9 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlProblem:
     place = Place(line + 1, column + 1)
     if rest.startswith("\t"):
         return YamlProblem(place, "tab", "a tab; YAML is indented with spaces only")
+    written = lines[line] if line < len(lines) else ""
+    if message := out_of_column(error.problem or "", written, column + 1):
+        return YamlProblem(place, "not-yaml", message)
     context = f" {error.context}" if error.context else ""
     where = f" at '{shortened(rest)}'" if rest else ""
     message = f"not YAML{context}: {error.problem}{where}; check indentation, colons and quotes"
@@ -228,7 +234,8 @@ def _add_scalar(
         loc = (*top.loc, event.value)
         if event.value in top.into:
             first = document.keys[loc].line
-            message = f"the key '{shortened(event.value)}' is in line {first} already; keep one"
+            what_to_do = list_mark_hint(event.value) or "; keep one"
+            message = f"the key '{shortened(event.value)}' is in line {first} already{what_to_do}"
             document.problems.append(YamlProblem(place, "duplicate-key", message))
         else:
             document.keys.setdefault(loc, place)
@@ -238,9 +245,9 @@ def _add_scalar(
     if value is None and top is not None:
         is_key = isinstance(top.into, dict)
         name = f"the key '{shortened(str(loc[-1]))}'" if is_key else "the entry"
-        what_to_do = (
-            "indent the lines below it" if loc in _SECTIONS else "give it one or leave it out"
-        )
+        what_to_do = "give it one" if loc[-1] in _NEEDED else "give it one or leave it out"
+        if loc in _SECTIONS:
+            what_to_do = "indent the lines below it"
         message = f"{name} has no value; {what_to_do}"
         document.problems.append(YamlProblem(place, "no-value", message, loc))
 

@@ -13,6 +13,8 @@ import errno
 import importlib
 import io
 import os
+import re
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -152,6 +154,8 @@ class LazyGroup(click.Group):
         except (GameError, JobsError) as error:
             console.print_error(_with_next_step(str(error), error, ctx.invoked_subcommand))
             ctx.exit(1)
+        except click.UsageError as error:
+            raise _with_option(error) from None
         except KeyboardInterrupt:
             console.print_note("\ninterrupted")
             ctx.exit(INTERRUPTED)
@@ -171,6 +175,20 @@ class LazyGroup(click.Group):
             hint = "; `gamectl doctor` tells how much room there is" if full else ""
             console.print_error(f"{error.strerror or error}{where}{hint}")
             ctx.exit(1)
+
+
+def _with_option(error: click.UsageError) -> click.UsageError:
+    """Wrong usage; where a name stands by itself, with the option that takes it."""
+    extra = re.match(r"Got unexpected extra arguments? \((\S+)", error.message)
+    if extra is None or error.ctx is None:
+        return error
+    takes = {option for param in error.ctx.command.params for option in param.opts}
+    name = extra[1].rstrip(")")
+    meant = [f"{option} {name}" for option in ("--cohort", "--team") if option in takes]
+    if not meant:
+        return error
+    hint = f"{error.message.rstrip('.')}. Did you mean {' or '.join(meant)}?"
+    return click.UsageError(hint, error.ctx)
 
 
 def _with_next_step(message: str, error: GameError | JobsError, command: str | None) -> str:
@@ -233,4 +251,6 @@ def run() -> None:
         main(prog_name="gamectl")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        # All is said; what is left takes a moment, and is no traceback for being asked once more.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise

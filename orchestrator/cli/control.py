@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import attend, console
-from orchestrator.cli import completing
+from orchestrator.cli import altered, completing
 from orchestrator.cli.common import (
     cohort_option,
     elsewhere,
@@ -38,25 +38,33 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 
 Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
+RETRIED = {Phase.FAILED, Phase.CANCELLED}
 
 
 @click.command(
     "cancel",
     epilog="""\b
     Example:
-      gamectl cancel howling-pixels --cohort demo""",
+      gamectl cancel howling-pixels --cohort demo
+      gamectl cancel --all""",
 )
-@teams_argument(required=True)
+@teams_argument()
+@click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
 @cohort_option
-def cancel(teams: tuple[str, ...], cohort: str | None) -> None:
+def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     """End teams' jobs before they are through.
 
     Members that train stop at their next batch; their last whole epoch is kept, so that
     `gamectl retry` goes on from there.
     """
+    _check_named(teams, all_teams, "--all")
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
-        ok = _fulfil(name, teams, store.cancel, lambda it: _cancelled(it, _at_work(store, name)))
+        if all_teams:
+            teams = _teams(store, name, _left, "every job is over, so there is none to cancel")
+        ok = _fulfil(
+            name, teams, store.cancel, lambda it: altered.cancelled(it, _at_work(store, name))
+        )
     _exit(ok)
 
 
@@ -80,10 +88,10 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
         if all_teams:
-            teams = _teams(store, name, lambda job: not job.phase.terminal)
-            if not teams:
-                console.print_note(f"cohort {name}: every job is over, so there is none to suspend")
-        ok = _fulfil(name, teams, store.suspend, lambda it: _suspended(it, _at_work(store, name)))
+            teams = _teams(store, name, _left, "every job is over, so there is none to suspend")
+        ok = _fulfil(
+            name, teams, store.suspend, lambda it: altered.suspended(it, _at_work(store, name))
+        )
     _exit(ok)
 
 
@@ -121,10 +129,10 @@ def resume(
         name, rules = record.name, rules_of(record)
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if all_teams:
-            teams = _teams(store, name, lambda job: job.suspended and not job.phase.terminal)
-            if not teams:
-                console.print_note(f"cohort {name}: no job is suspended")
-        ok = _fulfil(name, teams, store.resume, _resumed)
+            teams = _teams(
+                store, name, lambda job: job.suspended and _left(job), "no job is suspended"
+            )
+        ok = _fulfil(name, teams, store.resume, altered.resumed)
         _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
 
@@ -138,11 +146,13 @@ def resume(
 )
 @teams_argument()
 @click.option("--failed", is_flag=True, help="All jobs that failed.")
+@click.option("--all", "all_teams", is_flag=True, help="All jobs that failed or were cancelled.")
 @cohort_option
 @run_options
 def retry(
     teams: tuple[str, ...],
     failed: bool,
+    all_teams: bool,
     cohort: str | None,
     cpus: int | None,
     detach: bool,
@@ -154,18 +164,19 @@ def retry(
     Members that were trained stay so, the others go on from their last whole epoch; failures so far
     are forgotten. Where a controller is at work already, the command returns at once.
     """
-    _check_named(teams, failed, "--failed")
+    _check_named(teams, failed or all_teams, "--failed or --all")
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
         name, rules = record.name, rules_of(record)
         launcher = elsewhere(cluster, rules, code, cpus, settings)
-        if failed:
-            teams = _teams(store, name, lambda job: job.phase is Phase.FAILED)
+        if failed or all_teams:
+            wanted = RETRIED if all_teams else {Phase.FAILED}
+            ended = "has failed or was cancelled" if all_teams else "has failed"
+            teams = _teams(store, name, lambda job: job.phase in wanted, f"no job {ended}")
             if not teams:
-                console.print_note(f"cohort {name}: no job has failed")
                 return
-        ok = _fulfil(name, teams, store.retry, _retried)
+        ok = _fulfil(name, teams, store.retry, altered.retried)
         if store.is_left(name):
             _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
@@ -190,7 +201,7 @@ def priority(team: str, number: int, cohort: str | None) -> None:
         return store.prioritize(name, of_team, at, number)
 
     with open_store(Settings()) as store:
-        ok = _fulfil(pick_cohort(store, cohort).name, [team], prioritize, _prioritized)
+        ok = _fulfil(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
     _exit(ok)
 
 
@@ -204,12 +215,12 @@ def _fulfil(
     num_refused = 0
     for team in dict.fromkeys(teams):
         try:
-            altered = wish(cohort, team, time.time())
+            done = wish(cohort, team, time.time())
         except (NotFound, Refused) as error:
             console.print_error(str(error))
             num_refused += 1
         else:
-            console.print_line(f"{team}: {in_words(altered)}")
+            console.print_line(f"{team}: {in_words(done)}")
     if teams and num_refused == len(set(teams)):
         raise SystemExit(1)
     return num_refused == 0
@@ -238,8 +249,18 @@ def _go_on(
     print_next(name, attend.attend(name, store, settings, cpus, launcher))
 
 
-def _teams(store: Store, cohort: str, wanted: Callable[[Job], bool]) -> tuple[str, ...]:
-    return tuple(job.team for job in newest_revisions(store.jobs(cohort)) if wanted(job))
+def _teams(
+    store: Store, cohort: str, wanted: Callable[[Job], bool], nobody: str
+) -> tuple[str, ...]:
+    """The teams whose newest job is wanted; where there is none that is said."""
+    teams = tuple(job.team for job in newest_revisions(store.jobs(cohort)) if wanted(job))
+    if not teams:
+        console.print_note(f"cohort {cohort}: {nobody}")
+    return teams
+
+
+def _left(job: Job) -> bool:
+    return not job.phase.terminal
 
 
 def _at_work(store: Store, cohort: str) -> bool:
@@ -254,41 +275,3 @@ def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:
 def _exit(ok: bool) -> None:
     if not ok:
         raise SystemExit(1)
-
-
-def _cancelled(altered: Altered, at_work: bool) -> str:
-    if altered.after == altered.before:
-        return "was cancelled already"
-    return f"cancelled{_stopping(altered.after, at_work)}"
-
-
-def _suspended(altered: Altered, at_work: bool) -> str:
-    if altered.after == altered.before:
-        return "is suspended already"
-    return f"suspended{_stopping(altered.after, at_work)}"
-
-
-def _stopping(job: Job, at_work: bool) -> str:
-    """How many members are still to stop; without a controller none trains, whatever is written."""
-    number = sum(member.phase is Phase.RUNNING for member in job.members) if at_work else 0
-    if number == 0:
-        return ""
-    return f"; {'1 member stops' if number == 1 else f'{number} members stop'} at the next batch"
-
-
-def _resumed(altered: Altered) -> str:
-    if altered.after == altered.before:
-        return "is not suspended"
-    return "resumed; queued again" if altered.after.phase is Phase.PENDING else "resumed"
-
-
-def _retried(altered: Altered) -> str:
-    trained, number = altered.after.members_trained, len(altered.after.members)
-    kept = f"; {trained} of {number} members are trained already" if trained else ""
-    return f"queued again{kept}"
-
-
-def _prioritized(altered: Altered) -> str:
-    if altered.after == altered.before:
-        return f"has priority {altered.after.priority} already"
-    return f"priority {altered.after.priority} (was {altered.before.priority})"

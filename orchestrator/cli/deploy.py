@@ -169,9 +169,8 @@ def _check(reading: Reading) -> None:
             "no file of kind Cohort in the folder; it takes a cohort.yaml "
             "(`gamectl schema cohort` says what it may hold)"
         )
-    if reading.skipped:
-        names = console.printable(", ".join(reading.skipped))
-        console.print_note(f"not read: {names}; end a file's name in .yaml")
+    if reading.not_read:
+        console.print_note(reading.not_read)
 
 
 def _files(reading: Reading) -> dict[str, bytes]:

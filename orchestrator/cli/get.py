@@ -292,7 +292,9 @@ def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
     if left and seen.controller is None:
         suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
         name = console.printable(jobs[0].cohort)
+        some = " --all" if suspended == left else ""
+        goes_on = "lets them go on" if some else "starts one"
         console.print_note(
             f"\n{left} not over, of which {suspended} suspended; no controller is at work: "
-            f"`gamectl resume --cohort {name}` starts one"
+            f"`gamectl resume{some} --cohort {name}` {goes_on}"
         )

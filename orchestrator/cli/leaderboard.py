@@ -9,6 +9,7 @@ from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
 from orchestrator.errors import NotFound
 from orchestrator.leaderboard import Leaderboard, Row, leaderboard
+from orchestrator.phases import Phase
 from orchestrator.scorebook import read_scores
 from orchestrator.settings import Settings
 
@@ -25,8 +26,8 @@ from orchestrator.settings import Settings
 def command(cohort: str | None, output: str) -> None:
     """Rank a cohort's scored teams by accuracy on the test set.
 
-    Ties go to the team that spent less, then to the earlier submission. The interval is Wilson's,
-    at 95 %.
+    Of each team its newest revision counts, whatever became of it. Ties go to the team that spent
+    less, then to the earlier submission. The interval is Wilson's, at 95 %.
     """
     settings = Settings()
     with open_store(settings) as store:
@@ -53,6 +54,12 @@ def print_leaderboard(board: Leaderboard) -> None:
     state = "published" if board.published else "not published: only you see this"
     images = images_in_words(board.test_images, board.test_images_left_out)
     console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
+    late = sum(row.accuracy is None and row.phase is Phase.SUCCEEDED for row in board.rows)
+    if late:
+        teams = "1 team has" if late == 1 else f"{late} teams have"
+        console.print_note(
+            f"{teams} a network without a score: gamectl score --cohort {board.cohort}"
+        )
     degraded = sum(row.degraded for row in board.rows)
     if degraded:
         teams = "1 team is" if degraded == 1 else f"{degraded} teams are"

@@ -37,15 +37,22 @@ POLL_S = 0.5
     Example:
       gamectl logs howling-pixels
       gamectl logs howling-pixels --member 2 --attempt 1
+      gamectl logs howling-pixels --revision 1
       gamectl logs howling-pixels --follow""",
 )
 @click.argument("team", shell_complete=completing.teams)
 @click.option("--member", type=click.IntRange(min=0), help="Of an ensemble; 0 by default.")
 @click.option("--attempt", type=click.IntRange(min=1), help="The newest by default.")
+@click.option("--revision", type=click.IntRange(min=1), help="The newest by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the training has ended.")
 @cohort_option
 def command(
-    team: str, member: int | None, attempt: int | None, follow: bool, cohort: str | None
+    team: str,
+    member: int | None,
+    attempt: int | None,
+    revision: int | None,
+    follow: bool,
+    cohort: str | None,
 ) -> None:
     """Show what a team's members wrote while they trained.
 
@@ -60,7 +67,7 @@ def command(
     with open_store(settings) as store:
         name = pick_cohort(store, cohort).name
         seen = look_up(store, name, time.time())
-        job = find_job(seen.jobs, name, team)
+        job = find_job(seen.jobs, name, team, revision)
         if member is not None and member >= len(job.members):
             raise NotFound(f"team {team!r} has no member {member}; there {_indices(job)}")
         _check_attempt(job, member or 0, attempt, at_least=1 if follow else 0)

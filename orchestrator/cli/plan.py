@@ -95,6 +95,10 @@ def command(
         console.print_note(
             "these figures are for this machine; RAY_ADDRESS names a cluster, which may have more"
         )
+    if reading.not_read:
+        console.print_note(reading.not_read)
+    if not reading.files or all(file.loadout is None and file.ok for file in reading.files):
+        console.print_note("no loadout among these files, so there is nothing to plan")
     if reading.cohort_path is None:
         console.print_note("planned under the default rules: no cohort.yaml beside it")
     ctx.exit(1 if refused else 0)

@@ -32,7 +32,7 @@ from orchestrator.files import Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.side_cohorts import check_same, handed_in, set_others_aside
-from orchestrator.state import Job
+from orchestrator.state import Job, newest_revisions
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.remote import Code, RemoteLauncher
@@ -77,6 +77,8 @@ def command(
     reading = read_paths(paths, other_data=data is not None)
     launcher = elsewhere(cluster, reading.cohort.spec, code, cpus, settings)
     with _submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
+        if any(path.is_dir() for path in paths):
+            _say_who_has_no_file(name, store, reading)
         if detach:
             attend.detach(name, store, settings, cpus, launcher)
             return
@@ -177,8 +179,8 @@ def _to_run_at(reading: Reading, address: str) -> Reading:
 
 
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:
-    if reading.skipped:
-        console.print_note(f"not read: {', '.join(reading.skipped)}; end a file's name in .yaml")
+    if reading.not_read:
+        console.print_note(reading.not_read)
     refused = [file for file in reading.files if not file.ok]
     for file in refused:
         for problem in file.problems:
@@ -191,11 +193,25 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
         )
     cohort_refused = any(Path(file.path) == reading.cohort_path for file in refused)
     if refused and (cohort_refused or not skip_refused):
-        hint = "" if cohort_refused else ", or pass --skip-refused to submit the others"
+        hint = ", or pass --skip-refused to submit the others"
+        hint = hint if good and not cohort_refused else ""
         raise Refused(f"{len(refused)} refused, so nothing was submitted; correct them{hint}")
-    if not good:
+    if not good and refused:
         raise Refused("no loadout is left to submit; correct one that is refused")
+    if not good:
+        raise Refused("no loadout among these files; name the folder with the teams' .yaml files")
     return replace(reading, files=good)
+
+
+def _say_who_has_no_file(name: str, store: Store, reading: Reading) -> None:
+    there = {file.team for file in reading.files}
+    gone = [job.team for job in newest_revisions(store.jobs(name)) if job.team not in there]
+    if gone:
+        stay = "its job stays" if len(gone) == 1 else "their jobs stay"
+        console.print_note(
+            f"no file in the folder for {', '.join(gone)}: {stay} in the cohort "
+            "(`gamectl cancel TEAM` ends one that is not over)"
+        )
 
 
 def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:

@@ -92,5 +92,7 @@ def _page(settings: Settings, cohort: str | None) -> str:
         return page_of(connect(uri, artifacts, name, create=False))
     except NotFound:
         if cohort is not None:
+            with open_store(settings) as store:
+                pick_cohort(store, cohort)  # whoever mistyped it is told which there are
             raise
         return EXPERIMENTS

@@ -34,7 +34,8 @@ def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
     """
     reading = read_paths(paths)
     if output == "json":
-        console.print_json({"files": [_as_json(file) for file in reading.files]})
+        files = [_as_json(file) for file in reading.files]
+        console.print_json({"files": files, "not_read": list(reading.skipped)})
     else:
         _print_files(reading)
     _print_notes(reading)
@@ -74,10 +75,8 @@ def _print_notes(reading: Reading) -> None:
     """Say what the exit code does not: which rules held, and what was left out."""
     if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("checked against the default rules: no cohort.yaml beside it")
-    if reading.skipped:
-        names = console.printable(", ".join(reading.skipped))
-        advice = "end a file's name in .yaml, and name a subfolder by itself"
-        console.print_note(f"not read: {names}; {advice}")
+    if reading.not_read:
+        console.print_note(reading.not_read)
 
 
 def _print_totals(reading: Reading) -> None:

@@ -165,11 +165,13 @@ def ray(deep: bool) -> Iterator[Finding]:
     address, version = Settings().ray_address, installed_version("ray")
     advice = "start it (ray start --head), or unset RAY_ADDRESS to start one for each game"
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
-    if host and port.isdigit() and not is_open((host.strip("[]"), int(port))):
+    can_be_asked = bool(host) and port.isdigit()
+    if can_be_asked and not is_open((host.strip("[]"), int(port))):
         yield Finding(Level.PROBLEM, "Ray", f"nothing answers at {address}", advice)
         return
     if not deep:
-        there = f"answers at {address}" if address else "is started for each game"
+        there = f"answers at {address}" if can_be_asked else f"RAY_ADDRESS is {address}, not tried"
+        there = there if address else "is started for each game"
         yield Finding(Level.OK, "Ray", f"{version}; {there}; `gamectl doctor --deep` tries it")
         return
     began = time.monotonic()

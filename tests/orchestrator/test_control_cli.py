@@ -134,6 +134,33 @@ def test_all_means_the_jobs_that_it_can_be_done_to(game: Store, controller: Ledg
     assert "there is none to suspend" in none.stderr
 
 
+def test_a_wrong_start_is_cancelled_and_taken_up_as_a_whole(
+    game: Store, controller: Ledger
+) -> None:
+    assert gamectl("cancel", "--all").stdout == "howling-pixels: cancelled\napes: cancelled\n"
+    assert "there is none to cancel" in gamectl("cancel", "--all").stderr
+    assert "no job has failed" in gamectl("retry", "--failed").stderr
+    again = gamectl("retry", "--all")
+    assert again.stdout == "howling-pixels: queued again\napes: queued again\n"
+    assert "no job has failed or was cancelled" in gamectl("retry", "--all").stderr
+
+
+def test_what_is_suspended_as_a_whole_goes_on_with_the_command_that_is_named(
+    game: Store,
+) -> None:
+    gamectl("suspend", "--all")
+    said = gamectl("get", "jobs").stderr
+    assert "`gamectl resume --all --cohort small` lets them go on" in said
+    game.resume("small", "apes", 300.0)
+    assert "`gamectl resume --cohort small` starts one" in gamectl("get", "jobs").stderr
+
+
+def test_a_name_that_stands_by_itself_gets_its_option(game: Store) -> None:
+    assert "Did you mean --cohort small?" in gamectl("get", "jobs", "small").stderr
+    said = gamectl("get", "events", "apes").stderr
+    assert "Did you mean --cohort apes or --team apes?" in said
+
+
 def test_failed_jobs_are_retried_and_others_refused(game: Store, controller: Ledger) -> None:
     assert "no job has failed" in gamectl("retry", "--failed").stderr
     fail(controller, game.jobs("small")[1])
@@ -150,11 +177,13 @@ def test_failed_jobs_are_retried_and_others_refused(game: Store, controller: Led
     "words",
     [
         ["cancel"],
+        ["cancel", "apes", "--all"],
         ["suspend"],
         ["suspend", "apes", "--all"],
         ["resume", "apes", "--all"],
         ["retry"],
         ["retry", "apes", "--failed"],
+        ["retry", "apes", "--all"],
     ],
 )
 def test_which_teams_must_be_said_once(game: Store, words: list[str]) -> None:

@@ -196,6 +196,9 @@ def test_services_that_are_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     assert all("\n" not in each.found for each in found)
     assert not any("secret" in f"{each.found} {each.advice}" for each in found)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    (ray,) = services.ray(deep=False)
+    assert "RAY_ADDRESS is auto, not tried" in ray.found
 
 
 def test_work_that_nobody_does(store: Store, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

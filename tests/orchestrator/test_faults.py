@@ -47,7 +47,7 @@ def of(error: BaseException) -> BaseException:
 
 
 TRAINING = [
-    (Diverged(3, 17, 0.5), Reason.DIVERGED, TEAM, r"epoch 3, step 17 on; .* such as 0.05$"),
+    (Diverged(3, 17, 0.5), Reason.DIVERGED, TEAM, r"epoch 3, step 17 on; .* too large: try 0.01$"),
     (MemoryError(), Reason.OUT_OF_MEMORY, TEAM, r"\(MemoryError: MemoryError\); .* batch size"),
     (
         _ArrayMemoryError((1 << 40,), np.dtype("u1")),

@@ -48,6 +48,30 @@ def test_a_folder_is_its_yaml_files(tmp_path: Path) -> None:
     assert read_paths([tmp_path, tmp_path / "more"]).skipped == (str(tmp_path / "late.Yaml.txt"),)
 
 
+def test_what_begins_as_a_loadout_is_told_whatever_its_name(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout("a"))
+    text = loadout("b")
+    meant = {
+        "b.txt": text.encode(),
+        "c": b"\xef\xbb\xbf# ours\n---\n" + text.encode(),
+        "d.json": b'{"apiVersion": "game/v1"}',
+        "e.docx": b"PK\x03\x04",
+    }
+    for name, content in meant.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_text("our kind of game")
+    (tmp_path / "own.py").write_text("import torch\n")
+    (tmp_path / "photo.png").write_bytes(bytes(range(256)))
+    assert read_paths([tmp_path]).skipped == tuple(str(tmp_path / name) for name in sorted(meant))
+
+
+def test_a_cohort_beside_a_file_may_be_a_yml(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout("a"))
+    (tmp_path / "cohort.yml").write_text(cohort())
+    assert read_paths([tmp_path / "a.yaml"]).cohort_path == tmp_path / "cohort.yml"
+    assert read_paths([tmp_path]).cohort_path == tmp_path / "cohort.yml"
+
+
 @pytest.mark.parametrize("with_cohort", [True, False])
 def test_a_folder_without_loadouts_is_empty(tmp_path: Path, with_cohort: bool) -> None:
     (tmp_path / "README.md").write_text("nothing here")

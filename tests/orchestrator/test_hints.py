@@ -46,6 +46,13 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
          "; an entry starts with a hyphen and a space: `- item: ...`"),
         ("purchases:\n    -item: flip-trick",
          "; an entry starts with a hyphen and a space: `- item: ...`"),
+        ("purchases:\n    - item: rate-rollercoaster\n    schedule: cosine",
+         "next entry would begin: indent it to column 7, like the other keys of the entry above"),
+        ("item: flip-trick", "; what is bought stands below `purchases:`, each as `- item: ITEM`"),
+        ("purchases: [{item: ensemble-enchanter, members: [{item: whirl-and-swirl}, {}]}]",
+         "; a member's own parameters of an item are `items: {ITEM: {PARAMETER: VALUE}}`"),
+        ("purchases: [{item: }]", "the key 'item' has no value; give it one"),
+        ("epochs:", "the key 'epochs' has no value; give it one or leave it out"),
     ],
 )  # fmt: skip
 def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:
@@ -120,3 +127,10 @@ def test_what_should_be_indented_is_said_so(tmp_path: Path) -> None:
         "indent the lines below it",
         "it belongs under spec: indent it",
     ]
+
+
+def test_bullets_of_a_word_processor_are_no_entries(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, f"{HEAD}spec:\n  purchases:\n    • item: flip-trick\n    • item: mixup-mixer\n"
+    )
+    assert all(text.endswith("a hyphen and a space: `- item: ...`") for *_, text in found), found

@@ -128,6 +128,20 @@ def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
     assert "1 team is scored without members that were lost" in err
 
 
+def test_networks_that_have_no_score_yet_are_told(
+    jobs: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    succeeded = [job for job in jobs.values() if job.phase is Phase.SUCCEEDED]
+    print_leaderboard(leaderboard(succeeded, book(*(score(job, 0.5) for job in succeeded))))
+    assert "without a score" not in capsys.readouterr().err
+    print_leaderboard(leaderboard(succeeded, book(score(succeeded[0], 0.5))))
+    number = len(succeeded) - 1
+    assert number > 0
+    teams = "1 team has" if number == 1 else f"{number} teams have"
+    told = f"{teams} a network without a score: gamectl score --cohort small"
+    assert told in capsys.readouterr().err
+
+
 def test_scores_are_kept_for_their_owner_only(tmp_path: Path, jobs: dict[str, Job]) -> None:
     kept = book(score(jobs["a"], 0.5))
     path = write_scores(tmp_path / "scores", kept)

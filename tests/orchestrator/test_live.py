@@ -184,6 +184,16 @@ def test_the_table_fits_the_terminal(jobs: tuple[Job, ...], width: int, height: 
     )
 
 
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_what_to_do_stands_whole_on_lines_of_its_own(width: int) -> None:
+    console = screen(width)
+    note = "no controller is at work on cohort monday: `gamectl resume --cohort monday` starts one"
+    console.print(live_table([job(1)], Outlook(), 1, NOW, width, 24, [note]))
+    lines = drawn(console).splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("no controller"))
+    assert " ".join(line.strip() for line in lines[begin:]).split() == note.split()
+
+
 def test_no_time_is_promised_before_there_is_a_speed() -> None:
     assert " left" not in "".join(table([job(1), job(2)]))
 

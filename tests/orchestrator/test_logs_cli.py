@@ -61,6 +61,15 @@ def test_the_newest_attempt_is_shown_and_older_ones_when_asked_for(game: Game) -
     assert gamectl("logs", "apes", "--attempt", 3, "--follow").stderr == missing.stderr
 
 
+def test_the_log_of_an_older_revision_is_shown_when_asked_for(game: Game) -> None:
+    game.start("apes", at_s=10)
+    write(game, "apes", "the first one\n")
+    submit(game.store, new_job("apes", seed=7), at=50.0)
+    assert "has no log" in gamectl("logs", "apes").stderr
+    assert gamectl("logs", "apes", "--revision", 1).stdout == "the first one\n"
+    assert "there are 1 to 2" in gamectl("logs", "apes", "--revision", 3).stderr
+
+
 def test_of_several_members_the_first_is_shown_and_the_others_are_named(game: Game) -> None:
     for index in range(3):
         game.start("trio", index)

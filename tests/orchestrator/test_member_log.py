@@ -23,7 +23,7 @@ REPORT = EpochReport(
 TRAINING = """
 import ctypes, logging, os, subprocess, sys, warnings
 from pathlib import Path
-from jobs.errors import Stopped
+from jobs.errors import Diverged, Stopped
 from orchestrator.member_log import member_log
 path = sys.argv[1]
 print("before", flush=True)
@@ -94,6 +94,14 @@ def test_an_exception_is_written_down_with_its_traceback_and_goes_on(tmp_path: P
     assert text.splitlines()[-1].startswith("failed after ")
     assert text.endswith(": ValueError: invalid literal for int() with base 10: 'five'\n")
     assert outside.stdout == "before\nraised ValueError\nafter\n"
+
+
+def test_what_a_team_can_mend_is_told_in_words_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    run(path, "raise Diverged(1, 3, 10.0)")
+    text = path.read_text()
+    assert "Traceback" not in text
+    assert text.count("probably too large: try 0.01") == 1
 
 
 def test_being_stopped_is_no_failure(tmp_path: Path) -> None:

@@ -138,6 +138,19 @@ def test_what_validate_refuses_is_refused_with_the_same_words() -> None:
 
 
 @pytest.mark.usefixtures("measured_home")
+def test_a_cohort_without_loadouts_and_files_that_were_not_read_are_told(
+    write_cohort: WriteCohort,
+) -> None:
+    folder = write_cohort({"apes": "epochs: 1"})
+    (folder / "apes.yaml").rename(folder / "apes.txt")
+    done = plan(str(folder / "cohort.yaml"))
+    assert "no loadout among these files" in done.stderr
+    assert (
+        f"not read: {folder / 'apes.txt'}; end a file's name in .yaml" in plan(str(folder)).stderr
+    )
+
+
+@pytest.mark.usefixtures("measured_home")
 def test_the_good_ones_are_planned_beside_those_that_are_refused(
     write_cohort: WriteCohort,
 ) -> None:

@@ -63,10 +63,24 @@ def test_while_it_runs_loadouts_are_revised_and_teams_join(
     write_cohort({"apes": BASE.replace("0.05", "0.02"), "late": BASE})
     done = gamectl(*words)
     assert "2 jobs submitted, 1 unchanged" in done.stderr
+    assert "no file" not in done.stderr
     assert "new revisions of: apes" in done.stderr
     assert newest() == {"apes": (2, "Pending"), "owls": (1, "Pending"), "late": (1, "Pending")}
     older = game.job(apes.id)
     assert (older.phase, older.members[0].phase) == (Phase.SUPERSEDED, Phase.RUNNING)
+
+
+def test_teams_without_a_file_are_told_where_a_folder_is_submitted(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "owls": BASE})
+    words = ["--data", photos, "--detach"]
+    gamectl("submit", folder, *words)
+    (folder / "owls.yaml").unlink()
+    told = "no file in the folder for owls: its job stays in the cohort"
+    assert told in gamectl("submit", folder, *words).stderr
+    late = gamectl("submit", folder / "cohort.yaml", folder / "apes.yaml", *words)
+    assert (late.exit_code, "no file" in late.stderr) == (0, False)
 
 
 def test_a_team_has_so_many_submissions(

@@ -1,0 +1,32 @@
+"""What to do where a list's entry is not one: bullets of word processors, keys out of column.
+
+In: words of a file. Out: the end of a problem's message, or nothing. Used by `yaml_nodes` and
+`problems`.
+"""
+
+import re
+
+from orchestrator.console import shortened
+
+LIKE_HYPHENS = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212",
+                "\u2022", "\u00b7", "\u25e6", "\u25aa", "*")  # fmt: skip
+"""Hyphens, and what word processors make of them: dashes, a minus sign, bullets."""
+
+
+def list_mark_hint(key: str) -> str:
+    """Say what is wrong where `– item` or `-item` stands for a list's entry, or nothing."""
+    if not key.startswith(LIKE_HYPHENS):
+        return ""
+    rest = key.lstrip("".join(LIKE_HYPHENS)).strip()
+    return f"; an entry starts with a hyphen and a space: `- {shortened(rest)}: ...`"
+
+
+def out_of_column(parser_says: str, line: str, column: int) -> str | None:
+    """Say what to do with a key that stands where a list's next entry would begin; else None."""
+    key = re.match(r"[\w.-]+(?=:)", line.strip())
+    if "expected '-' indicator" not in parser_says or key is None:
+        return None
+    return (
+        f"'{shortened(key[0])}' stands where the list's next entry would begin: indent it to "
+        f"column {column + 2}, like the other keys of the entry above"
+    )
