@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
 
 Seconds = Callable[[Member], float]
 
+AROUND_S = 15.0
+"""About how long a run takes around its training: for Ray, its slots and MLflow."""
+
 
 @dataclass(frozen=True)
 class Forecast:

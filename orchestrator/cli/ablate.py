@@ -183,11 +183,11 @@ def _how_long(
 ) -> str:
     from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
-    from orchestrator.forecast import forecast
+    from orchestrator.forecast import AROUND_S, forecast
 
     slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
     speeds, now = known_speeds(settings), time.time()
-    end = forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now
+    end = (forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now) + AROUND_S
     return (
         f"about {duration(end - now)} on {_number(slots, 'slot')} of this machine, until "
         f"{short_time(end, now)}"

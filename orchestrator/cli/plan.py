@@ -21,6 +21,7 @@ from orchestrator.cohort import Cohort, Resources
 from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
+from orchestrator.forecast import AROUND_S
 from orchestrator.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.settings import Settings
 from orchestrator.speeds import Speeds, factor_here
@@ -194,7 +195,7 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
         right=["members", "slot-min", "finish (min)", "memory/slot"],
     )
     gpus = f" and {resources.gpus:g} GPU" if resources.gpus else ""
-    ends_at = time.strftime("%H:%M", time.localtime(now + plan.finish_s))
+    ends_at = time.strftime("%H:%M", time.localtime(now + plan.finish_s + AROUND_S))
     scarce = "" if plan.memory_bytes <= machine.memory_bytes else "; too much: lower --cpus"
     several = resources.workers_per_member
     workers = f"{several} workers, each with " if several > 1 else ""
@@ -203,7 +204,10 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
         f"cohort: {len(plan.jobs)} jobs, {plan.num_members} members, "
         f"{_minutes(plan.slot_seconds)} slot-minutes"
     )
-    console.print_line(f"finish: after {_minutes(plan.finish_s)} min, at {ends_at} if begun now")
+    console.print_line(
+        f"finish: after {_minutes(plan.finish_s)} min, at {ends_at} if begun now; "
+        f"beginning and ending take about {AROUND_S:.0f} s"
+    )
     console.print_line(
         f"memory: {human_bytes(plan.memory_bytes)} at the peak, of "
         f"{human_bytes(machine.memory_bytes)}{scarce}"

@@ -216,6 +216,7 @@ def _forecast(
     """Says how long it may take at most; raises `Refused` where a trial can never run."""
     from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
+    from orchestrator.forecast import AROUND_S
     from orchestrator.search.run import longest_s
     from orchestrator.submission import misfits
 
@@ -226,7 +227,7 @@ def _forecast(
     for reason in misfits(prepared, machine).values():
         raise Refused(f"{reason}; nothing was tried")
     slots = min(num_slots(resources, machine), len(plans))
-    at_most_s = longest_s(plans, prepared, slots, known_speeds(settings))
+    at_most_s = AROUND_S + longest_s(plans, prepared, slots, known_speeds(settings))
     longest = f"about {duration(at_most_s)}"
     if minutes is not None and 60 * minutes < at_most_s:
         longest = f"the {duration(60 * minutes)} asked for"
