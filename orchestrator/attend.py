@@ -147,6 +147,7 @@ def say_how_it_ended(
     wherever the user is.
     """
     counts = ", ".join(f"{n} {phase}" for phase, n in Counter(j.phase for j in jobs).items())
+    counts = counts or "every team was withdrawn"
     console.print_note(f"cohort {name}: {counts}")
     for job in jobs:
         if job.phase is Phase.FAILED:

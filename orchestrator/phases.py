@@ -10,7 +10,8 @@ what each happening does to a job.
         ^    |                      |
         |    +----------+-----------+
         |               v
-        +--- retry --- Failed, Cancelled            (or Superseded, which nothing brings back)
+        +--- retry --- Failed, Cancelled            (or Superseded, which nothing brings back,
+                                                     and where whatever is over may be withdrawn)
 """
 
 from enum import StrEnum
@@ -30,7 +31,7 @@ class Phase(StrEnum):
     CANCELLED = "Cancelled"
     """Stopped before its end: by the organizer, or (a member) because its job is over."""
     SUPERSEDED = "Superseded"
-    """The team handed in a newer revision before this one ended."""
+    """The team handed in a newer revision before this one ended, or the organizer withdrew it."""
 
     @property
     def terminal(self) -> bool:
@@ -48,13 +49,13 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.RUNNING: frozenset(
         {Phase.PENDING, Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.SUPERSEDED},
     ),
-    Phase.SUCCEEDED: frozenset(),
+    Phase.SUCCEEDED: frozenset({Phase.SUPERSEDED}),
     # Running: it is retried before all its members have stopped.
-    Phase.FAILED: frozenset({Phase.PENDING, Phase.RUNNING}),
-    Phase.CANCELLED: frozenset({Phase.PENDING, Phase.RUNNING}),
+    Phase.FAILED: frozenset({Phase.PENDING, Phase.RUNNING, Phase.SUPERSEDED}),
+    Phase.CANCELLED: frozenset({Phase.PENDING, Phase.RUNNING, Phase.SUPERSEDED}),
     Phase.SUPERSEDED: frozenset(),
 }
-"""Where each phase may lead. Out of Failed and Cancelled only `gamectl retry` leads."""
+"""Where each phase may lead. What is over is left by `gamectl retry` and `withdraw` only."""
 
 MEMBER_TRANSITIONS: dict[Phase, frozenset[Phase]] = TRANSITIONS | {
     # Its results were lost before the job was over: it is trained again, to the same bits; where
@@ -118,6 +119,8 @@ class Reason(StrEnum):
     """`gamectl cancel`."""
     JOB_ENDED = "JobEnded"
     """A member that was stopped, or never started, because its job is over."""
+    WITHDRAWN = "Withdrawn"
+    """The organizer took the team out of the cohort."""
     NEW_REVISION = "NewRevision"
     """The team handed in another loadout."""
     # Of events that change no phase

@@ -165,12 +165,13 @@ class Attempt:
 
 
 def newest_revisions(jobs: Iterable[Job]) -> list[Job]:
-    """The job that counts for each team: its newest."""
+    """The job that counts for each team: its newest, unless the team was withdrawn."""
     newest: dict[str, Job] = {}
     for job in jobs:
         if job.team not in newest or job.revision > newest[job.team].revision:
             newest[job.team] = job
-    return list(newest.values())
+    # Of a team that is in the cohort the newest is never superseded.
+    return [job for job in newest.values() if job.phase is not Phase.SUPERSEDED]
 
 
 @dataclass(frozen=True)

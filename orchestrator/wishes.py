@@ -1,8 +1,8 @@
 """What the organizer and the teams want of a job: pure functions, as in `lifecycle`.
 
-In: a job and a wish: another revision, cancel, suspend, resume, retry, another priority. Out: a
-`Change`; a wish that is fulfilled already changes nothing. Every function that cannot fulfil a wish
-raises `Refused` with the reason. Used by `store.desired`; the controller sees to the rest.
+In: a job and a wish: another revision, cancel, withdraw, suspend, resume, retry, another priority.
+Out: a `Change`; a wish that is fulfilled already changes nothing. Every function that cannot fulfil
+a wish raises `Refused` with the reason. Used by `store.desired`; the controller sees to the rest.
 """
 
 from dataclasses import replace
@@ -30,6 +30,18 @@ def cancelled(job: Job, now: float) -> Change:
     reason = Reason.CANCELLED_BY_ORGANIZER
     after = over(job, Phase.CANCELLED, reason, "cancelled by the organizer", now)
     return Change(after, (Note(None, reason, after.message),))
+
+
+def withdrawn(job: Job, now: float) -> Change:
+    """The organizer takes the team out: no job of it counts any more, until it hands one in."""
+    if job.phase is Phase.SUPERSEDED:
+        return Change(job)
+    reason, text = Reason.WITHDRAWN, "withdrawn by the organizer"
+    if job.phase.terminal:
+        after = replace(job, phase=Phase.SUPERSEDED, reason=reason, message=text, blame=None)
+    else:
+        after = over(job, Phase.SUPERSEDED, reason, text, now)
+    return Change(after, (Note(None, reason, text),))
 
 
 def suspended(job: Job) -> Change:

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "describe": ("orchestrator.cli.describe:command", "Show one job and what happened to it."),
     "logs": ("orchestrator.cli.logs:command", "Show what a team's members wrote."),
     "cancel": ("orchestrator.cli.control:cancel", "End jobs before they are through."),
+    "withdraw": ("orchestrator.cli.control:withdraw", "Take teams out of a cohort."),
     "suspend": ("orchestrator.cli.control:suspend", "Hold jobs back."),
     "resume": ("orchestrator.cli.control:resume", "Let jobs, or a whole cohort, go on."),
     "retry": ("orchestrator.cli.control:retry", "Queue jobs again that failed or were cancelled."),
@@ -73,7 +74,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "doctor", "demo", "completion"),
     "Files": ("shop", "validate", "preview", "plan", "schema"),
-    "Run": ("submit", "suspend", "resume", "cancel", "retry", "priority", "controller", "deploy"),
+    "Run": (
+        "submit",
+        "suspend",
+        "resume",
+        "cancel",
+        "retry",
+        "withdraw",
+        "priority",
+        "controller",
+        "deploy",
+    ),
     "Look": ("get", "describe", "logs", "results", "ui"),
     "Score and explain": (
         "score",

@@ -21,6 +21,13 @@ def cancelled(altered: Altered, at_work: bool) -> str:
     return f"cancelled{_stopping(altered.after, at_work)}"
 
 
+def withdrawn(altered: Altered, at_work: bool) -> str:
+    """A job that was to be withdrawn."""
+    if altered.after == altered.before:
+        return "was withdrawn already"
+    return f"withdrawn{_stopping(altered.after, at_work)}"
+
+
 def suspended(altered: Altered, at_work: bool) -> str:
     """A job that was to be suspended."""
     if altered.after == altered.before:

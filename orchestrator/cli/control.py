@@ -1,4 +1,4 @@
-"""`gamectl cancel`, `suspend`, `resume`, `retry` and `priority`: wishes for jobs of a cohort.
+"""`gamectl cancel`, `withdraw`, `suspend`, `resume`, `retry`, `priority`: wishes for jobs.
 
 In: teams. Out: desired state, written without a lease; a controller at work takes it up within two
 seconds. Each team gets a line that says what has changed, or that it was so already. What `resume`
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -62,9 +63,30 @@ def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
         name = pick_cohort(store, cohort).name
         if all_teams:
             teams = _teams(store, name, _left, "every job is over, so there is none to cancel")
-        ok = _fulfil(
-            name, teams, store.cancel, lambda it: altered.cancelled(it, _at_work(store, name))
-        )
+        said = partial(altered.cancelled, at_work=_at_work(store, name))
+        ok = _fulfil(name, teams, store.cancel, said)
+    _exit(ok)
+
+
+@click.command(
+    "withdraw",
+    epilog="""\b
+    Example:
+      gamectl withdraw howlng-pixels --cohort demo""",
+)
+@teams_argument(required=True)
+@cohort_option
+def withdraw(teams: tuple[str, ...], cohort: str | None) -> None:
+    """Take teams out of the cohort, such as one whose name was mistyped.
+
+    Their jobs are ended, are listed with `gamectl get jobs --all` only, and have neither scores nor
+    a place in reports. A team whose file is submitted once more is in again, with a job from the
+    start. What MLflow has of it stays there.
+    """
+    with open_store(Settings()) as store:
+        name = pick_cohort(store, cohort).name
+        said = partial(altered.withdrawn, at_work=_at_work(store, name))
+        ok = _fulfil(name, teams, store.withdraw, said)
     _exit(ok)
 
 
@@ -89,9 +111,8 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
         name = pick_cohort(store, cohort).name
         if all_teams:
             teams = _teams(store, name, _left, "every job is over, so there is none to suspend")
-        ok = _fulfil(
-            name, teams, store.suspend, lambda it: altered.suspended(it, _at_work(store, name))
-        )
+        said = partial(altered.suspended, at_work=_at_work(store, name))
+        ok = _fulfil(name, teams, store.suspend, said)
     _exit(ok)
 
 

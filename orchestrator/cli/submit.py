@@ -210,7 +210,7 @@ def _say_who_has_no_file(name: str, store: Store, reading: Reading) -> None:
         stay = "its job stays" if len(gone) == 1 else "their jobs stay"
         console.print_note(
             f"no file in the folder for {', '.join(gone)}: {stay} in the cohort "
-            "(`gamectl cancel TEAM` ends one that is not over)"
+            "until `gamectl withdraw TEAM`"
         )
 
 

@@ -136,7 +136,8 @@ def _check_same_data(
 def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Submitted:
     """Writes a job as the team's next revision, unless its newest revision equals it.
 
-    One that failed by the cluster's fault is made again although nothing has changed.
+    One that failed by the cluster's fault, or was withdrawn, is made again although nothing has
+    changed.
     """
     older = connection.execute(
         select(jobs)
@@ -156,7 +157,8 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         "suspended": older is not None and older.suspended and not Phase(older.phase).terminal,
     }
     lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
-    if older is not None and older.digest == new.digest and not lost:
+    withdrawn = older is not None and older.phase == Phase.SUPERSEDED
+    if older is not None and older.digest == new.digest and not lost and not withdrawn:
         if not Phase(older.phase).terminal:  # what is over stays as it was judged and shown
             news = kept | {"min_members": new.min_members}
             connection.execute(update(jobs).where(jobs.c.id == older.id).values(**news))

@@ -194,6 +194,10 @@ class Store:
         and `Refused` where the job's phase does not allow it."""
         return self._alter(cohort, team, lambda job: wishes.cancelled(job, at), at)
 
+    def withdraw(self, cohort: str, team: str, at: float) -> Altered:
+        """Takes the team out of the cohort, whatever became of its newest job."""
+        return self._alter(cohort, team, lambda job: wishes.withdrawn(job, at), at)
+
     def suspend(self, cohort: str, team: str, at: float) -> Altered:
         """Holds the team's newest job back; it keeps what it has learnt."""
         return self._alter(cohort, team, wishes.suspended, at)

@@ -145,6 +145,28 @@ def test_a_wrong_start_is_cancelled_and_taken_up_as_a_whole(
     assert "no job has failed or was cancelled" in gamectl("retry", "--all").stderr
 
 
+def test_a_team_that_was_withdrawn_is_in_no_list_until_it_hands_in_again(
+    game: Store, controller: Ledger
+) -> None:
+    start(controller, game.jobs("small")[0], 0)
+    fail(controller, game.jobs("small")[1])
+    first = gamectl("withdraw", "howling-pixels", "apes")
+    assert first.exit_code == 0, first.output
+    assert first.stdout == (
+        "howling-pixels: withdrawn; 1 member stops at the next batch\napes: withdrawn\n"
+    )
+    assert "apes: was withdrawn already" in gamectl("withdraw", "apes").stdout
+    assert by_team() == {}
+    shown = read_json("get", "jobs", "--all", "--cohort", "small")["jobs"]
+    assert {(job["phase"], job["reason"]) for job in shown} == {("Superseded", "Withdrawn")}
+    assert "a job that is Failed or Cancelled can be retried" in gamectl("retry", "apes").stderr
+    assert gamectl("describe", "job", "apes").exit_code == 0
+    submit(game, new_job("apes"), at=300.0)
+    assert (by_team()["apes"]["phase"], by_team()["apes"]["revision"]) == ("Pending", 2)
+    submit(game, new_job("apes"), at=400.0)  # that one is not made again
+    assert by_team()["apes"]["revision"] == 2
+
+
 def test_what_is_suspended_as_a_whole_goes_on_with_the_command_that_is_named(
     game: Store,
 ) -> None:

@@ -128,6 +128,14 @@ def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
     assert "1 team is scored without members that were lost" in err
 
 
+def test_teams_that_were_withdrawn_have_no_place(store: Store, jobs: dict[str, Job]) -> None:
+    store.withdraw("small", "a", 200.0)
+    left = store.jobs("small")
+    board = leaderboard(left, book(score(jobs["a"], 0.9), score(jobs["b"], 0.5)))
+    assert "a" not in {row.team for row in board.rows}
+    assert [row.team for row in board.rows if row.rank == 1] == ["b"]
+
+
 def test_networks_that_have_no_score_yet_are_told(
     jobs: dict[str, Job], capsys: pytest.CaptureFixture[str]
 ) -> None:
