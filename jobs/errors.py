@@ -43,7 +43,7 @@ class DataError(JobsError):
 
 
 USUAL_LEARNING_RATE = 0.01
-"""Of plain gradient descent, as loadouts have it by default."""
+"""With which plain gradient descent is usually begun."""
 
 
 class Stopped(JobsError):

@@ -130,9 +130,17 @@ def check_writable(folder: Where) -> None:
         ) from error
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a path; False, too, below a folder that may not be entered."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _check_folder(folder: Path) -> None:
     # A missing one is made when there is something to keep: where that would be.
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = next(place for place in (folder, *folder.parents) if is_there(place))
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:

@@ -48,7 +48,7 @@ The path, a line a file:
     slot          a warm actor that trains one member after another through Ray Train
     room          how many slots to have, on nodes that come and go
     shared_inputs images and teachings in Ray's object store
-    slot_handle   one of them as the pool sees it
+    slot_handle   a slot as the pool sees it
     slots         the pool of them
     faults        what went wrong, why, and who is to blame: one table
     teachings     what a slot is given of a student's teacher

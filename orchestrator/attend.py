@@ -35,7 +35,9 @@ CONTROLLER_S = 8.0
 SILENT_S = 2 * RENEW_EVERY_S
 """A controller that lives has renewed its lease by then."""
 LOOK_EVERY_S = 0.5
-STOPPING = b"\nstopping, in order ...\n"
+ENDING = b"\nending ...\n"
+ENDS_WITHIN_S = 10.0
+"""Within which it does no good to ask for the end again."""
 
 
 def attend(
@@ -111,13 +113,28 @@ def detach(
     where one does not come up.
     """
     launcher = LocalLauncher(settings, cpus) if elsewhere is None else elsewhere
-    with interruptible(lambda: _still_starting(name)):
-        if _at_work(name, store, launcher, cpus) is not None:
+    farewell = "stopped; no controller was started"
+
+    def on_start() -> None:
+        nonlocal farewell
+        farewell = _still_starting(name)
+
+    with interruptible(lambda: farewell):
+        if _at_work(name, store, launcher, cpus, on_start) is not None:
             console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
 
 
-def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> str | None:
-    """Who is at work on the cohort, started where nobody was; None where nothing is left to do."""
+def _at_work(
+    name: str,
+    store: Store,
+    launcher: Launcher,
+    cpus: int | None,
+    on_start: Callable[[], None] = lambda: None,
+) -> str | None:
+    """Who is at work on the cohort, started where nobody was; None where nothing is left to do.
+
+    `on_start` is called before one is started.
+    """
     if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
         return None
@@ -128,6 +145,7 @@ def _at_work(name: str, store: Store, launcher: Launcher, cpus: int | None) -> s
     while store.is_left(name):  # again after one that was about to end when we came
         from orchestrator.progress_bars import waiting
 
+        on_start()
         with waiting("starting a controller", CONTROLLER_S):
             controller, holder = launched(name, store, launcher)
         if holder is not None:
@@ -155,9 +173,10 @@ def say_how_it_ended(
     num_suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
     if num_suspended:
         stay = "1 job stays" if num_suspended == 1 else f"{num_suspended} jobs stay"
-        console.print_note(f"{stay} suspended: gamectl resume TEAM, or --all, --cohort {name}")
-    if any(job.phase is Phase.CANCELLED for job in jobs):
-        console.print_note(f"what was cancelled: gamectl retry TEAM, or --all, --cohort {name}")
+        who = "TEAM" if num_suspended == 1 else "--all"
+        console.print_note(f"{stay} suspended: gamectl resume {who} --cohort {name}")
+    if jobs and all(job.phase is Phase.CANCELLED for job in jobs):
+        console.print_note(f"all were cancelled: gamectl retry --all --cohort {name}")
     if tracking_error is not None:
         here = " --cluster local" if sent else ""
         console.print_note(
@@ -170,20 +189,21 @@ def say_how_it_ended(
 def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
     """Within the block Ctrl-C, SIGTERM and a terminal that hangs up end the process in order.
 
-    The block is left by a `KeyboardInterrupt`, which asking again does not repeat; then the
-    `farewell` is said, and `SystemExit` raised with exit code 130. A SIGHUP that is ignored
-    already, as under `nohup`, stays ignored.
+    The block is left by a `KeyboardInterrupt`, which asking again repeats only where the end takes
+    long; then the `farewell` is said, and `SystemExit` raised with exit code 130. A SIGHUP that is
+    ignored already, as under `nohup`, stays ignored.
     """
-    asked = False
+    asked_at = float("-inf")
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            # Not through `console`: the same stream may be in the midst of a line.
-            with contextlib.suppress(OSError):
-                os.write(2, STOPPING)
-            raise KeyboardInterrupt
+        nonlocal asked_at
+        if time.monotonic() - asked_at < ENDS_WITHIN_S:
+            return
+        asked_at = time.monotonic()
+        # Not through `console`: the same stream may be in the midst of a line.
+        with contextlib.suppress(OSError):
+            os.write(2, ENDING)
+        raise KeyboardInterrupt
 
     wanted = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
@@ -228,7 +248,12 @@ def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:
     return watch(name, store)
 
 
-def living_controller(name: str, store: Store) -> str | None:
+def living_controller(
+    name: str,
+    store: Store,
+    clock: Callable[[], float] = time.time,
+    pause: Callable[[float], None] = time.sleep,
+) -> str | None:
     """Who is at work on the cohort, or None, for callers that will not watch it afterwards.
 
     A lease outlives a controller that died on another machine by half a minute. One that was not
@@ -236,14 +261,14 @@ def living_controller(name: str, store: Store) -> str | None:
     """
     from orchestrator.progress_bars import waiting
 
-    lease = lease_of(store, name, time.time())
-    if lease is None or time.time() - lease.renewed_at < SILENT_S:
+    lease = lease_of(store, name, clock())
+    if lease is None or clock() - lease.renewed_at < SILENT_S:
         return None if lease is None else lease.holder
-    until, was = time.monotonic() + TTL_S, lease.renewed_at  # clocks of two machines may differ
+    until, was = clock() + TTL_S, lease.renewed_at  # clocks of two machines may differ
     with waiting(f"controller {lease.holder} is silent; waiting for its lease", TTL_S):
-        while lease is not None and lease.renewed_at == was and time.monotonic() < until:
-            time.sleep(LOOK_EVERY_S)
-            lease = lease_of(store, name, time.time())
+        while lease is not None and lease.renewed_at == was and clock() < until:
+            pause(LOOK_EVERY_S)
+            lease = lease_of(store, name, clock())
     return None if lease is None else lease.holder
 
 

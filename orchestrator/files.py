@@ -34,7 +34,9 @@ SUFFIXES = (".yaml", ".yml")
 COHORT_FILE = "cohort.yaml"
 COHORT_FILES = (COHORT_FILE, "cohort.yml")
 WORD_PROCESSORS = (".doc", ".docx", ".odt", ".pages", ".rtf")
-MANIFEST = re.compile(r"""(?:\s|#.*\n|---)*[{\s]*["']?(?:apiVersion|kind|metadata|spec)\b""", re.I)
+MANIFEST = re.compile(
+    r"""(?:\s|#.*\n|---|\{)*["']?(?:apiVersion|kind|metadata|spec)["']?\s*:""", re.IGNORECASE
+)
 """How a loadout or a cohort begins, whatever its file is called."""
 LOOKED_AT_BYTES = 4096
 
@@ -66,7 +68,8 @@ class LoadoutFile:
 class Reading:
     """Everything that was read; the cohort is the default one where no file gives it.
 
-    `skipped` are the entries of the named folders that hold YAML by their look, and were not read.
+    `skipped` are the entries of the named folders that look as if they were meant, and were not
+    read.
     """
 
     cohort: Cohort

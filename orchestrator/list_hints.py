@@ -1,7 +1,7 @@
 """What to do where a list's entry is not one: bullets of word processors, keys out of column.
 
-In: words of a file. Out: the end of a problem's message, or nothing. Used by `yaml_nodes` and
-`problems`.
+In: words of a file. Out: a problem's message, or the end of one, or nothing. Used by `yaml_nodes`
+and `problems`.
 """
 
 import re
@@ -21,12 +21,12 @@ def list_mark_hint(key: str) -> str:
     return f"; an entry starts with a hyphen and a space: `- {shortened(rest)}: ...`"
 
 
-def out_of_column(parser_says: str, line: str, column: int) -> str | None:
+def out_of_column(parser_says: str, line: str) -> str | None:
     """Say what to do with a key that stands where a list's next entry would begin; else None."""
     key = re.match(r"[\w.-]+(?=:)", line.strip())
     if "expected '-' indicator" not in parser_says or key is None:
         return None
     return (
-        f"'{shortened(key[0])}' stands where the list's next entry would begin: indent it to "
-        f"column {column + 2}, like the other keys of the entry above"
+        f"'{shortened(key[0])}' stands in the column of a list's hyphens: put it below the first "
+        "key of the entry that it belongs to, or further left where it belongs to none"
     )

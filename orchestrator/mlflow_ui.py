@@ -82,7 +82,7 @@ def mlflow_ui(
             _end(server)
 
 
-def names(host: str) -> list[str]:
+def names_elsewhere(host: str) -> list[str]:
     """What other machines may call a server that listens on `host`; none where they reach none."""
     if host in ("localhost", "::1") or host.startswith("127."):
         return []
@@ -98,7 +98,7 @@ def names(host: str) -> list[str]:
 
 def _reached_as(host: str, port: int) -> dict[str, str]:
     """Settings without which MLflow's pages get no answers but on localhost."""
-    if not (others := names(host)):
+    if not (others := names_elsewhere(host)):
         return {}
     pages = [address(name, port) for name in others]
     hosts = [page.removeprefix("http://") for page in pages]

@@ -165,7 +165,7 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
             return "; a member's own parameters of an item are `items: {ITEM: {PARAMETER: VALUE}}`"
         return "; what is bought stands below `purchases:`, each as `- item: ITEM`"
     owners = [item.key() for item in CATALOG.values() if key in _keys(item)]
-    if not owners or (holder is not spec and holder is model_at(model, ("metadata",))):
+    if not owners or holder is model_at(model, ("metadata",)):
         return ""
     owner = " or ".join(owners)
     if holder is Member:

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import IO, Any, TextIO, cast
+from typing import IO, Any, cast
 
+from rich._null_file import NULL_FILE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -46,8 +47,10 @@ class _Remarks:
     """
 
     @property
-    def _stream(self) -> TextIO:
-        stream: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a live view
+    def _stream(self) -> IO[str]:
+        if sys.stderr is None:  # closed by whoever started us
+            return NULL_FILE
+        stream: IO[str] = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a live view
         return stream
 
     def write(self, text: str) -> int:

@@ -116,7 +116,7 @@ def check_shared(settings: Settings) -> None:
     uri = settings.mlflow_tracking_uri
     wrong = {
         "GAME_STORE, a PostgreSQL URL": settings.store is None or not is_server(settings.store),
-        "MLFLOW_TRACKING_URI, a server's URL": uri is None or not _is_http(uri),
+        "MLFLOW_TRACKING_URI, a server's URL": uri is None or not (_is_http(uri) or is_server(uri)),
         "GAME_ARTIFACTS, a folder or URI": settings.artifacts_uri is None,
     }
     missing = [name for name, is_wrong in wrong.items() if is_wrong]
@@ -142,7 +142,7 @@ def shared(settings: Settings) -> dict[str, str]:
     assert uri is not None, "check_shared was asked"
     return {
         "GAME_STORE": without_secrets(store),
-        "MLFLOW_TRACKING_URI": _without_user(uri),
+        "MLFLOW_TRACKING_URI": _without_user(uri) if _is_http(uri) else without_secrets(uri),
         "GAME_ARTIFACTS": _without_user(artifacts)
         if isinstance(artifacts, str)
         else str(artifacts),

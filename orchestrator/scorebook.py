@@ -122,8 +122,9 @@ def scoring_alone(folder: Path, cohort: str, on_wait: Callable[[], None]) -> Ite
 
 def write_scores(folder: Path, book: ScoreBook) -> Path:
     """Keeps the scores, readable by their owner only; returns the file."""
-    if book.published:
-        _write(_path(folder / PUBLISHED, book.cohort), book)
+    shown = book if book.published else read_published(folder, book.cohort)
+    if shown is not None:  # also of a release that kept it in the one file only
+        _write(_path(folder / PUBLISHED, book.cohort), shown)
     return _write(_path(folder, book.cohort), book)
 
 

@@ -6,16 +6,17 @@ the store, in one transaction. Next on the path: `controller`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.image_folder import ImageFolder
 from jobs.images import DecodedFolder
-from jobs.places import check_writable
+from jobs.places import check_writable, is_there
 from jobs.plan import DataPlan, MemberPlan, SandboxRules
 from jobs.split import split_images
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, fits
-from orchestrator.cohort import Cohort
+from orchestrator.cohort import HERE, Cohort
 from orchestrator.costs import kind, work
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, located
@@ -56,11 +57,13 @@ def prepare(
     Without `with_test` no test image is read, for what will not be scored.
 
     Raises `jobs.errors.DataError` where the data can't be used, and `Refused` where a loadout does
-    not fit it, or a teacher is wanted and there is none that fits. Where artifacts can't be kept in
-    the store that GAME_ARTIFACTS names, it raises `OSError`, which says so.
+    not fit it, or a teacher is wanted and there is none that fits. Where artifacts can't be kept at
+    the place that GAME_ARTIFACTS names, it raises `OSError`, which says so.
     """
-    check_writable(settings.artifacts)  # before hours of training, not after
-    cohort = reading.cohort
+    cohort, place = reading.cohort, settings.artifacts
+    # A folder of a cluster elsewhere need not be here.
+    if cohort.spec.cluster == HERE or not isinstance(place, Path) or is_there(place):
+        check_writable(place)  # before hours of training, not after
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
     sizes_px = sorted({_size_px(file, cohort) for file in admitted})
     skip_broken = cohort.spec.data.skip_broken_images

@@ -175,7 +175,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlProblem:
     if rest.startswith("\t"):
         return YamlProblem(place, "tab", "a tab; YAML is indented with spaces only")
     written = lines[line] if line < len(lines) else ""
-    if message := out_of_column(error.problem or "", written, column + 1):
+    if message := out_of_column(error.problem or "", written):
         return YamlProblem(place, "not-yaml", message)
     context = f" {error.context}" if error.context else ""
     where = f" at '{shortened(rest)}'" if rest else ""

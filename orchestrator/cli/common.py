@@ -80,7 +80,7 @@ cohort_file_option = click.option(
     "--cohort-file",
     metavar="PATH",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The cohort whose rules and data hold; the cohort.yaml beside the loadout by default.",
+    help="The cohort whose rules and data hold; by default cohort.yaml beside the loadout.",
 )
 cohort_option = click.option(
     "--cohort",

@@ -62,7 +62,7 @@ def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
         if all_teams:
-            teams = _teams(store, name, _left, "every job is over, so there is none to cancel")
+            teams = _teams(store, name, _live, "every job is over, so there is none to cancel")
         said = partial(altered.cancelled, at_work=_at_work(store, name))
         ok = _fulfil(name, teams, store.cancel, said)
     _exit(ok)
@@ -110,7 +110,7 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
         if all_teams:
-            teams = _teams(store, name, _left, "every job is over, so there is none to suspend")
+            teams = _teams(store, name, _live, "every job is over, so there is none to suspend")
         said = partial(altered.suspended, at_work=_at_work(store, name))
         ok = _fulfil(name, teams, store.suspend, said)
     _exit(ok)
@@ -151,7 +151,7 @@ def resume(
         launcher = elsewhere(cluster, rules, code, cpus, settings)
         if all_teams:
             teams = _teams(
-                store, name, lambda job: job.suspended and _left(job), "no job is suspended"
+                store, name, lambda job: job.suspended and _live(job), "no job is suspended"
             )
         ok = _fulfil(name, teams, store.resume, altered.resumed)
         _go_on(name, store, settings, cpus, detach, launcher)
@@ -280,7 +280,7 @@ def _teams(
     return teams
 
 
-def _left(job: Job) -> bool:
+def _live(job: Job) -> bool:
     return not job.phase.terminal
 
 

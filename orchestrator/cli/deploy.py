@@ -19,6 +19,8 @@ from orchestrator.kustomize import overlays, render
 MAX_CONFIG_MAP_BYTES = 1 << 20
 MAX_APPLIED_BYTES = 200_000
 """`kubectl apply` copies what it applies, as JSON, into an annotation of 256 KiB at most."""
+SCORING = "score"
+"""The overlay that trains nothing."""
 KEY = re.compile(r"[-._a-zA-Z0-9]+")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 IMAGE = re.compile(
@@ -110,7 +112,7 @@ def render_command(
     files: dict[str, bytes] = {}
     played: CohortFiles | None = None
     if cohort is not None:
-        files, played = cohort_files(read_paths([cohort]))
+        files, played = cohort_files(read_paths([cohort]), trains=overlay != SCORING)
     wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played, publish)
     built = render(wishes, files)
     if output == "json":
@@ -119,10 +121,11 @@ def render_command(
         console.print_text(built.text.rstrip("\n"))
 
 
-def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
+def cohort_files(reading: Reading, trains: bool = True) -> tuple[dict[str, bytes], CohortFiles]:
     """A cohort's files by name, and what the manifests must know of it.
 
-    Raises `Refused` where a file has problems, which go to stderr, or doesn't fit a ConfigMap.
+    Raises `Refused` where a file has problems, which go to stderr, or doesn't fit a ConfigMap, and
+    where the cohort `trains` and wants what the cluster does not have.
     """
     _check(reading)
     spec = reading.cohort.spec
@@ -138,7 +141,7 @@ def cohort_files(reading: Reading) -> tuple[dict[str, bytes], CohortFiles]:
         )
     files = _files(reading)
     mounted = _uses_mounted_photos(reading)
-    if mounted and spec.teacher.file is None:
+    if trains and mounted and spec.teacher.file is None:
         _need_no_teacher(reading)
     return files, CohortFiles(reading.cohort.name, tuple(files), mounted)
 

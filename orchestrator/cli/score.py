@@ -4,6 +4,7 @@ In: a cohort's succeeded jobs and the test images. Out: scores in the home folde
 in MLflow too, with the report. Next: `gamectl leaderboard`.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,13 @@ from orchestrator import console
 from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
-from orchestrator.scorebook import ScoreBook, read_scores, scoring_alone, write_scores
+from orchestrator.scorebook import (
+    ScoreBook,
+    read_published,
+    read_scores,
+    scoring_alone,
+    write_scores,
+)
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:  # they import Pillow, SQLAlchemy and MLflow
@@ -121,7 +128,7 @@ def score_cohort(
                     store,
                     Artifacts(settings.artifacts),
                     decoded,
-                    read_scores(settings.scores, name),
+                    _newest(settings, name, decoded.folder.test_fingerprint, left_out),
                     show,
                     left_out,
                     lambda team, error: failures.append(f"{team}: no score{_why(error)}: {error}"),
@@ -133,6 +140,16 @@ def score_cohort(
             console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
             if publish:
                 _publish(book, decoded.folder, store, settings)
+
+
+def _newest(
+    settings: Settings, name: str, test_fingerprint: str, left_out: Collection[str]
+) -> ScoreBook | None:
+    """The newest scores on these images; the published ones, where others were tried since."""
+    newest = read_scores(settings.scores, name)
+    if newest is None or newest.measured_on(test_fingerprint, left_out):
+        return newest
+    return read_published(settings.scores, name)
 
 
 def _publish(book: ScoreBook, images: "ImageFolder", store: "Store", settings: Settings) -> None:

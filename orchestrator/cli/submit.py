@@ -204,6 +204,8 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
 
 
 def _say_who_has_no_file(name: str, store: Store, reading: Reading) -> None:
+    if any(file.team is None and Path(file.path) != reading.cohort_path for file in reading.files):
+        return  # one that is broken may be anybody's
     there = {file.team for file in reading.files}
     gone = [job.team for job in newest_revisions(store.jobs(name)) if job.team not in there]
     if gone:

@@ -10,13 +10,13 @@ import click
 
 from orchestrator import console
 from orchestrator.cli.common import cohort_option, open_store, pick_cohort
-from orchestrator.errors import NotFound
+from orchestrator.errors import GameError, NotFound
 from orchestrator.mlflow_ui import (
     USUAL_PORT,
     address,
     free_port,
     mlflow_ui,
-    names,
+    names_elsewhere,
     open_browser,
 )
 from orchestrator.settings import Settings
@@ -67,7 +67,7 @@ def command(cohort: str | None, port: int | None, host: str, browser: bool) -> N
         with mlflow_ui(uri, artifacts, host, listening, log) as server:
             url = f"{address(host, listening)}/{page}"
             console.print_text(url)
-            for name in names(host):
+            for name in names_elsewhere(host):
                 console.print_note(f"from elsewhere: {address(name, listening)}/{page}")
             if browser and not open_browser(url):
                 console.print_note("no browser to open here: paste the address into one")
@@ -91,8 +91,11 @@ def _page(settings: Settings, cohort: str | None) -> str:
         uri, artifacts = settings.tracking_uri, settings.mlflow_artifacts
         return page_of(connect(uri, artifacts, name, create=False))
     except NotFound:
-        if cohort is not None:
-            with open_store(settings) as store:
-                pick_cohort(store, cohort)  # whoever mistyped it is told which there are
-            raise
-        return EXPERIMENTS
+        if cohort is None:
+            return EXPERIMENTS
+        known: list[str] = []
+        with contextlib.suppress(GameError), open_store(settings) as store:
+            known = [record.name for record in store.cohorts()]
+        if known and cohort not in known:  # mistyped, rather than not tracked yet
+            raise NotFound(f"no cohort {cohort!r}; there are: {', '.join(known)}") from None
+        raise

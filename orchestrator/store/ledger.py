@@ -101,6 +101,7 @@ class Ledger:
         """
         with self._database.writing() as connection:
             lock_cohort(connection, self._cohort)
+            # It was given up already where the store could not say how the first try had ended.
             held = self._holds_lease(connection)
             on_slots = connection.execute(self._on_slots().limit(1)).first()
             done = on_slots is None and not read_is_left(connection, self._cohort)
@@ -108,7 +109,7 @@ class Ledger:
                 self._set_lease(connection, expires_at=0)
         if not held and not done:
             raise LeaseLost(f"the lease of cohort {self._cohort!r} was given up")
-        return done  # where asked again, as the store could not say how the first time ended, too
+        return done
 
     # --- what slots tell -------------------------------------------------------------------------
 

@@ -41,8 +41,6 @@ class Tracker:
         self._check = check
         self._overtaken = False
         self._projection: Projection | None = None
-        self._begin = 0
-        """The job to begin the next round with."""
         self._ending = threading.Event()
         self._hurry = threading.Event()
         """Set while somebody waits for a round, or for the end."""
@@ -104,7 +102,7 @@ class Tracker:
             self._check()
             if self._projection is None:
                 self._projection = self._connect()
-            self._projection.sync(self._look, self._begin)
+            self._projection.sync(self._look)
         except GameError as error:
             self.error = error
         except Exception as error:
@@ -112,7 +110,6 @@ class Tracker:
             self.error = TrackingError(f"MLflow: {type(error).__name__}: {error}")
         else:
             self.error = None
-        self._begin = self._projection.next_begin if self._projection is not None else 0
         if self.error is not None:
             # Runs may have been deleted behind our back: look again at what is there.
             self._projection = None

@@ -59,8 +59,8 @@ EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 NO_PARAMS: Mapping[str, str] = {}
 AWAY = (TrackingError, ArtifactsAway)
 FAILURES_A_ROUND = 3
-"""Of a server's, after which it is left alone for a while: one that is away fails all jobs. The
-next round begins behind them, as what it refuses of some jobs must not hide the others."""
+"""So often it is asked whether it answers at all: a server that is away fails all jobs, and is left
+alone for a while. What one refuses of some jobs must not hide the others."""
 
 
 class Projection:
@@ -89,28 +89,22 @@ class Projection:
         self._shown: dict[int, Job] = {}
         """Jobs as MLflow shows them, but for their models."""
         self._most_running = 1  # at a time, of members seen
-        self.next_begin = 0
-        """The job to begin the next round with: behind the one that the last round broke off at."""
         with mlflow_errors():
             self._runs = {key: Run.found(run) for key, run in experiment.runs_by_key().items()}
         self._found = frozenset(run.id for run in self._runs.values() if drop_half_made)
         """Runs of another process, which may have left half a model."""
 
-    def sync(
-        self, on_job: Callable[[int, int], None] = lambda _done, _total: None, begin: int = 0
-    ) -> None:
+    def sync(self, on_job: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Writes what MLflow does not show yet; raises the first error once the rest is written.
 
-        `on_job` is called with how many jobs are written, and of how many; the job with the number
-        `begin` is the first one.
+        `on_job` is called with how many jobs are written, and of how many.
         """
         errors: list[GameError] = []
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
         may_export = running < self._most_running and not any(waits(job) for job in jobs)
-        self.next_begin = 0
-        for done, job in enumerate([*jobs[begin:], *jobs[:begin]]):
+        for done, job in enumerate(jobs):
             on_job(done, len(jobs))
             try:
                 with mlflow_errors():
@@ -121,8 +115,8 @@ class Projection:
                         self._log_model(job)
             except GameError as error:
                 errors.append(error)
-            if sum(isinstance(error, AWAY) for error in errors) == FAILURES_A_ROUND:
-                self.next_begin = (begin + done + 1) % len(jobs)
+            num_away = sum(isinstance(error, AWAY) for error in errors)
+            if num_away and num_away % FAILURES_A_ROUND == 0 and not self._may_go_on(errors):
                 break
         try:
             self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
@@ -130,6 +124,17 @@ class Projection:
             errors.append(error)
         if errors:
             raise errors[0]
+
+    def _may_go_on(self, errors: Sequence[GameError]) -> bool:
+        """Whether MLflow answers, and only refuses something of some jobs, such as large files."""
+        if any(isinstance(error, ArtifactsAway) for error in errors):
+            return False
+        try:
+            with mlflow_errors():
+                self._client.get_experiment(self._experiment.id)
+        except TrackingError:
+            return False
+        return True
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)

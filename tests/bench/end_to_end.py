@@ -122,7 +122,8 @@ def rows(quick: bool) -> Iterator[Row]:
         1.08,
         f"train_member in {NUM_SLOTS} plain processes",
         f"{len(plans)} members, epochs: {epochs}, the same weights; in turns of {TURN_S:.0f} s, "
-        f"the cohort {_seconds(cohorts_s)}, the bare loop {_seconds(bares_s)}; of the first: "
+        f"the cohort {_seconds(cohorts_s)} ({ours.timeline.makespan_s:.1f} s without turns), "
+        f"the bare loop {_seconds(bares_s)}; of the first: "
         f"{compared(run.timeline, bare)}; {_processors(run)}",
     )
     of_whole = [*_beside_notebook(cohorts, notebooks, num_training), makespan, _tracking(ours)]

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pytest
 from orchestrator.attend import SILENT_S, interruptible, living_controller
 from orchestrator.errors import GameError
 from orchestrator.launch import first_holder
-from orchestrator.lease import holder_name
+from orchestrator.lease import TTL_S, holder_name
 from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -124,6 +123,22 @@ def test_signals_that_end_a_process_end_it_in_order(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_asking_again_does_not_disturb_the_end() -> None:
+    ended = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            ended.append("in order")
+
+    with pytest.raises(SystemExit, match="130"), interruptible(lambda: "farewell"):
+        work()
+    assert ended
+
+
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -139,11 +154,17 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
 ) -> None:
     """It may have died on another machine, a moment ago."""
     submit(game, new_job("a"))
-    seen_at = time.time() - SILENT_S
-    ledger = game.acquire("small", "elsewhere:7", seen_at, SILENT_S + 1.5)
-    if not dies:
-        threading.Timer(0.5, ledger.renew, [time.time()]).start()
-    assert living_controller("small", game) == (None if dies else "elsewhere:7")
+    now = 1000.0
+    ledger = game.acquire("small", "elsewhere:7", now - SILENT_S, TTL_S)
+
+    def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if not dies and now > 1005:
+            ledger.renew(now)
+
+    assert living_controller("small", game, lambda: now, pause) == (None if dies else "elsewhere:7")
+    assert now == (1020.0 if dies else 1005.5)
 
 
 def test_a_controller_that_fails_at_once_says_why(

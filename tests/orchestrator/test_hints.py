@@ -47,7 +47,7 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
         ("purchases:\n    -item: flip-trick",
          "; an entry starts with a hyphen and a space: `- item: ...`"),
         ("purchases:\n    - item: rate-rollercoaster\n    schedule: cosine",
-         "next entry would begin: indent it to column 7, like the other keys of the entry above"),
+         "of the entry that it belongs to, or further left where it belongs to none"),
         ("item: flip-trick", "; what is bought stands below `purchases:`, each as `- item: ITEM`"),
         ("purchases: [{item: ensemble-enchanter, members: [{item: whirl-and-swirl}, {}]}]",
          "; a member's own parameters of an item are `items: {ITEM: {PARAMETER: VALUE}}`"),
@@ -133,4 +133,5 @@ def test_bullets_of_a_word_processor_are_no_entries(tmp_path: Path) -> None:
     found = problems(
         tmp_path, f"{HEAD}spec:\n  purchases:\n    • item: flip-trick\n    • item: mixup-mixer\n"
     )
+    assert found
     assert all(text.endswith("a hyphen and a space: `- item: ...`") for *_, text in found), found

@@ -126,11 +126,29 @@ def test_a_server_that_refuses_files_hides_no_other_job(
     for team in teams:
         train_job(team, 1, "mean")
     refusing = NoFiles(experiment.client, experiment.id, experiment.tracking_uri)
-    tracker = Tracker(lambda: projection_of(refusing, store, artifacts))
-    for shown in (3, 6, 8):
-        tracker.sync()
-        assert "413" in str(tracker.error)
-        assert {name for name in named_runs(experiment) if "/" not in name} == set(teams[:shown])
+    with pytest.raises(TrackingError, match="413"):
+        project(refusing, store, artifacts)
+    assert {name for name in named_runs(experiment) if "/" not in name} == set(teams)
+
+
+def test_a_server_that_is_away_is_not_asked_for_every_job(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    submit(store, *(new_job(f"team-{number}") for number in range(8)))
+    there = projection_of(experiment, store, artifacts)
+    asked: list[str] = []
+
+    class Away:
+        """Answers nothing."""
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            raise OSError("connection refused")
+
+    there._client = Away()
+    with pytest.raises(TrackingError, match="connection refused"):
+        there.sync()
+    assert len(asked) == 4  # three jobs, and whether it answers at all
 
 
 def test_the_last_round_is_waited_for_and_nothing_is_written_after_it(

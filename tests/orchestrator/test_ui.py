@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import Refused
-from orchestrator.mlflow_ui import USUAL_PORT, address, free_port, mlflow_ui, names
+from orchestrator.mlflow_ui import USUAL_PORT, address, free_port, mlflow_ui, names_elsewhere
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.champion import crown, find_champion
@@ -118,13 +118,13 @@ def test_pages_answer_whoever_may_look_at_them_and_no_password_is_an_argument(
             return error.code
 
     with mlflow_ui(uri, tmp_path / "files", "0.0.0.0", port, tmp_path / "log") as server:  # noqa: S104
-        for name in ("127.0.0.1", *names("0.0.0.0")):  # noqa: S104
+        for name in ("127.0.0.1", *names_elsewhere("0.0.0.0")):  # noqa: S104
             assert status(address(name, port), f"{name}:{port}") == 200
         assert status("http://evil.example", f"127.0.0.1:{port}") == 403
         assert status(f"http://evil.example:{port}", f"evil.example:{port}") == 403
         assert b"secret" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
-    assert names("127.0.0.1") == names("localhost") == []
-    assert names("192.0.2.1") == ["192.0.2.1"]
+    assert names_elsewhere("127.0.0.1") == names_elsewhere("localhost") == []
+    assert names_elsewhere("192.0.2.1") == ["192.0.2.1"]
 
 
 @pytest.mark.cluster
