@@ -70,7 +70,7 @@ HOW = (
     How(r"gamectl submit late.yaml", "queued", plus="--detach",
         why="it would watch until the controller elsewhere is through"),
     How(r"gamectl submit\b"),
-    How(r"gamectl (suspend|cancel|priority)\b", "queued"),
+    How(r"gamectl (suspend|cancel|withdraw|priority)\b", "queued"),
     How(r"gamectl retry howling", "queued", first="gamectl cancel howling-pixels"),
     How(r"gamectl retry --failed"),
     How(r"gamectl resume howling", "queued", first="gamectl suspend howling-pixels"),

@@ -72,7 +72,7 @@ def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     "withdraw",
     epilog="""\b
     Example:
-      gamectl withdraw howlng-pixels --cohort demo""",
+      gamectl withdraw howling-pixels --cohort demo""",
 )
 @teams_argument(required=True)
 @cohort_option

@@ -206,7 +206,7 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
     )
     console.print_line(
         f"finish: after {_minutes(plan.finish_s)} min, at {ends_at} if begun now; "
-        f"beginning and ending take about {AROUND_S:.0f} s"
+        f"starting and ending: {AROUND_S:.0f} s"
     )
     console.print_line(
         f"memory: {human_bytes(plan.memory_bytes)} at the peak, of "

@@ -82,7 +82,7 @@ def test_what_is_made_for_a_while_is_removed_by_a_handler_after_ours() -> None:
 
 
 REMARKS = """
-import sys
+import os, sys
 from orchestrator.cohort import CohortSpec
 from orchestrator.console import print_note
 from orchestrator.live import LiveView
@@ -92,6 +92,8 @@ with LiveView(CohortSpec(), 1) as view:
     view.say("the store is away")
 print_note("another one")
 sys.stdout.write("the controller goes on")
+sys.stdout.flush()
+os._exit(0)  # as `run` does: Python itself tells of what it could not write at its end
 """
 
 

@@ -125,7 +125,7 @@ def test_the_table_is_for_people_and_fits_80_columns(demo: Path) -> None:
     assert lines[-4] == "slots: 2, each with 1 CPU"
     assert lines[-3].endswith(" slot-minutes")
     assert lines[-2].startswith("finish: after ")
-    assert lines[-2].endswith("; beginning and ending take about 15 s")
+    assert lines[-2].endswith(" if begun now; starting and ending: 15 s")
     assert "at the peak, of" in lines[-1]
 
 
