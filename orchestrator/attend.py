@@ -35,6 +35,7 @@ CONTROLLER_S = 8.0
 SILENT_S = 2 * RENEW_EVERY_S
 """A controller that lives has renewed its lease by then."""
 LOOK_EVERY_S = 0.5
+NONE_STARTED = "stopped; no controller was started"
 ENDING = b"\nending ...\n"
 ENDS_WITHIN_S = 10.0
 """Within which it does no good to ask for the end again."""
@@ -56,10 +57,17 @@ def attend(
     """
     tracking_error = None
     holder: str | None = None
+    starting = False
+
+    def on_start() -> None:
+        nonlocal starting
+        starting = True
 
     def farewell() -> str:
+        if holder is None and elsewhere is not None:
+            return _still_starting(name) if starting else NONE_STARTED
         if holder is None:
-            return _queued_again(name) if elsewhere is None else _still_starting(name)
+            return _queued_again(name)
         return (
             f"stopped watching; controller {holder} goes on. "
             f"Watch again with: gamectl get jobs --watch --cohort {name}"
@@ -69,7 +77,7 @@ def attend(
         while True:
             holder = controller_of(store, name, time.time())
             if holder is None and elsewhere is not None:
-                holder = _at_work(name, store, elsewhere, cpus)
+                holder = _at_work(name, store, elsewhere, cpus, on_start)
                 if holder is None or _watch(name, store, holder, cpus):
                     break
                 raise GameError(
@@ -113,7 +121,7 @@ def detach(
     where one does not come up.
     """
     launcher = LocalLauncher(settings, cpus) if elsewhere is None else elsewhere
-    farewell = "stopped; no controller was started"
+    farewell = NONE_STARTED
 
     def on_start() -> None:
         nonlocal farewell
@@ -264,11 +272,13 @@ def living_controller(
     lease = lease_of(store, name, clock())
     if lease is None or clock() - lease.renewed_at < SILENT_S:
         return None if lease is None else lease.holder
-    until, was = clock() + TTL_S, lease.renewed_at  # clocks of two machines may differ
+    was = lease.renewed_at  # clocks of two machines may differ
     with waiting(f"controller {lease.holder} is silent; waiting for its lease", TTL_S):
-        while lease is not None and lease.renewed_at == was and clock() < until:
+        for _ in range(round(TTL_S / LOOK_EVERY_S)):
             pause(LOOK_EVERY_S)
             lease = lease_of(store, name, clock())
+            if lease is None or lease.renewed_at != was:
+                break
     return None if lease is None else lease.holder
 
 

@@ -103,7 +103,8 @@ class LiveView:
                 "starts one"
             )
         if not self._drawn:
-            self._print_changes(self._newest)
+            withdrawn = [job for job in jobs if job.reason == Reason.WITHDRAWN]
+            self._print_changes([*self._newest, *(j for j in withdrawn if j.id in self._known)])
             self._print_summary(jobs, at_work)
             return
         if _num_left(jobs) > MOST_MEMBERS:

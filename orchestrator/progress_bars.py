@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import IO, Any, cast
 
-from rich._null_file import NULL_FILE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -49,7 +49,7 @@ class _Remarks:
     @property
     def _stream(self) -> IO[str]:
         if sys.stderr is None:  # closed by whoever started us
-            return NULL_FILE
+            return _nowhere()
         stream: IO[str] = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a live view
         return stream
 
@@ -64,6 +64,11 @@ class _Remarks:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@cache
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 @cache

@@ -37,11 +37,12 @@ def publish_cohort(
     """
     cohort = book.cohort
     experiment = connect(settings.tracking_uri, settings.mlflow_artifacts, cohort, create=False)
-    publish(book, experiment, on_team)
     book = book.model_copy(update={"published": True})
     report = gather(store, cohort, book, time.time())
     shown = pictures(images.test, {image.sha256 for image in report.hard_images})
-    report_run = publish_report(experiment, report_html(report, shown))
+    page = report_html(report, shown)
+    publish(book, experiment, on_team)
+    report_run = publish_report(experiment, page)
     write_scores(settings.scores, book)
     jobs = store.jobs(cohort)
     artifacts, templates = Artifacts(settings.artifacts), settings.model_templates

@@ -9,7 +9,7 @@ test images are tried, until the organizer publishes again.
 
 import fcntl
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -122,10 +122,14 @@ def scoring_alone(folder: Path, cohort: str, on_wait: Callable[[], None]) -> Ite
 
 def write_scores(folder: Path, book: ScoreBook) -> Path:
     """Keeps the scores, readable by their owner only; returns the file."""
-    shown = book if book.published else read_published(folder, book.cohort)
-    if shown is not None:  # also of a release that kept it in the one file only
+    shown: ScoreBook | None = book
+    if not book.published:
+        with suppress(Damaged):  # of a release that kept what was published in the one file only
+            shown = read_scores(folder, book.cohort)
+    path = _write(_path(folder, book.cohort), book)
+    if shown is not None and shown.published:
         _write(_path(folder / PUBLISHED, book.cohort), shown)
-    return _write(_path(folder, book.cohort), book)
+    return path
 
 
 def _read(path: Path, cohort: str) -> ScoreBook | None:

@@ -121,4 +121,6 @@ def _again(job: Job) -> str:
     """How a job that has ended goes on."""
     if job.phase in (Phase.FAILED, Phase.CANCELLED):
         return f"`gamectl retry {job.team} --cohort {job.cohort}` queues it again"
+    if job.reason is Reason.WITHDRAWN:
+        return "its loadout, submitted once more, brings the team back: `gamectl submit`"
     return "a changed loadout is the team's next revision: `gamectl submit`"

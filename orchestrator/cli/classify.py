@@ -23,7 +23,7 @@ from orchestrator.cli.common import cohort_option, open_store, output_option, pi
 from orchestrator.display import team_of
 from orchestrator.errors import NotFound
 from orchestrator.lookup import find_job
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 
@@ -124,6 +124,11 @@ def _job_of(store: Store, cohort: str, team: str | None, settings: Settings) -> 
         raise no_champion(cohort)
     crowned = find_champion(connect(uri, settings.mlflow_artifacts, cohort, create=False), cohort)
     found = next((job for job in jobs if job.uid == crowned.job), None)
+    if found is not None and found.reason == Reason.WITHDRAWN:
+        raise NotFound(
+            f"the champion of cohort {cohort!r}, team {crowned.team!r}, was withdrawn; `gamectl "
+            f"score --cohort {cohort} --publish` makes another one"
+        )
     if found is None:
         raise NotFound(
             f"MLflow's champion of cohort {cohort!r} is a job of team {crowned.team!r} that is not "

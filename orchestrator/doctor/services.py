@@ -20,11 +20,11 @@ NO_EXPERIMENT = "gamectl-doctor"
 
 def artifacts() -> Iterator[Finding]:
     """Whether the place of weights and checkpoints can be written."""
-    from jobs.places import check_writable
+    from jobs.places import check_writable, is_there
     from orchestrator.settings import Settings
 
     place = Settings().artifacts
-    there = not isinstance(place, Path) or place.exists()
+    there = not isinstance(place, Path) or is_there(place)
     try:
         check_writable(place)
     except OSError as error:

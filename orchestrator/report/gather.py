@@ -69,6 +69,7 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
             None if at_work else _last_seen(store, attempt),
         )
         for job in jobs
+        if job.team in numbers  # not of a team that was withdrawn
         for attempt in attempts[job.id]
     ]
     return Report(

@@ -118,12 +118,15 @@ def _put_cohort(
 def _check_same_data(
     connection: Connection, cohort: str, fingerprint: str, submitted: set[str]
 ) -> None:
-    query = select(jobs.c.team, jobs.c.data_fingerprint).where(jobs.c.cohort == cohort)
+    columns = (jobs.c.team, jobs.c.data_fingerprint, jobs.c.phase)
+    query = select(*columns).where(jobs.c.cohort == cohort)
     newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
     behind = sorted(
         team
         for team, row in newest.items()
-        if team not in submitted and row.data_fingerprint != fingerprint
+        if team not in submitted
+        and row.data_fingerprint != fingerprint
+        and row.phase != Phase.SUPERSEDED  # it was withdrawn
     )
     if behind:
         raise Refused(
@@ -224,6 +227,7 @@ def _insert_job(
 def _check_submissions(connection: Connection, cohort: str, teams: list[str], limit: int) -> None:
     """Refuses teams that, with the revisions just written, have handed in more than they may."""
     counted = (jobs.c.phase != Phase.FAILED) | (jobs.c.blame != Blame.CLUSTER)
+    counted &= jobs.c.reason != Reason.WITHDRAWN
     query = (
         select(jobs.c.team, func.count().label("num"))
         .where((jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted)
@@ -237,5 +241,5 @@ def _check_submissions(connection: Connection, cohort: str, teams: list[str], li
         for row in connection.execute(query)
     ]
     if used_up:
-        why = "revisions that failed by the cluster's fault are not counted"
+        why = "revisions that failed by the cluster's fault, or were withdrawn, are not counted"
         raise Refused("; ".join(["\n".join(used_up), why]))

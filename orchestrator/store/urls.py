@@ -7,14 +7,15 @@ which hands URLs on to a controller on a cluster.
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+SERVERS = {"postgresql", "mysql", "mariadb", "mssql", "oracle"}
 SECRET_OPTIONS = ("password", "sslpassword", "passfile", "oauth_client_secret")
 """Options of PostgreSQL's that hold a secret, or name a file of this machine that does."""
 
 
 def is_server(url: str) -> bool:
-    """Whether the URL is that of a database server: SQLite's files stay where they are."""
+    """Whether the URL is that of a database server, which others reach as well."""
     try:
-        return make_url(url).get_backend_name() != "sqlite"
+        return make_url(url).get_backend_name() in SERVERS
     except (ArgumentError, ValueError):  # ValueError: of a port that is no number
         return False
 

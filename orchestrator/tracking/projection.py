@@ -100,6 +100,7 @@ class Projection:
         `on_job` is called with how many jobs are written, and of how many.
         """
         errors: list[GameError] = []
+        num_away = 0
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
@@ -115,9 +116,11 @@ class Projection:
                         self._log_model(job)
             except GameError as error:
                 errors.append(error)
-            num_away = sum(isinstance(error, AWAY) for error in errors)
-            if num_away and num_away % FAILURES_A_ROUND == 0 and not self._may_go_on(errors):
-                break
+                num_away += isinstance(error, AWAY)
+                if num_away == FAILURES_A_ROUND:
+                    if not self._may_go_on(errors):
+                        break
+                    num_away = 0
         try:
             self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
         except TrackingError as error:

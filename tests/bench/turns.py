@@ -6,7 +6,8 @@ return, and a clock for each that stands still while it is the other's turn. Use
 While one side runs, the other's processes, with all that they started, are stopped (SIGSTOP).
 Machines are shared: the same epochs took 1.0 to 1.3 times as long from one minute to the next, in
 both of two processes at once, which is more than what is to be measured. What a side only waits
-for, such as a timer, may go by in the other's turn: it takes less than it would without turns.
+for, such as a timer, may go by in the other's turn: it is shorter than without turns, and what is
+due every ten seconds of the day comes more often. A cohort without turns takes as long.
 """
 
 import contextlib

@@ -7,9 +7,9 @@ import pytest
 from orchestrator.cohort import Retry
 from orchestrator.errors import NotFound, Refused
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Fault, Job, MemberKey
+from orchestrator.state import Fault, Job, MemberKey, newest_revisions
 from orchestrator.store import JobResult, Ledger, Store
-from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
+from tests.orchestrator.cohorts import DATA, TRAINED, cohort, epoch, new_job, start, submit, take
 from tests.orchestrator.racing import at_once
 
 KEY = MemberKey(1, 0)
@@ -126,7 +126,7 @@ def test_a_team_hands_in_as_many_revisions_as_it_may(store: Store) -> None:
     used_up = (
         "^team 'a' has handed in 2 revisions, cohort 'small' allows 2 "
         r"\(limits.submissionsPerTeam\); "
-        "revisions that failed by the cluster's fault are not counted$"
+        "revisions that failed by the cluster's fault, or were withdrawn, are not counted$"
     )
     with pytest.raises(Refused, match=used_up):
         submit(store, new_job("a", seed=2), new_job("c"), submissions_per_team=2)
@@ -162,6 +162,20 @@ def trained(store: Store, ledger: Ledger, team: str) -> MemberKey:
     key = MemberKey(store.jobs("small")[-1].id, 0)
     ledger.succeed(key, start(ledger, key), TRAINED, 110.0)
     return key
+
+
+def test_a_team_that_was_withdrawn_is_in_nobodys_way(store: Store) -> None:
+    submit(store, new_job("a"), new_job("b"), submissions_per_team=1)
+    store.withdraw("small", "a", 150.0)
+    (again,) = submit(store, new_job("a"), submissions_per_team=1)  # that one does not count
+    assert (again.created, again.revision) == (True, 2)
+    store.withdraw("small", "a", 160.0)
+    other, job = replace(DATA, fingerprint="g"), new_job("b")
+    (plan,) = job.plans
+    seen = plan.data.model_copy(update={"fingerprint": "g"})
+    job = replace(job, plans=(plan.model_copy(update={"data": seen}),))
+    store.submit("small", cohort().model_dump(mode="json", by_alias=True), other, [job], 200.0)
+    assert [job.team for job in newest_revisions(store.jobs("small"))] == ["b"]
 
 
 def test_a_finish_after_a_cancel_changes_nothing(store: Store) -> None:

@@ -45,6 +45,21 @@ def empty(tmp_path: Path) -> Path:
     return tmp_path / "empty"
 
 
+def test_a_team_that_was_withdrawn_is_in_no_report(
+    book: ScoreBook, tmp_path: Path, empty: Path
+) -> None:
+    page = tmp_path / "report.html"
+    words = ["report", "--data", empty, "-o", page]
+    keep(book, published=True)
+    assert gamectl(*words).exit_code == 0
+    assert "trio" in page.read_text()
+    assert gamectl("withdraw", "trio").exit_code == 0
+    done = gamectl(*words)
+    assert done.exit_code == 0, done.output
+    assert "trio" not in page.read_text()
+    assert gamectl("results", "trio", "--data", empty).exit_code == 0
+
+
 def test_before_publishing_nothing_is_told_of_the_test_set(
     book: ScoreBook, tmp_path: Path, empty: Path
 ) -> None:
