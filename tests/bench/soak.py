@@ -24,6 +24,8 @@ from typing import Any
 
 import click
 
+from orchestrator.settings import Settings
+from orchestrator.store import Store
 from tests.bench import processes
 from tests.conftest import write_photos
 
@@ -107,16 +109,25 @@ class Run:
         phases = {job["team"]: job["phase"] for job in self.jobs()}
         if set(phases.values()) != {"Succeeded"}:
             raise Failed(f"not all jobs succeeded: {self.gamectl('get', 'jobs')}")
-        found = {
-            f"{path.parent.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted((self.home / "artifacts").rglob("m*.safetensors"))
-        }
+        store = Store(Settings(GAME_HOME=self.home).store_url)
+        try:
+            found = {
+                f"{job.team}/{index}": self._sha256(trained.weights)
+                for job in store.jobs("soak")
+                for index, trained in store.weights(job.id).items()
+            }
+        finally:
+            store.close()
         self.gamectl("score")
         board = json.loads(self.gamectl("leaderboard", "-o", "json"))
         found["leaderboard"] = json.dumps(
             [(row["rank"], row["team"], row["accuracy"]) for row in board["rows"]]
         )
         return found
+
+    def _sha256(self, weights: str) -> str:
+        """Of the file itself, not what the store says of it."""
+        return hashlib.sha256((self.home / "artifacts" / weights).read_bytes()).hexdigest()
 
 
 def write_cohort(folder: Path, epochs: int) -> None:
