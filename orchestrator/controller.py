@@ -98,14 +98,12 @@ class Controller:
         try:
             while not self._round():
                 pass
-        except ClusterLost:
-            self._news.extend(self.pool.abandon())
-            # Where the network is away the store is as well, and after a sleep so is the cluster.
-            patiently(self._account_for_sleep, self.on_trouble)
-            patiently(self._record_news, self.on_trouble)
-            self._give_back()
-            raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ClusterLost):
+                self._news.extend(self.pool.abandon())
+                # Where the network is away the store is too, and after a sleep so is the cluster.
+                patiently(self._account_for_sleep, self.on_trouble)
+                patiently(self._record_news, self.on_trouble)
             self._give_back()
             raise
 

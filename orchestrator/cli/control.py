@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +41,9 @@ Wish = Callable[[str, str, float], "Altered"]
 RETRIED = {Phase.FAILED, Phase.CANCELLED}
 
 
+all_option = click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
+
+
 @click.command(
     "cancel",
     epilog="""\b
@@ -50,7 +52,7 @@ RETRIED = {Phase.FAILED, Phase.CANCELLED}
       gamectl cancel --all""",
 )
 @teams_argument()
-@click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
+@all_option
 @cohort_option
 def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     """End teams' jobs before they are through.
@@ -58,14 +60,7 @@ def cancel(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     Members that train stop at their next batch; their last whole epoch is kept, so that
     `gamectl retry` goes on from there.
     """
-    _check_named(teams, all_teams, "--all")
-    with open_store(Settings()) as store:
-        name = pick_cohort(store, cohort).name
-        if all_teams:
-            teams = _teams(store, name, _live, "every job is over, so there is none to cancel")
-        said = partial(altered.cancelled, at_work=_at_work(store, name))
-        ok = _fulfil(name, teams, store.cancel, said)
-    _exit(ok)
+    _end(teams, all_teams, cohort, "cancel", lambda store: store.cancel, altered.cancelled)
 
 
 @click.command(
@@ -83,11 +78,7 @@ def withdraw(teams: tuple[str, ...], cohort: str | None) -> None:
     a place in reports. A team whose file is submitted once more is in again, with a job from the
     start. What MLflow has of it stays there.
     """
-    with open_store(Settings()) as store:
-        name = pick_cohort(store, cohort).name
-        said = partial(altered.withdrawn, at_work=_at_work(store, name))
-        ok = _fulfil(name, teams, store.withdraw, said)
-    _exit(ok)
+    _end(teams, False, cohort, "withdraw", lambda store: store.withdraw, altered.withdrawn)
 
 
 @click.command(
@@ -98,7 +89,7 @@ def withdraw(teams: tuple[str, ...], cohort: str | None) -> None:
       gamectl suspend --all""",
 )
 @teams_argument()
-@click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
+@all_option
 @cohort_option
 def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None:
     """Hold teams' jobs back until they are resumed.
@@ -106,14 +97,7 @@ def suspend(teams: tuple[str, ...], all_teams: bool, cohort: str | None) -> None
     Members that train stop at their next batch; `gamectl resume` lets them go on from their last
     whole epoch.
     """
-    _check_named(teams, all_teams, "--all")
-    with open_store(Settings()) as store:
-        name = pick_cohort(store, cohort).name
-        if all_teams:
-            teams = _teams(store, name, _live, "every job is over, so there is none to suspend")
-        said = partial(altered.suspended, at_work=_at_work(store, name))
-        ok = _fulfil(name, teams, store.suspend, said)
-    _exit(ok)
+    _end(teams, all_teams, cohort, "suspend", lambda store: store.suspend, altered.suspended)
 
 
 @click.command(
@@ -223,6 +207,24 @@ def priority(team: str, number: int, cohort: str | None) -> None:
 
     with open_store(Settings()) as store:
         ok = _fulfil(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
+    _exit(ok)
+
+
+def _end(
+    teams: Sequence[str],
+    all_teams: bool,
+    cohort: str | None,
+    verb: str,
+    wish_of: Callable[[Store], Wish],
+    in_words: Callable[[Altered, bool], str],
+) -> None:
+    """Fulfils a wish that ends what trains, for the teams or for all whose jobs are not over."""
+    _check_named(teams, all_teams, "--all")
+    with open_store(Settings()) as store:
+        name = pick_cohort(store, cohort).name
+        if all_teams:
+            teams = _teams(store, name, _live, f"every job is over, so there is none to {verb}")
+        ok = _fulfil(name, teams, wish_of(store), lambda it: in_words(it, _at_work(store, name)))
     _exit(ok)
 
 

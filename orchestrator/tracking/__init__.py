@@ -6,6 +6,7 @@
     templates    models exported once for each architecture
     export       the first of an architecture, exported by torch
     model        a job's combined network as a `pt2` model
+    failures     what goes wrong in one of its rounds, and whether to go on
     background   the projection kept up to date while a controller runs
     overview     the texts on top of the experiment: its description, its views
     front_page   these written, when something has changed

@@ -20,12 +20,13 @@ from mlflow.entities import Metric, RunTag
 
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import ArtifactsAway, GameError, TrackingError
+from orchestrator.errors import GameError, TrackingError
 from orchestrator.networks import trained_parts
 from orchestrator.phases import Phase
 from orchestrator.state import Job, Member
 from orchestrator.store import Store, TrainedWeights
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
+from orchestrator.tracking.failures import Failures
 from orchestrator.tracking.front_page import FrontPage
 from orchestrator.tracking.model import NO_MODEL, drop_models, known_model, log_model
 from orchestrator.tracking.params import (
@@ -57,10 +58,6 @@ from orchestrator.tracking.templates import Templates
 EPOCHS_A_CALL = (METRICS_A_CALL - 200) // METRICS_AN_EPOCH
 """Params and tags, at most 100 each, go along."""
 NO_PARAMS: Mapping[str, str] = {}
-AWAY = (TrackingError, ArtifactsAway)
-FAILURES_A_ROUND = 3
-"""So often it is asked whether it answers at all: a server that is away fails all jobs, and is left
-alone for a while. What one refuses of some jobs must not hide the others."""
 
 
 class Projection:
@@ -99,8 +96,7 @@ class Projection:
 
         `on_job` is called with how many jobs are written, and of how many.
         """
-        errors: list[GameError] = []
-        num_away = 0
+        failures = Failures(self._experiment)
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
@@ -115,29 +111,13 @@ class Projection:
                     if may_export and self._lacks_model(job):
                         self._log_model(job)
             except GameError as error:
-                errors.append(error)
-                num_away += isinstance(error, AWAY)
-                if num_away == FAILURES_A_ROUND:
-                    if not self._may_go_on(errors):
-                        break
-                    num_away = 0
+                if failures.add(error):
+                    break
         try:
             self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
         except TrackingError as error:
-            errors.append(error)
-        if errors:
-            raise errors[0]
-
-    def _may_go_on(self, errors: Sequence[GameError]) -> bool:
-        """Whether MLflow answers, and only refuses something of some jobs, such as large files."""
-        if any(isinstance(error, ArtifactsAway) for error in errors):
-            return False
-        try:
-            with mlflow_errors():
-                self._client.get_experiment(self._experiment.id)
-        except TrackingError:
-            return False
-        return True
+            failures.add(error)
+        failures.raise_first()
 
     def _sync_job(self, job: Job) -> None:
         plans = self._store.plans(job.id)

@@ -145,7 +145,8 @@ def test_a_server_that_is_away_is_not_asked_for_every_job(
             asked.append(name)
             raise OSError("connection refused")
 
-    there._client = Away()
+    away = Away()
+    there._client, there._experiment = away, replace(experiment, client=away)
     with pytest.raises(TrackingError, match="connection refused"):
         there.sync()
     assert len(asked) == 4  # three jobs, and whether it answers at all
