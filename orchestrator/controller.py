@@ -21,7 +21,13 @@ from orchestrator import lifecycle
 from orchestrator.artifacts import Artifacts
 from orchestrator.cohort import Cohort, CohortSpec, Resources
 from orchestrator.combiner import Combiner
-from orchestrator.errors import ClusterLost, GameError, LeaseLost, ResourcesChanged, StoreError
+from orchestrator.errors import (
+    ClusterLost,
+    GameError,
+    ResourcesChanged,
+    StoreError,
+    StoreUnavailable,
+)
 from orchestrator.news import Failed, News, Progress, SlotPool, Trained, epochs_of, whose
 from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
@@ -104,7 +110,8 @@ class Controller:
                 # Where the network is away the store is too, and after a sleep so is the cluster.
                 patiently(self._account_for_sleep, self.on_trouble)
                 patiently(self._record_news, self.on_trouble)
-            self._give_back()
+            with contextlib.suppress(GameError):  # or else the next controller does it
+                self.ledger.recover(self.clock())
             raise
 
     def _round(self) -> bool:
@@ -134,9 +141,7 @@ class Controller:
             # 6. End where nothing is left to do.
             busy = any(slot.busy_with for slot in slots)
             return not (actions or busy or any(self._demands.values()) or self._combiner.busy)
-        except LeaseLost:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             # Nothing is lost: what slots told waits here until the store answers.
             self.on_trouble(f"{error}; trying again")
             self._listed = False
@@ -149,11 +154,6 @@ class Controller:
             for job in self.ledger.stood_still(since):
                 self._see(job)
             self._sleep.told(seconds)
-
-    def _give_back(self) -> None:
-        """Queues again what is on slots. Where the store does not answer the next one does it."""
-        with contextlib.suppress(StoreError):
-            self.ledger.recover(self.clock())
 
     # --- observing --------------------------------------------------------------------------------
 

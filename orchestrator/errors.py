@@ -6,9 +6,10 @@
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
     ├── ArtifactsAway         the object store that keeps the artifacts cannot be used
-    ├── StoreError            the store cannot be used
-    │   ├── CohortBusy        another controller holds the cohort's lease
-    │   └── LeaseLost         this controller's lease was taken over; it must stop writing
+    ├── StoreError            the store cannot be used as it is
+    │   └── StoreUnavailable  it does not answer; asked again it may
+    ├── CohortBusy            another controller holds the cohort's lease
+    ├── LeaseLost             this controller's lease was taken over; it must stop writing
     ├── DeployError           manifests cannot be built: kubectl is missing, or refuses them
     ├── TrackingError         MLflow cannot be reached or refuses what is written
     └── ClusterError          Ray cannot be reached, or has no room for what was asked
@@ -49,14 +50,18 @@ class ArtifactsAway(GameError):
 
 
 class StoreError(GameError):
-    """The store cannot be reached, or is not one."""
+    """The store cannot be opened, is damaged, or refuses what it is told."""
 
 
-class CohortBusy(StoreError):
+class StoreUnavailable(StoreError):
+    """The store does not answer: its server, its disk or a lock is in the way for now."""
+
+
+class CohortBusy(GameError):
     """Another controller is at work on the cohort."""
 
 
-class LeaseLost(StoreError):
+class LeaseLost(GameError):
     """Another controller has taken the cohort over."""
 
 

@@ -48,7 +48,7 @@ def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterato
             except LeaseLost:
                 return
             except StoreError:
-                continue  # away for a moment; the lease lasts for several tries
+                continue  # away for a moment, mostly; the lease lasts for several tries
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
@@ -58,7 +58,7 @@ def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterato
         ending.set()
         thread.join()
         # A store that is away must not hide what ended the block; the lease runs out by itself.
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError, LeaseLost):
             ledger.release()
 
 

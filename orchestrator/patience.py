@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.errors import StoreUnavailable
 
 Value = TypeVar("Value")
 
@@ -20,14 +20,15 @@ def patiently(
     say: Callable[[str], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> Value:
-    """What the store answers; says once what is in the way. Raises `LeaseLost`."""
+    """What the store answers; says once what is in the way.
+
+    Raises what is no matter of waiting: `LeaseLost`, and `StoreError` of a store that refuses.
+    """
     said = ""
     while True:
         try:
             return ask()
-        except LeaseLost:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             if str(error) != said:
                 said = str(error)
                 say(f"{said}; trying again")

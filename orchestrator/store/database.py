@@ -22,6 +22,7 @@ from sqlalchemy import (
     column,
     create_engine,
     event,
+    exc,
     inspect,
     make_url,
     select,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.store.urls import SECRET_OPTIONS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -52,6 +53,9 @@ lease lasts 30 s would not even know that it has lost it."""
 NOT_STUCK = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 """Without them a client that freezes in the middle of a transaction, a laptop whose lid is closed,
 holds up everybody for as long as its connection looks alive: hours."""
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+"""What asking again may help against: lost connections, locks, full disks, a server that is
+starting, or fails over and is read-only meanwhile. The rest are rights, damage and our mistakes."""
 MIGRATION_LOCK = 20_261_123
 """Any number, as long as nobody else locks the same."""
 
@@ -73,13 +77,17 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment's state; raises `StoreError` where there is none."""
+        """A transaction that sees one moment's state.
+
+        Raises `StoreUnavailable` where the database does not answer, and `StoreError` where it
+        refuses.
+        """
         with _as_store_error(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end, or undone on any error."""
+        """A transaction that is committed at the end, or undone on any error; as `reading`."""
         with _as_store_error(), self._writing.begin() as connection:
             yield connection
 
@@ -214,6 +222,11 @@ def _first_line(error: Exception) -> str:
 def _as_store_error() -> Iterator[None]:
     try:
         yield
+    except AWAY as error:
+        raise StoreUnavailable(f"the store did not answer: {_cause(error)}") from error
     except SQLAlchemyError as error:
-        cause = _first_line(getattr(error, "orig", None) or error)
-        raise StoreError(f"the store did not answer: {cause}") from error
+        raise StoreError(f"the store refused: {_cause(error)}") from error
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    return _first_line(getattr(error, "orig", None) or error)

@@ -39,8 +39,8 @@ _LEASE = (
 class Ledger:
     """Writing access to one cohort's state. Safe to share between threads.
 
-    Every method raises `LeaseLost` where another controller has taken over, and `StoreError` where
-    the database can't be reached; then nothing was written, unless the connection broke during the
+    Every method raises `LeaseLost` where another controller has taken over, and otherwise what a
+    `Store`'s methods raise; then nothing was written, unless the connection broke during the
     commit itself. Saying it again does no harm, but for `start`: read the job first. Those that
     return a `Job` return it as it is afterwards. Made by `Store.acquire`.
     """

@@ -37,9 +37,9 @@ from orchestrator.store.writes import insert_missing
 class Store:
     """A connection to the store. Safe to share between threads.
 
-    Every method raises `StoreError` where the database can't be reached; then nothing was written,
-    unless the connection broke during the commit itself. Once the database answers again, so does
-    the store.
+    Every method raises `StoreUnavailable` where the database does not answer, and `StoreError`
+    where it refuses; then nothing was written, unless the connection broke during the commit
+    itself. Once the database answers again, so does the store.
     """
 
     def __init__(self, url: str) -> None:

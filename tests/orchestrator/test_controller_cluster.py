@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterLost, ResourcesChanged, StoreError
+from orchestrator.errors import ClusterLost, ResourcesChanged, StoreUnavailable
 from orchestrator.news import Failed, News
 from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
@@ -56,7 +56,7 @@ def test_a_store_that_is_away_with_the_cluster_is_waited_for(store: Store, run: 
         def fail(self, *given: object) -> Job:
             Away.calls += 1
             if Away.calls == 1:
-                raise StoreError("the store did not answer")
+                raise StoreUnavailable("the store did not answer")
             return super().fail(*given)
 
     ledger = store.acquire("small", "test", 1000.0, 1e9)

@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
@@ -33,7 +33,7 @@ def test_what_slots_told_while_the_store_was_away_is_not_lost(
         def succeed(self, *given: object) -> Job:
             Flaky.calls += 1
             if Flaky.calls in (1, 2, 5):
-                raise StoreError("the store did not answer")
+                raise StoreUnavailable("the store did not answer")
             return super().succeed(*given)
 
     ledger = store.acquire("small", "test", 1000.0, 1e9)
@@ -46,6 +46,22 @@ def test_what_slots_told_while_the_store_was_away_is_not_lost(
     assert len(pool.started) == 3  # nothing was trained twice
     assert [m.epoch for job in jobs for m in job.members] == [2, 2, 2]
     assert all(len(store.epochs(*key, 1)) == 2 for key in ((1, 0), (1, 1), (2, 0)))
+
+
+def test_a_store_that_refuses_is_not_asked_for_ever(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    class Refusing(Ledger):
+        """A ledger whose database does not take a member's end, now or later."""
+
+        def succeed(self, *_given: object) -> Job:
+            raise StoreError("the store refused: no such column")
+
+    ledger = store.acquire("small", "test", 1000.0, 1e9)
+    refusing = Refusing(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    with pytest.raises(StoreError, match="no such column"):
+        run(PretendedSlots(), refusing)
+    assert store.job(1).members[0].phase is Phase.PENDING  # for a controller of a mended release
 
 
 def test_members_that_fit_nowhere_are_given_up_once_no_node_is_waited_for(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.store import Store
 from orchestrator.store.database import NOT_STUCK
 from orchestrator.store.writes import lock_cohort
@@ -79,13 +79,13 @@ def test_a_client_that_freezes_in_a_transaction_holds_nobody_up_for_long(
     submit(store, new_job("a"))
 
     def handed_in() -> bool:
-        with suppress(StoreError):
+        with suppress(StoreUnavailable):
             submit(store, new_job("b"))
         return len(store.jobs("small")) == 2
 
-    with pytest.raises(StoreError), frozen._database.writing() as connection:  # noqa: PT012
+    with pytest.raises(StoreUnavailable), frozen._database.writing() as connection:  # noqa: PT012
         lock_cohort(connection, "small")
-        with pytest.raises(StoreError, match="lock timeout"):
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
             submit(store, new_job("b"))
         until(handed_in)  # the server has closed the frozen session
         connection.execute(text("SELECT 1"))
@@ -157,10 +157,10 @@ def test_a_server_that_goes_away_is_an_error_of_the_store_and_no_harm(postgres: 
             lambda: submit(store, new_job("b")),
             lambda: store.acquire("other", "host:2", 152.0, 30),
         ):
-            with pytest.raises(StoreError, match="the store did not answer"):
+            with pytest.raises(StoreUnavailable, match="the store did not answer"):
                 call()
         for write in (WRITES | LEASE_WRITES).values():
-            with pytest.raises(StoreError, match="the store did not answer"):
+            with pytest.raises(StoreUnavailable, match="the store did not answer"):
                 write(ledger)
     finally:
         postgres.start()
@@ -168,6 +168,14 @@ def test_a_server_that_goes_away_is_an_error_of_the_store_and_no_harm(postgres: 
     ledger.record_epochs([(KEY, 1, epoch(1), 110.0)])
     assert store.job(1).members[0].epoch == 1
     store.close()
+
+
+def test_what_a_store_refuses_is_not_called_a_store_that_is_away(each_store: Store) -> None:
+    statement = text("INSERT INTO game_schema_version VALUES (NULL)")
+    with pytest.raises(StoreError, match="the store refused: ") as caught:  # noqa: SIM117
+        with each_store._database.writing() as connection:
+            connection.execute(statement)
+    assert not isinstance(caught.value, StoreUnavailable)
 
 
 def test_a_server_that_was_restarted_between_two_calls_goes_unnoticed(postgres: Server) -> None:
@@ -196,7 +204,7 @@ def test_a_transaction_that_the_server_ends_is_undone(postgres: Server) -> None:
     submit(store, new_job("a"))
     broken = new_job("b")
     object.__setattr__(broken, "receipt", Receipt(broken.receipt))
-    with pytest.raises(StoreError, match="the store did not answer"):
+    with pytest.raises(StoreUnavailable, match="the store did not answer"):
         submit(store, new_job("c"), broken)
     assert [job.team for job in store.jobs("small")] == ["a"]
     store.close()

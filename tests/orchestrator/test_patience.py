@@ -2,12 +2,13 @@
 
 import pytest
 
-from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.errors import LeaseLost, StoreError, StoreUnavailable
 from orchestrator.patience import patiently
 
 
 def test_a_store_that_comes_back_answers_and_is_complained_of_once() -> None:
-    answers = iter([StoreError("away"), StoreError("away"), StoreError("locked"), "here"])
+    away, locked = StoreUnavailable("away"), StoreUnavailable("locked")
+    answers = iter([away, away, locked, "here"])
     said: list[str] = []
 
     def ask() -> str:
@@ -20,9 +21,10 @@ def test_a_store_that_comes_back_answers_and_is_complained_of_once() -> None:
     assert said == ["away; trying again", "locked; trying again"]
 
 
-def test_a_lost_lease_is_not_waited_for() -> None:
+@pytest.mark.parametrize("error", [LeaseLost("another one"), StoreError("no such column")])
+def test_what_waiting_does_not_mend_is_not_waited_for(error: Exception) -> None:
     def ask() -> None:
-        raise LeaseLost("another one")
+        raise error
 
-    with pytest.raises(LeaseLost):
+    with pytest.raises(type(error)):
         patiently(ask, print, lambda _: None)
