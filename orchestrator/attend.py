@@ -75,7 +75,7 @@ def attend(
 
     with interruptible(farewell):
         while True:
-            holder = controller_of(store, name, time.time())
+            holder = controller_of(store, name)
             if holder is None and elsewhere is not None:
                 holder = _at_work(name, store, elsewhere, cpus, on_start)
                 if holder is None or _watch(name, store, holder, cpus):
@@ -259,7 +259,6 @@ def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:
 def living_controller(
     name: str,
     store: Store,
-    clock: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
 ) -> str | None:
     """Who is at work on the cohort, or None, for callers that will not watch it afterwards.
@@ -269,14 +268,14 @@ def living_controller(
     """
     from orchestrator.progress_bars import waiting
 
-    lease = lease_of(store, name, clock())
-    if lease is None or clock() - lease.renewed_at < SILENT_S:
+    lease = lease_of(store, name)
+    if lease is None or store.now() - lease.renewed_at < SILENT_S:
         return None if lease is None else lease.holder
-    was = lease.renewed_at  # clocks of two machines may differ
+    was = lease.renewed_at
     with waiting(f"controller {lease.holder} is silent; waiting for its lease", TTL_S):
         for _ in range(round(TTL_S / LOOK_EVERY_S)):
             pause(LOOK_EVERY_S)
-            lease = lease_of(store, name, clock())
+            lease = lease_of(store, name)
             if lease is None or lease.renewed_at != was:
                 break
     return None if lease is None else lease.holder

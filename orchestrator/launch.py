@@ -53,7 +53,7 @@ def launched(name: str, store: Store, launcher: Launcher) -> tuple[Launched, str
     """Starts a controller and waits until somebody is at work; returns both, as `first_holder`."""
     controller = launcher.launch(name, store)
     holder = first_holder(
-        lambda: lease_of(store, name, time.time()),
+        lambda: lease_of(store, name),
         controller.exit_code,
         controller.said,
         lambda: time.sleep(controller.look_every_s),

@@ -13,7 +13,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,19 +32,19 @@ BOOT_CHARS = 6
 
 
 @contextlib.contextmanager
-def hold_lease(store: Store, cohort: str, clock: Callable[[], float]) -> Iterator[Ledger]:
+def hold_lease(store: Store, cohort: str) -> Iterator[Ledger]:
     """Holds the lease for the length of the block.
 
     Raises `CohortBusy` where somebody else holds it. Where it is lost on the way, the next write
     through the ledger raises `LeaseLost`. The block may give it up itself, with `release_if_done`.
     """
-    ledger = store.acquire(cohort, holder_name(), clock(), TTL_S, is_gone)
+    ledger = store.acquire(cohort, holder_name(), store.now(), TTL_S, is_gone)
     ending = threading.Event()
 
     def renew() -> None:
         while not ending.wait(RENEW_EVERY_S):
             try:
-                ledger.renew(clock())
+                ledger.renew(store.now())
             except LeaseLost:
                 return
             except StoreError:

@@ -186,7 +186,7 @@ def watch(
     with LiveView(spec, None, clock, console) as view:
         while True:
             # Before the jobs are read: a controller that has ended by then has written everything.
-            lease = lease_of(store, name, clock())
+            lease = lease_of(store, name)
             at_work = lease is not None
             view.num_slots = lease.slots if lease is not None else None
             moving = [job.id for job in jobs.values() if busy_slots([job])]

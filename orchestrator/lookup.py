@@ -48,7 +48,7 @@ def look_up(store: Store, cohort: str, now: float) -> Lookup:
     """The cohort's jobs and what lies ahead of them; raises `NotFound` for an unknown cohort."""
     spec = rules_of(store.cohort(cohort))
     # Before the jobs are read: a controller that has ended by then has written everything.
-    lease = lease_of(store, cohort, now)
+    lease = lease_of(store, cohort)
     jobs = store.jobs(cohort)
     num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
     return Lookup(jobs, outlook(jobs, spec, now, num_slots), controller, now)
@@ -61,17 +61,17 @@ def rules_of(cohort: CohortRecord) -> CohortSpec:
     return Cohort.stored(cohort.spec).spec
 
 
-def lease_of(store: Store, cohort: str, now: float) -> Lease | None:
+def lease_of(store: Store, cohort: str) -> Lease | None:
     """The lease of whoever is at work on the cohort; None also where that process has died here."""
     lease = store.lease(cohort)
-    if lease is None or lease.expires_at <= now or is_gone(lease.holder):
+    if lease is None or lease.expires_at <= store.now() or is_gone(lease.holder):
         return None
     return lease
 
 
-def controller_of(store: Store, cohort: str, now: float) -> str | None:
+def controller_of(store: Store, cohort: str) -> str | None:
     """Who is at work on the cohort, or None; as `lease_of`."""
-    lease = lease_of(store, cohort, now)
+    lease = lease_of(store, cohort)
     return None if lease is None else lease.holder
 
 

@@ -27,7 +27,7 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
     Returns why MLflow is not up to date, or None where it is. Raises `CohortBusy` where another
     controller is at work, and `ClusterError` where Ray does not start.
     """
-    with hold_lease(store, name, time.time) as ledger:
+    with hold_lease(store, name) as ledger:
         with loading():
             from orchestrator.serve import projection, run_on_ray
             from orchestrator.tracking.background import Tracker

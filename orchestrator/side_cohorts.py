@@ -22,7 +22,7 @@ def set_others_aside(store: Store, cohort: str, wanted: Collection[str], now: fl
 
     Where another call is at work, nothing of what it wants is held back.
     """
-    at_work = controller_of(store, cohort, now) is not None
+    at_work = controller_of(store, cohort) is not None
     for job in newest_revisions(store.jobs(cohort)):
         if job.team in wanted:
             if job.suspended and not job.phase.terminal:

@@ -63,7 +63,8 @@ class Slot:
 
     def __init__(self) -> None:
         self._run = ""
-        self._stopping = False
+        self._stop_run: str | None = None
+        """The run that was asked to stop; it may arrive before that run does."""
         # A deque, because one thread appends while another one takes out.
         self._reports: deque[TimedReport] = deque()
 
@@ -101,10 +102,10 @@ class Slot:
         from ray.train import RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchTrainer
 
-        self._run, self._stopping = run, False
+        self._run = run
         self._reports.clear()
         if workers is None:
-            loop = _train_loop(self.progress, lambda: self._stopping)
+            loop = _train_loop(self.progress, self.stopping)
             scaling = ScalingConfig(num_workers=0)
         else:
             me = ray.get_runtime_context().current_actor
@@ -147,19 +148,19 @@ class Slot:
     def progress(self, report: EpochReport) -> bool:
         """Takes an epoch's report; returns whether the member should stop."""
         self._reports.append((report, time.time()))
-        return self._stopping
+        return self.stopping()
 
     def stopping(self) -> bool:
         """Whether the member should stop."""
-        return self._stopping
+        return self._stop_run == self._run
 
     def drain(self) -> list[TimedReport]:
         """The reports since the last call."""
         return [self._reports.popleft() for _ in range(len(self._reports))]
 
     def stop(self, run: str) -> None:
-        """Stops that run, if it is still the one on the slot."""
-        self._stopping = self._stopping or run == self._run
+        """Stops that run, if it is the one on the slot, or comes there."""
+        self._stop_run = run
 
 
 def at_most_every(

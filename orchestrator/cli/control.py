@@ -287,7 +287,7 @@ def _live(job: Job) -> bool:
 
 
 def _at_work(store: Store, cohort: str) -> bool:
-    return controller_of(store, cohort, time.time()) is not None
+    return controller_of(store, cohort) is not None
 
 
 def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:

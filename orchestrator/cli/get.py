@@ -117,7 +117,6 @@ def get_cohorts(output: str) -> None:
     Example:
       gamectl get cohorts
     """
-    now = time.time()
     with open_store(Settings()) as store:
         rows: list[dict[str, Any]] = [
             {
@@ -127,7 +126,7 @@ def get_cohorts(output: str) -> None:
                 "ended": sum(job.phase.terminal for job in jobs),
                 "data": cohort.data.source,
                 "submitted_at": cohort.submitted_at,
-                "controller": controller_of(store, cohort.name, now),
+                "controller": controller_of(store, cohort.name),
             }
             for cohort in store.cohorts()
         ]

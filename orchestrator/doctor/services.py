@@ -56,7 +56,7 @@ def store() -> Iterator[Finding]:
         name = cohorts[0].name
         jobs = newest_revisions(opened.jobs(name))
         left = sum(job.is_left for job in jobs)
-        holder = controller_of(opened, name, time.time())
+        holder = controller_of(opened, name)
     found = f"opens; cohorts: {len(cohorts)}, newest: {name} with {len(jobs)} jobs, {left} left"
     if left and holder is None:
         advice = f"`gamectl resume --cohort {name}` goes on"

@@ -43,7 +43,7 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     record = store.cohort(cohort)
     budget_bnn = float(Cohort.stored(record.spec).spec.budget)
     # Before the jobs are read: a controller that has ended by then has written everything.
-    at_work = controller_of(store, cohort, now) is not None
+    at_work = controller_of(store, cohort) is not None
     jobs = store.jobs(cohort)
     attempts = {job.id: store.attempts(job.id) for job in jobs}
     scores = scores_of(jobs, book)

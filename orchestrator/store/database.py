@@ -9,7 +9,8 @@ writers that have both read deadlock, and one fails with "database is locked" wi
 """
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sqlalchemy import (
     create_engine,
     event,
     exc,
+    func,
     inspect,
     make_url,
     select,
@@ -63,8 +65,9 @@ MIGRATION_LOCK = 20_261_123
 class Database:
     """An open database. Safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
         self._engine = _open_engine(url)
+        self._clock = clock
         self._writing = self._engine.execution_options(writes=True)
         # SQLite's transactions do so anyway; PostgreSQL's default shows a new moment each query.
         is_sqlite = self._engine.dialect.name == "sqlite"
@@ -90,6 +93,20 @@ class Database:
         """A transaction that is committed at the end, or undone on any error; as `reading`."""
         with _as_store_error(), self._writing.begin() as connection:
             yield connection
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the one clock that all who use the database share.
+
+        The server's; of a file this machine's, as all who use it are there. For tests, the one
+        that was given.
+        """
+        if self._clock is not None:
+            return self._clock()
+        if self._engine.dialect.name == "sqlite":
+            return time.time()
+        with self.reading() as connection:
+            query = select(func.extract("epoch", func.clock_timestamp()))
+            return float(connection.scalars(query).one())
 
 
 def _open_engine(url: str) -> Engine:

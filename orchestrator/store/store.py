@@ -39,11 +39,12 @@ class Store:
 
     Every method raises `StoreUnavailable` where the database does not answer, and `StoreError`
     where it refuses; then nothing was written, unless the connection broke during the commit
-    itself. Once the database answers again, so does the store.
+    itself. Once the database answers again, so does the store. `clock` stands in for the
+    database's.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+        self._database = Database(url, clock)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -220,6 +221,10 @@ class Store:
 
     # --- leases ----------------------------------------------------------------------------------
 
+    def now(self) -> float:
+        """The time by which leases are judged: the clocks of two machines may differ by more."""
+        return self._database.now()
+
     def acquire(
         self,
         cohort: str,
@@ -271,11 +276,6 @@ class Store:
         return Ledger(
             self._database, cohort, token, ttl_s, now, row.renewed_at if row.token else None
         )
-
-    def lease_holder(self, cohort: str, now: float) -> str | None:
-        """Who controls the cohort at this moment, or None."""
-        lease = self.lease(cohort)
-        return lease.holder if lease is not None and lease.expires_at > now else None
 
     def lease(self, cohort: str) -> Lease | None:
         """Who controls the cohort or did last; None where nobody ever has."""

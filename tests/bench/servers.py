@@ -236,7 +236,7 @@ def _length_of_logs(artifacts: Path) -> int:
 
 def _controller(store: Store, name: str) -> int | None:
     """The process that holds a cohort's lease."""
-    lease = lease_of(store, name, time.time())
+    lease = lease_of(store, name)
     return None if lease is None else int(lease.holder.rpartition(":")[2])
 
 

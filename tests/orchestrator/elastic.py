@@ -77,12 +77,12 @@ class Game:
         return None
 
     def num_slots(self) -> int | None:
-        lease = lease_of(self.store, "small", time.time())
+        lease = lease_of(self.store, "small")
         return lease.slots if lease is not None else None
 
     def end(self) -> None:
         """Ends the controller, where something went wrong and it is still there."""
-        lease = lease_of(self.store, "small", time.time())
+        lease = lease_of(self.store, "small")
         if lease is not None:
             os.kill(int(lease.holder.rpartition(":")[2]), signal.SIGTERM)
         self.store.close()

@@ -47,7 +47,7 @@ def put(
     spec = cohort().model_dump(mode="json", by_alias=True)
     new = [_new_job(team, classes, epochs) for team in teams]
     store.submit("small", spec, data, new, BEGAN_AT, None)
-    ledger = store.acquire("small", "test", BEGAN_AT, 1e9)
+    ledger = store.acquire("small", "test", BEGAN_AT, 1e12)
     free_at = [BEGAN_AT] * num_slots
     for job, team in zip(store.jobs("small"), teams, strict=True):
         for index in range(team.num_members):

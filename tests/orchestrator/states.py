@@ -25,7 +25,7 @@ class Game:
     def __init__(self, store: Store, began_at: float) -> None:
         self.store = store
         self.began_at = began_at
-        self.ledger: Ledger = store.acquire("small", "test", began_at, 1e9)
+        self.ledger: Ledger = store.acquire("small", "test", began_at, 1e12)
         self.ledger.tell_slots(2)
 
     def job(self, team: str) -> Job:

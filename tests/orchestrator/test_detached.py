@@ -38,10 +38,10 @@ def game(home: Path) -> Iterator[Store]:
     store = Store(Settings().store_url)
     yield store
     for cohort in store.cohorts():
-        holder = controller_of(store, cohort.name, time.time())
+        holder = controller_of(store, cohort.name)
         if holder is not None and holder.startswith(f"{HERE}:"):
             os.kill(int(holder.rpartition(":")[2]), signal.SIGTERM)
-            until(lambda name=cohort.name: controller_of(store, name, time.time()) is None)
+            until(lambda name=cohort.name: controller_of(store, name) is None)
     store.close()
 
 
@@ -155,7 +155,8 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
     """It may have died on another machine, a moment ago."""
     submit(game, new_job("a"))
     now = 1000.0
-    ledger = game.acquire("small", "elsewhere:7", now - SILENT_S, TTL_S)
+    timed = Store(Settings().store_url, clock=lambda: now)
+    ledger = timed.acquire("small", "elsewhere:7", now - SILENT_S, TTL_S)
 
     def pause(seconds: float) -> None:
         nonlocal now
@@ -163,8 +164,9 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
         if not dies and now > 1005:
             ledger.renew(now)
 
-    assert living_controller("small", game, lambda: now, pause) == (None if dies else "elsewhere:7")
+    assert living_controller("small", timed, pause) == (None if dies else "elsewhere:7")
     assert now == (1020.0 if dies else 1005.5)
+    timed.close()
 
 
 def test_a_controller_that_fails_at_once_says_why(
@@ -216,7 +218,7 @@ def test_a_detached_controller_outlives_its_shell_and_is_replaced_when_it_is_kil
     found = re.search(r"\(pid (\d+)\)", said)
     assert found is not None, said
     pid = int(found[1])
-    assert controller_of(game, "small", time.time()) == f"{HERE}:{pid}"
+    assert controller_of(game, "small") == f"{HERE}:{pid}"
     # Nothing of it is left in the shell's session, to which a terminal that closes sends SIGHUP.
     assert os.getsid(pid) == pid
     with pytest.raises(ProcessLookupError):
@@ -260,7 +262,7 @@ def test_a_controller_that_is_terminated_leaves_what_resume_goes_on_from(
         _, rest = controller.communicate()
     assert controller.returncode == 130, rest
     assert "stopped; what was running is queued again. `gamectl resume --cohort small`" in rest
-    assert controller_of(game, "small", time.time()) is None
+    assert controller_of(game, "small") is None
     left = jobs()["slow"]
     assert (left["phase"], left["reason"]) == ("Pending", "Interrupted")
     assert left["members"][0]["phase"] == "Pending"
@@ -268,7 +270,7 @@ def test_a_controller_that_is_terminated_leaves_what_resume_goes_on_from(
     detached = gamectl("resume", "--detach", "--cpus", "1")
     assert detached.exit_code == 0, detached.output
     assert "is at work\nwatch with: gamectl get jobs --watch" in gamectl("resume").stderr
-    until(lambda: controller_of(game, "small", time.time()) is None)
+    until(lambda: controller_of(game, "small") is None)
     ended = jobs()
     assert (ended["held"]["phase"], ended["held"]["reason"]) == ("Pending", "Suspended")
     assert (ended["slow"]["phase"], ended["slow"]["members"][0]["attempt"]) == ("Succeeded", 2)

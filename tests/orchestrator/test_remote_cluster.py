@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -166,9 +165,9 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
     until(lambda: any(m.attempt > before[team] for team, m in members(client).items()))
 
     # 6. The controller is lost, and another one goes on.
-    first = controller_of(client, "small", time.time())
+    first = controller_of(client, "small")
     os.kill(pid_of(first), signal.SIGKILL)
-    until(lambda: controller_of(client, "small", time.time()) is None)
+    until(lambda: controller_of(client, "small") is None)
     resumed = gamectl("resume", "--cohort", "small")
     assert resumed.exit_code == 0, resumed.output
     assert "(Ray job game-small-" in resumed.stderr
@@ -186,7 +185,7 @@ def test_a_cohort_outlives_its_client_a_node_and_its_controller(
     assert {row["team"] for row in rows if row["rank"] is not None} == {"left", "right"}
 
     # 8. MLflow has them: a run for each job, and one for its member.
-    until(lambda: controller_of(client, "small", time.time()) is None)
+    until(lambda: controller_of(client, "small") is None)
     engine = create_engine(cluster.mlflow)
     with engine.connect() as connection:
         query = "SELECT count(*) FROM runs WHERE status = 'FINISHED'"

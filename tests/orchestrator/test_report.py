@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -52,11 +53,14 @@ def test_a_cohort_at_work_is_shown_as_far_as_it_is(store: Store) -> None:
         assert word in page
 
 
-def test_what_a_lost_controller_left_open_ends_where_it_was_heard_of_last(store: Store) -> None:
+def test_what_a_lost_controller_left_open_ends_where_it_was_heard_of_last(
+    store: Store, tmp_path: Path
+) -> None:
     every_state(store, BEGAN_AT)
+    once_lost = Store(f"sqlite:///{tmp_path / 'store.db'}", clock=lambda: BEGAN_AT + 2e12)
     ends = {}
-    for now in (BEGAN_AT + 100, BEGAN_AT + 2e9):  # the lease lasts 1e9 seconds
-        report = gather(store, "small", None, now)
+    for now, seen in (BEGAN_AT + 100, store), (BEGAN_AT + 200, once_lost):
+        report = gather(seen, "small", None, now)
         assert report.timeline is not None
         bars = [bar for row in report.timeline.rows for bar in row.bars]
         ends[now] = {bar.name: (bar.took, bar.ended, bar.lost) for bar in bars}
@@ -66,6 +70,7 @@ def test_what_a_lost_controller_left_open_ends_where_it_was_heard_of_last(store:
     assert later[f"{LONG_NAME} / 0"] == ("0s", "left by its controller", True)
     assert later["quiet-apes"] == then["quiet-apes"]
     assert report.figures.slot_seconds < 1000
+    once_lost.close()
 
 
 def test_scores_that_are_not_published_are_for_the_organizer(store: Store) -> None:

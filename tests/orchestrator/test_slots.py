@@ -147,13 +147,22 @@ def test_a_stopped_slot_trains_the_next_member_as_if_nothing_had_been(
     warm: Warm, images: LabelledImages, place: Place
 ) -> None:
     pool, slot = warm
-    pool.start(slot, KEY, 1, ENDLESS, place)
+    pool.start(slot, KEY, 2, ENDLESS, place)
     until(pool, lambda news: len(news) > 0)
     pool.stop(slot)
     assert isinstance(until(pool, ended(1))[-1], Halted)
     trained = train(pool, slot, place)[-1]
     assert isinstance(trained, Trained)
     assert trained.weights == train_member(PLAN, images, lambda _: None).weights
+
+
+def test_a_stop_that_comes_before_its_run_stops_that_run_alone(images: LabelledImages) -> None:
+    slot = ray.remote(Slot).options(num_cpus=0.5, max_concurrency=2).remote()
+    ray.get(slot.stop.remote("second"))
+    what = ("member", PLAN.model_dump_json(), [ray.put(images)], None)
+    outcomes = [ray.get(slot.train.remote(run, *what))[0] for run in ("first", "second", "third")]
+    assert [outcome is None for outcome in outcomes] == [False, True, False]
+    ray.kill(slot)
 
 
 def test_the_log_of_a_member_tells_its_epochs_and_its_end(warm: Warm, place: Place) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import MemberKey
@@ -125,7 +126,7 @@ def test_a_second_controller_is_refused(
     refused = gamectl("controller", "--cohort", "small")
     assert refused.exit_code == 1
     assert "another controller (elsewhere:1) is at work on cohort 'small'" in refused.stderr
-    assert game.lease_holder("small", time.time()) == "elsewhere:1"
+    assert controller_of(game, "small") == "elsewhere:1"
 
 
 def test_a_controller_is_for_a_cohort_that_was_submitted(game: Store) -> None:

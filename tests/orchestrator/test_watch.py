@@ -90,5 +90,5 @@ def test_suspended_jobs_keep_nobody_watching_once_the_controller_has_ended(store
 def test_a_controller_that_died_on_this_machine_is_not_waited_for(store: Store) -> None:
     submit(store, new_job("apes"))
     host = holder_name().rpartition(":")[0]
-    store.acquire("small", f"{host}:{2**22 + 1}", NOW, ttl_s=1e9)
+    store.acquire("small", f"{host}:{2**22 + 1}", NOW, ttl_s=1e12)
     assert not watch("small", store, clock=lambda: NOW)
