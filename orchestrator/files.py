@@ -21,8 +21,9 @@ from orchestrator.admission import (
     admit,
     purchase_problems,
 )
+from orchestrator.claims import COHORT_FILES, compare_claims, is_cohort, rules_among
 from orchestrator.cohort import Cohort
-from orchestrator.console import printable, shortened
+from orchestrator.console import printable
 from orchestrator.draft import Draft, Problem, read_draft
 from orchestrator.errors import Refused
 from orchestrator.loadout import Loadout
@@ -31,8 +32,6 @@ from orchestrator.yaml_nodes import parse
 __all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_cohort", "read_paths"]
 
 SUFFIXES = (".yaml", ".yml")
-COHORT_FILE = "cohort.yaml"
-COHORT_FILES = (COHORT_FILE, "cohort.yml")
 WORD_PROCESSORS = (".doc", ".docx", ".odt", ".pages", ".rtf")
 MANIFEST = re.compile(
     r"""(?:\s|#.*\n|---|\{)*["']?(?:apiVersion|kind|metadata|spec)["']?\s*:""", re.IGNORECASE
@@ -102,9 +101,9 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
 
     A folder stands for the YAML files in it. Its subfolders, hidden files and other files are left
     alone; those that look as if they were meant, or begin as a loadout does, are in the result's
-    `skipped`. The file of kind Cohort gives the rules, wherever it stands among the paths. Where
-    only files are named and none is a cohort, the `cohort.yaml` or `cohort.yml` beside the first
-    gives them; without one, a cohort's defaults do.
+    `skipped`. The file of kind Cohort gives the rules, wherever it stands among the paths; where
+    there are several, the one that is called `cohort.yaml` or `cohort.yml`. Where only files are
+    named, it is looked for beside each loadout. Without any, a cohort's defaults hold.
     `other_data` says that the cohort's own data will not be used, so that its classes are unknown.
     """
     drafts: dict[str, Draft] = {}
@@ -118,12 +117,15 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
             skipped += [entry for entry in entries if _looks_meant(entry) and entry not in paths]
         else:
             _draft_once(path, drafts)
-    if paths and not folders and not any(map(_is_cohort, drafts.values())):
-        beside = [paths[0].parent / name for name in COHORT_FILES]
-        if found_beside := [path for path in beside if _is(stat.S_ISREG, path)]:
-            _draft_once(found_beside[0], drafts)
+    if not folders:
+        for parent in {
+            draft.path.parent: None for draft in drafts.values() if not is_cohort(draft)
+        }:
+            beside = [parent / name for name in COHORT_FILES]
+            if found_beside := [path for path in beside if _is(stat.S_ISREG, path)]:
+                _draft_once(found_beside[0], drafts)
     for folder, found in folders:
-        if str(folder) not in drafts and all(map(_is_cohort, found)):
+        if str(folder) not in drafts and all(map(is_cohort, found)):
             empty = Draft(folder)
             empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
@@ -211,24 +213,17 @@ def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
     return drafts[key]
 
 
-def _is_cohort(draft: Draft) -> bool:
-    """Whether a file is a cohort's; one that cannot be read is known by its name."""
-    return draft.kind == "Cohort" or (draft.kind is None and draft.path.name in COHORT_FILES)
-
-
 def _reading(drafts: list[Draft], skipped: tuple[str, ...], other_data: bool) -> Reading:
     """Hold the files against the cohort and against each other."""
-    cohorts = [draft for draft in drafts if _is_cohort(draft)]
-    for another in cohorts[1:]:
-        message = f"a second cohort; {printable(str(cohorts[0].path))} is one already: name one"
-        another.add_located([LocatedProblem(("kind",), "second-cohort", message)])
-    rules: Cohort | None = Cohort()
-    if cohorts:
-        rules = cohorts[0].model if isinstance(cohorts[0].model, Cohort) else None
-    receipts = {id(draft): _admit(draft, rules, other_data) for draft in drafts}
-    _compare_teams(drafts)
+    given, rules = rules_among(drafts), Cohort()
+    usable = given is None or isinstance(given.model, Cohort)
+    if given is not None and isinstance(given.model, Cohort):
+        rules = given.model
+    judged_by = rules if usable else None
+    receipts = {id(draft): _admit(draft, judged_by, other_data) for draft in drafts}
+    compare_claims(drafts)
     files = tuple(_finished(draft, receipts[id(draft)]) for draft in drafts)
-    return Reading(rules or Cohort(), cohorts[0].path if cohorts else None, files, skipped)
+    return Reading(rules, given.path if given else None, files, skipped)
 
 
 def _admit(draft: Draft, rules: Cohort | None, other_data: bool) -> Receipt | None:
@@ -242,20 +237,6 @@ def _admit(draft: Draft, rules: Cohort | None, other_data: bool) -> Receipt | No
     admission = admit(draft.model, rules, DRAWN_CLASSES if drawn else ())
     draft.add_located(admission.problems)
     return admission.receipt
-
-
-def _compare_teams(drafts: list[Draft]) -> None:
-    first_of: dict[str, Draft] = {}
-    for draft in drafts:
-        if draft.team is None:
-            continue
-        first = first_of.setdefault(draft.team, draft)
-        if first is not draft:
-            message = (
-                f"team is '{shortened(draft.team)}', as in {printable(str(first.path))}; "
-                "a team has one loadout"
-            )
-            draft.add_located([LocatedProblem(("metadata", "team"), "team-taken", message)])
 
 
 def _order(path: str, problem: Problem) -> tuple[bool, int, int]:

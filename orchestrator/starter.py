@@ -7,8 +7,8 @@ former the files are admitted, too. Next on the path: `gamectl init` writes them
 
 import json
 
+from orchestrator.claims import COHORT_FILE
 from orchestrator.cohort import Cohort
-from orchestrator.files import COHORT_FILE
 from orchestrator.loadout import Loadout
 from orchestrator.manifest import Model
 from orchestrator.rewriting import yaml_text

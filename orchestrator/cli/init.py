@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from orchestrator import console
+from orchestrator.claims import COHORT_FILES
 from orchestrator.errors import Refused
 from orchestrator.problems import as_label
 from orchestrator.starter import TEAM, starter_files
@@ -36,7 +37,8 @@ def command(folder: Path) -> None:
     files = {folder / path: text for path, text in starter_files(name).items()}
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{console.printable(str(folder))} is a file; name a folder")
-    there = [path for path in files if path.exists()]
+    wanted = [*files, *(folder / other for other in COHORT_FILES)]
+    there = [path for path in wanted if path.exists()]
     if there:
         raise Refused(
             f"{console.printable(str(there[0]))} is there already, so nothing was written; name "

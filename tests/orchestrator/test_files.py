@@ -104,11 +104,37 @@ def test_what_may_not_be_read(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_team_has_one_file_even_where_it_has_other_problems(tmp_path: Path) -> None:
+def test_files_of_one_team_are_all_refused_even_where_one_has_other_problems(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, a=loadout("same", "{x: 1}"), b=loadout("same"), c=loadout("other"))
     reading = read_paths([tmp_path])
-    assert codes(reading) == {"a.yaml": ["unknown-key"], "b.yaml": ["team-taken"], "c.yaml": []}
+    found = codes(reading)
+    assert sorted(found.pop("a.yaml")) == ["team-taken", "unknown-key"]
+    assert found == {"b.yaml": ["team-taken"], "c.yaml": []}
     assert str(tmp_path / "a.yaml") in reading.files[1].problems[0].message
+
+
+def test_a_file_that_is_called_after_its_team_keeps_the_name(tmp_path: Path) -> None:
+    write(tmp_path, aa=loadout("howlers"), howlers=loadout("howlers"), zz=loadout("howlers"))
+    taken = {"aa.yaml": ["team-taken"], "howlers.yaml": [], "zz.yaml": ["team-taken"]}
+    assert codes(read_paths([tmp_path])) == taken
+
+
+def test_a_team_brings_a_python_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("def build_loss(class_weights):\n    return None\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "net.py").write_text((tmp_path / "net.py").read_text())
+    code = "{purchases: [{item: custom, file: net.py}]}"
+    rules = cohort("{allowCustomCode: true}")
+    write(tmp_path, a=loadout("apes", code), howlers=loadout("howlers", code), cohort=rules)
+    write(tmp_path / "elsewhere", c=loadout("third", code))
+    reading = read_paths([tmp_path, tmp_path / "elsewhere" / "c.yaml"])
+    found = codes(reading)
+    assert found.pop("cohort.yaml") == []
+    assert found == {"a.yaml": ["file-taken"], "howlers.yaml": [], "c.yaml": []}
+    assert "net.py is the file of " in reading.files[0].problems[0].message
+    assert reading.files[0].problems[0].line == 5
 
 
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
@@ -139,6 +165,34 @@ def test_a_second_cohort_is_refused(tmp_path: Path) -> None:
     reading = read_paths([tmp_path])
     assert codes(reading) == {"a.yaml": [], "cohort.yaml": [], "rules.yaml": ["second-cohort"]}
     assert reading.cohort.spec.budget == 100
+
+
+@pytest.mark.parametrize("spec", ["{budget: 9999}", "{budget: x}"])
+@pytest.mark.parametrize("named", [["."], ["a.yaml", "aaa.yaml"], ["aaa.yaml", "a.yaml"]])
+def test_what_a_team_sends_does_not_become_the_rules(
+    tmp_path: Path, named: list[str], spec: str
+) -> None:
+    write(tmp_path, a=loadout(), cohort=cohort("{budget: 50}"), aaa=cohort(spec))
+    reading = read_paths([tmp_path / name for name in named])
+    assert (reading.cohort.spec.budget, reading.cohort_path) == (50, tmp_path / "cohort.yaml")
+    found = codes(reading)
+    assert (found["a.yaml"], found["cohort.yaml"]) == ([], [])
+    assert "second-cohort" in found["aaa.yaml"]
+
+
+def test_of_several_cohorts_of_other_names_none_gives_the_rules(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout(), monday=cohort(), tuesday=cohort("{budget: 5}"))
+    refused = {"monday.yaml": ["second-cohort"], "tuesday.yaml": ["second-cohort"]}
+    assert codes(read_paths([tmp_path])) == {"a.yaml": [], **refused}
+
+
+def test_files_of_two_folders_are_not_judged_by_the_rules_of_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, **{name: loadout(name), "cohort": cohort()})
+    reading = read_paths([tmp_path / "one" / "one.yaml", tmp_path / "two" / "two.yaml"])
+    refused = [Path(file.path).parent.name for file in reading.files if not file.ok]
+    assert refused == ["one", "two"]
 
 
 @pytest.mark.parametrize("broken", [cohort("{budget: x}"), "a: b: c\n"])

@@ -56,12 +56,13 @@ def test_editors_find_the_schema_that_the_first_line_names(folder: Path) -> None
         jsonschema.validate(parse(path.read_text()).root, schema)
 
 
-def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "cohort.yaml").write_text("mine")
+@pytest.mark.parametrize("name", ["cohort.yaml", "cohort.yml"])
+def test_what_is_there_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
     done = gamectl("init", tmp_path)
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
-    assert "cohort.yaml is there already, so nothing was written" in done.stderr
+    assert f"{name} is there already, so nothing was written" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["cohort.yaml"]
     assert (tmp_path / "cohort.yaml").read_text() == "mine"
 
