@@ -60,6 +60,11 @@ class Diverged(JobsError):
         self.learning_rate = learning_rate
 
     def __str__(self) -> str:
+        if (self.epoch, self.step) == (1, 1):  # no rate has been used yet
+            return (
+                "the training loss is not a finite number from the first step on, whatever the "
+                "learning rate: a weight, a temperature or code of your own makes it so"
+            )
         return (
             f"the training loss is not a finite number from epoch {self.epoch}, step {self.step} "
             f"on; the learning rate of {self.learning_rate:g} is probably too large: try "

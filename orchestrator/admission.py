@@ -129,15 +129,15 @@ def _budget_problems(receipt: Receipt) -> Iterator[LocatedProblem]:
 
 def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:
     limits, spec = cohort.spec.limits, loadout.spec
-    asked: list[tuple[Loc, str, int | None, int]] = [
-        (("spec", "epochs"), "epochs", spec.epochs, limits.epochs),
-        (("spec", "batchSize"), "batchSize", spec.batch_size, limits.batch_size),
-    ]
-    for loc, member in located_members(loadout):
-        asked += [
-            ((*loc, "epochs"), "epochs", member.epochs, limits.epochs),
-            ((*loc, "batchSize"), "batchSize", member.batch_size, limits.batch_size),
-        ]
+    asked = list[tuple[Loc, str, int | None, int]]()
+    for field, name in ("epochs", "epochs"), ("batch_size", "batchSize"):
+        limit: int = getattr(limits, field)
+        # A default that every member replaces is nobody's.
+        unused = all(getattr(member, field) is not None for member in members_of(loadout))
+        if field in spec.model_fields_set or not unused:
+            asked.append((("spec", name), name, getattr(spec, field), limit))
+        for loc, member in located_members(loadout):
+            asked.append(((*loc, name), name, getattr(member, field), limit))
     for index, bought in enumerate(spec.purchases):
         if isinstance(bought, EnsembleEnchanter):
             loc = (*PURCHASES, index, "members")
@@ -212,20 +212,25 @@ def _effect_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProble
         if bought.item in seen or isinstance(bought, EnsembleEnchanter | Custom):
             continue
         seen.add(bought.item)
-        if not _has_effect(bought, loadout, cohort):
-            message = f"{bought.item} changes nothing: {bought.without_effect}; leave it out"
+        why = _why_wasted(bought, loadout, cohort)
+        if why is not None:
+            message = f"{bought.item} changes nothing: {why}; leave it out"
             if bought.parameters():
                 message += ", or give it other parameters"
             yield LocatedProblem((*PURCHASES, at, "item"), "no-effect", message)
 
 
-def _has_effect(bought: Purchase, loadout: Loadout, cohort: Cohort) -> bool:
-    """Whether a member differs for an item. No two write the same field, so it is asked alone."""
+def _why_wasted(bought: Purchase, loadout: Loadout, cohort: Cohort) -> str | None:
+    """Why no member differs for an item; None where one does."""
+    reason = None
     for index, member in enumerate(members_of(loadout)):
-        plan = plan_without_items(loadout, cohort, index)
-        if purchase_of(bought, member).apply(plan) != plan:
-            return True
-    return False
+        used = purchase_of(bought, member)
+        bare = plan_without_items(loadout, cohort, index)
+        if used.apply(bare) == bare:  # no two write the same field, so it is asked alone
+            reason = bought.without_effect
+        elif (reason := used.wasted_on(member_plan(loadout, cohort, index))) is None:
+            return None
+    return reason
 
 
 def _twin_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]:

@@ -128,8 +128,10 @@ def _to_lower(plan: MemberPlan) -> str:
     """The settings of a plan that its memory grows with, the cheapest to give up first."""
     if plan.custom is not None:
         return "customLimits.memoryMib in the cohort's file, or join a larger cluster"
-    settings = [f"batchSize (now {plan.batch_size})"]
+    settings = [f"batchSize (now {plan.batch_size})"] if plan.batch_size > 1 else []
     settings.append(f"the image size (now {plan.data.image_size_px} px)")
+    if plan.model.turbo_blocks > 0:
+        settings.append(f"the blocks of neural-turbo-boost (now {plan.model.turbo_blocks})")
     if asks_teacher(plan):
         settings.append("the teacher's size")
-    return " or ".join([", ".join(settings[:-1]), settings[-1]])
+    return " or ".join(filter(None, [", ".join(settings[:-1]), settings[-1]]))

@@ -102,6 +102,7 @@ class EnsembleEnchanter(Purchase):
     )
     members: Listed[Member] = Field(
         min_length=2,
+        max_length=100,
         description="what differs in each member",
         examples=[[{}, {"learningRate": 0.05}]],
     )

@@ -9,7 +9,7 @@ each other. Nothing here raises for what a file holds. Next: `gamectl validate` 
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,8 @@ MANIFEST = re.compile(
 )
 """How a loadout or a cohort begins, whatever its file is called."""
 LOOKED_AT_BYTES = 4096
+MOST_PROBLEMS = 50
+"""As many are told of a file; the first ones are mostly the reason for the others."""
 
 
 @dataclass(frozen=True)
@@ -245,11 +247,16 @@ def _order(path: str, problem: Problem) -> tuple[bool, int, int]:
 
 
 def _finished(draft: Draft, receipt: Receipt | None) -> LoadoutFile:
+    path = str(draft.path)
+    problems = sorted(draft.problems, key=partial(_order, path))
+    if (more := len(problems) - MOST_PROBLEMS) > 0:
+        last, message = problems[MOST_PROBLEMS], f"and {more} more; correct these first"
+        problems[MOST_PROBLEMS:] = [replace(last, code="too-many", message=message)]
     return LoadoutFile(
-        path=str(draft.path),
+        path=path,
         team=draft.team,
         receipt=receipt,
-        problems=tuple(sorted(draft.problems, key=partial(_order, str(draft.path)))),
+        problems=tuple(problems),
         loadout=draft.model if isinstance(draft.model, Loadout) else None,
         text=draft.text,
     )

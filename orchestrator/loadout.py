@@ -38,7 +38,7 @@ class LoadoutSpec(Model):
     epochs: Epochs = 20
     seed: Seed = 0
     purchases: Listed[AnyPurchase] = Field(
-        default=(), description="what was bought in the shop, each item once"
+        default=(), max_length=50, description="what was bought in the shop, each item once"
     )
 
 

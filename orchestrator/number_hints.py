@@ -14,12 +14,20 @@ _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h"
             "hour": 3600, "d": 86400, "day": 86400}  # fmt: skip
 _MIB = {"m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024, "t": 1 << 20, "tb": 1 << 20,
         "tib": 1 << 20}  # fmt: skip
+_THOUSANDS = ("k", "K")
+_PLAIN_UNITS = {"°", "deg", "degs", "degree", "degrees", "px", "pixel", "pixels", "epoch", "epochs",
+                "image", "images", "member", "members", "network", "networks", "block", "blocks",
+                "cpu", "cpus", "core", "cores", "gpu", "gpus", "thread", "threads", "bnn", "x",
+                "times"}  # fmt: skip
+"""What a setting may be counted in."""
 _UNITS = {"Seconds": ("seconds", _SECONDS), "Mib": ("MiB", _MIB)}
 """By how a setting's name ends: what it is counted in, and how many of these another unit has."""
 
 
 def number_hint(given: object, name: object, *, whole: bool) -> str:
     """Say how to write a number that was given as text, or nothing where none is in it."""
+    if isinstance(given, float) and whole and given.is_integer():
+        return f"; write {given:.0f}"
     if not isinstance(given, str):
         return ""
     text = given.strip()
@@ -36,9 +44,12 @@ def number_hint(given: object, name: object, *, whole: bool) -> str:
             return _in_units(float(number), unit.lower(), counted_in, sizes, whole)
     if not _is_number(number, whole=whole):
         return ""
-    if unit == "%" and not whole:
-        return f"; write {float(number) / 100:g}, without %"
-    return f"; write {number}, without a unit"
+    if unit == "%":
+        share = float(number) / 100
+        return f"; write {share:g}, without %" if not whole and share <= 1 else ""
+    if unit in _THOUSANDS:
+        return f"; write {float(number) * 1000:.0f}"
+    return f"; write {number}, without a unit" if unit.lower() in _PLAIN_UNITS else ""
 
 
 def _in_units(number: float, unit: str, counted_in: str, sizes: dict[str, int], whole: bool) -> str:

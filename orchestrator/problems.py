@@ -7,7 +7,7 @@ misspelt key or item, the nearest right one. Next: `files` puts them at their li
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.admission import LocatedProblem
 from orchestrator.console import shortened
-from orchestrator.enchanter import Member, MemberItems
+from orchestrator.enchanter import MEMBER_ITEMS, EnsembleEnchanter, Member, MemberItems
 from orchestrator.list_hints import list_mark_hint
 from orchestrator.manifest import Model
 from orchestrator.number_hints import number_hint
@@ -35,16 +35,22 @@ _WANTED = {
     "model_attributes_type": ("wrong-type", "a mapping such as `item: flip-trick` is wanted"),
     "tuple_type": ("wrong-type", "a list (lines of `- ...`) is wanted"),
 }
+_MAPPING_TYPES = ("model_type", "dict_type", "model_attributes_type")
 _BOUNDS = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
 }
+_COUNTS = {
+    "too_short": "at least {min_length} are wanted",
+    "too_long": "at most {max_length} are read",
+}
+BOUGHT_FOR_ALL = "what is bought is the same for all"
 _LABELS = {"string_pattern_mismatch", "string_too_long", "string_too_short"}
 _MAX_LABEL = 63
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
-_NO_COLON = re.compile(r"([A-Za-z][\w-]*)(?: *[:=] *| +)(\S+)", re.ASCII)
+_NO_COLON = re.compile(r"([A-Za-z][\w-]*)( *[:=] *| +)(\S+)", re.ASCII)
 
 
 def explain(error: ValidationError, model: type[Model], document: Document) -> list[LocatedProblem]:
@@ -86,9 +92,10 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         options = tuple(re.findall(r"'([^']*)'", ctx["expected"]))
         hint = nearest(str(given), options)
         code, message = "not-allowed", f"{is_given}; allowed is {' or '.join(options)}{hint}"
-    elif kind == "too_short":
-        counts = f"{ctx['actual_length']}; at least {ctx['min_length']} are wanted"
-        code, message = "out-of-range", f"the number of {name} is {counts}"
+    elif kind in _COUNTS:
+        wanted = _COUNTS[kind].format(**ctx)
+        counted = len(given) if isinstance(given, Sized) else ctx["actual_length"]
+        code, message = "out-of-range", f"the number of {name} is {counted}; {wanted}"
     elif kind in _BOUNDS:
         bound = {key: f"{x:g}" if isinstance(x, float) else x for key, x in ctx.items()}
         code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
@@ -137,8 +144,14 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
     key = str(loc[-1])
     holder = model_at(model, loc[:-1])
     if holder is MemberItems and key in CATALOG:
-        reason = "; ".join(CATALOG[key].shared.values()) or "what is bought is the same for all"
+        reason = "; ".join(CATALOG[key].shared.values()) or BOUGHT_FOR_ALL
         return "not-tunable", f"members cannot differ in {key}: {reason}"
+    owners = _owners(key) if holder is Member and key != "item" else []
+    if owners == [EnsembleEnchanter]:
+        return "unknown-key", f"unknown key '{key}'; it belongs to the ensemble, beside `members:`"
+    if owners and not _owners(key, tunable=True):
+        reason = "; ".join(owners[0].shared.values()) or BOUGHT_FOR_ALL
+        return "not-tunable", f"members cannot differ in {key} of {owners[0].key()}: {reason}"
     known = _keys(holder)
     hint = (
         list_mark_hint(key)
@@ -164,7 +177,9 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
         if holder is Member:
             return "; a member's own parameters of an item are `items: {ITEM: {PARAMETER: VALUE}}`"
         return "; what is bought stands below `purchases:`, each as `- item: ITEM`"
-    owners = [item.key() for item in CATALOG.values() if key in _keys(item)]
+    if holder is Member and key in _keys(MemberItems):
+        return f"; a member's own parameters of it are `items: {{{key}: {{PARAMETER: VALUE}}}}`"
+    owners = [item.key() for item in _owners(key, tunable=holder is Member)]
     if not owners or holder is model_at(model, ("metadata",)):
         return ""
     owner = " or ".join(owners)
@@ -173,6 +188,16 @@ def _place_hint(key: str, loc: Loc, holder: type[Model], model: type[Model]) -> 
     if issubclass(holder, Purchase):
         return f"; it is a parameter of {owner}; allowed here is {', '.join(_keys(holder))}"
     return f"; it belongs to a purchase: below `- item: {owner}`"
+
+
+def _owners(key: str, *, tunable: bool = False) -> list[type[Purchase]]:
+    """Return the items with a parameter that files call `key`, or those that members may tune."""
+    return [
+        item
+        for item in (MEMBER_ITEMS if tunable else CATALOG.values())
+        for name, field in item.model_fields.items()
+        if (field.alias or name) == key and (name in item.tunable() or not tunable)
+    ]
 
 
 def _keys(model: object) -> tuple[str, ...]:
@@ -206,10 +231,13 @@ def _no_item(purchase: Mapping[str, object]) -> str:
 
 def _colon_hint(given: object, kind: str) -> str:
     """Say what is missing where a line such as `epochs 3` stands for a mapping, or nothing."""
-    if kind not in ("model_type", "dict_type") or not isinstance(given, str):
+    if kind not in _MAPPING_TYPES or not isinstance(given, str):
         return ""
     found = _NO_COLON.match(given)
-    return f"; is a colon missing? `{found[1]}: {shortened(found[2])}`" if found else ""
+    if found is None:
+        return ""
+    what = "a space is wanted after the colon:" if ":" in found[2] else "is a colon missing?"
+    return f"; {what} `{found[1]}: {shortened(found[3])}`"
 
 
 def _label_rule(text: str) -> str:

@@ -92,6 +92,14 @@ class Purchase(Model):
         """Return the parameters that mean nothing as the others are set, each with when it does."""
         return {}
 
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """Why it changes nothing in a plan that has everything that was bought, or None.
+
+        It is asked where `apply` has an effect; what it says depends on other settings.
+        """
+        del plan
+        return None
+
     @abstractmethod
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Return the plan with what was bought written into it.

@@ -33,13 +33,13 @@ else:
     AnyPurchase = Annotated[reduce(or_, CATALOG.values()), Field(discriminator="item")]
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" for the known word nearest to a misspelt one, or nothing."""
-    return _meant(word.lower().strip("'"), {name.lower(): name for name in known})
+def nearest(word: str, known: Iterable[str], alike: float = 0.5) -> str:
+    """Return "; did you mean ...?" for the known word nearest to a misspelt one, or nothing.
 
-
-def _meant(word: str, names: Mapping[str, str]) -> str:
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    `alike` says how near it has to be, from 0 to 1.
+    """
+    names = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower().strip("'"), names, n=1, cutoff=alike)
     return f"; did you mean {names[found[0]]}?" if found else ""
 
 
@@ -56,6 +56,11 @@ _KEY_OF: Mapping[str, str] = {
 }
 
 
+_FREE = {name.lower(): name for name in ("learningRate", "batchSize", "epochs", "seed")}
+ITEMS_ALIKE = 0.7
+"""Of the many names that items have, one is always a little like any other word."""
+
+
 def item_called(name: str) -> type[Purchase] | None:
     """Return the item of this key, name in the game or plain word; None where there is none."""
     key = _KEY_OF.get(_slug(name))
@@ -67,8 +72,14 @@ def unknown_item(word: str) -> str:
     parts = {item_called(part) for part in re.split(r"[,;+&]| and ", word)} - {None}
     if len(parts) > 1:
         return f"the shop has no item {word}; one item a line: `- item: ...`"
-    hint = _meant(_slug(word), _KEY_OF) or f"; the items are {', '.join(CATALOG)}"
-    return f"the shop has no item {word}{hint}"
+    slug = _slug(word)
+    if (free := _FREE.get(slug.replace("-", ""))) is not None:
+        return f"the shop has no item {word}; {free} is free: write it under spec"
+    found = [_slug(item.key()) for item in parts if item is not None]
+    found += difflib.get_close_matches(slug, _KEY_OF, n=1, cutoff=ITEMS_ALIKE)
+    found += [name for name in _KEY_OF if len(slug) >= 4 and f"-{slug}-" in f"-{name}-"]
+    hint = f"did you mean {_KEY_OF[found[0]]}?" if found else f"the items are {', '.join(CATALOG)}"
+    return f"the shop has no item {word}; {hint}"
 
 
 def _known(key: str) -> str:

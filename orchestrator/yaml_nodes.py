@@ -235,6 +235,8 @@ def _add_scalar(
         if event.value in top.into:
             first = document.keys[loc].line
             what_to_do = list_mark_hint(event.value) or "; keep one"
+            if event.value == "item":
+                what_to_do = "; another purchase is an entry of its own: `- item: ...`"
             message = f"the key '{shortened(event.value)}' is in line {first} already{what_to_do}"
             document.problems.append(YamlProblem(place, "duplicate-key", message))
         else:

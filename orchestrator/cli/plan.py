@@ -92,6 +92,7 @@ def command(
         _print_refused(refused, console.print_line)
         if plan.jobs:
             _print_plan(plan, machine, cohort.spec.resources, time.time())
+            _note_deadlines(plan, cohort.spec.limits.active_deadline_seconds)
     if settings.ray_address is not None:
         console.print_note(
             "these figures are for this machine; RAY_ADDRESS names a cluster, which may have more"
@@ -212,6 +213,17 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
         f"memory: {human_bytes(plan.memory_bytes)} at the peak, of "
         f"{human_bytes(machine.memory_bytes)}{scarce}"
     )
+
+
+def _note_deadlines(plan: CohortPlan, limit_s: float | None) -> None:
+    """Says which jobs would be ended before they are done, even with a slot for each member."""
+    for job in plan.jobs:
+        longest_s = max(member.seconds for member in job.members)
+        if limit_s is not None and longest_s > limit_s:
+            console.print_note(
+                f"{job.team}: a member takes about {_minutes(longest_s)} min, and the cohort ends "
+                f"a job {_minutes(limit_s)} min after its start (limits.activeDeadlineSeconds)"
+            )
 
 
 def _minutes(seconds: float) -> str:

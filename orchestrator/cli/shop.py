@@ -126,7 +126,12 @@ def _print_shelves(cohort: Cohort) -> None:
         rows.append((shelf.upper(), "", ""))
         rows += [(each.key(), _price(each, cohort), each.blurb()) for each in items]
     console.print_table(["ITEM", "B NN", "WHAT IT DOES"], rows, right=["B NN"])
-    console.print_note(f"A team has {cohort.spec.budget} B NN. More: gamectl shop ITEM")
+    limits = cohort.spec.limits
+    console.print_note(
+        f"A team has {cohort.spec.budget} B NN; at most {limits.epochs} epochs, batches of "
+        f"{limits.batch_size}, {limits.members} members, images of {limits.image_size_px} px. "
+        "More: gamectl shop ITEM"
+    )
 
 
 def _print_item(item: type[Purchase], cohort: Cohort) -> None:

@@ -11,6 +11,10 @@ from pydantic import Field
 from jobs.plan import MemberPlan
 from orchestrator.purchase import Purchase, changed
 
+BLUR_OF_SIDE = 0.01
+"""The widest blur of strength 1, as a share of the image's side; `jobs.blur` has it, with torch."""
+LEAST_BLUR_PX = 0.15
+"""A Gaussian of that width gives the next pixel less than a float32 can add."""
 Chance = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -94,6 +98,11 @@ class TokyoDataDrift(Purchase):
         """Switch on random shifts."""
         return changed(plan, "augment", shift_fraction=self.shift)
 
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """Shifts are whole pixels."""
+        most_px = self.shift * plan.data.image_size_px
+        return f"a shift of at most {most_px:.2g} pixels rounds to none" if most_px <= 0.5 else None
+
 
 class FoggyLens(Purchase):
     """Every training image is blurred by a random amount.
@@ -121,6 +130,13 @@ class FoggyLens(Purchase):
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Switch on random blurring."""
         return changed(plan, "augment", blur_strength=self.strength)
+
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """A pixel's neighbours weigh nothing where the blur is much narrower than a pixel."""
+        most_px = self.strength * BLUR_OF_SIDE * plan.data.image_size_px
+        if most_px >= LEAST_BLUR_PX:
+            return None
+        return f"a blur of at most {most_px:.2g} pixels leaves every pixel as it is"
 
 
 class CutoutChaos(Purchase):
@@ -183,3 +199,7 @@ class MixupMixer(Purchase):
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Switch on mixup."""
         return changed(plan, "augment", mixup_alpha=self.alpha)
+
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """Images are mixed with others of their batch."""
+        return "a batch of one image has no pair to mix" if plan.batch_size == 1 else None

@@ -31,7 +31,7 @@ class HerrNilssonsFriend(Purchase):
 
     item: Literal["herr-nilssons-friend"]
     class_name: str = Field(default="n7", description="a class of the data; n7: squirrel monkeys")
-    weight: float = Field(default=5, gt=0, le=100, description="how often the class counts")
+    weight: float = Field(default=5, ge=0.001, le=100, description="how often the class counts")
 
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Weigh one class; where its weight is that of the others, its name means nothing."""
@@ -60,7 +60,10 @@ class WisdomExtractor(Purchase):
 
     item: Literal["wisdom-extractor"]
     temperature: float = Field(
-        default=3, gt=0, le=100, description="higher: the teacher's less likely classes count more"
+        default=3,
+        ge=0.1,
+        le=100,
+        description="higher: the teacher's less likely classes count more",
     )
     alpha: float = Field(
         default=0.5, ge=0, lt=1, description="share of the labels; the rest is the teacher's"

@@ -55,7 +55,7 @@ class WeightDecay(Purchase):
     price_bnn = 20
 
     item: Literal["weight-decay"]
-    penalty: float = Field(default=1e-4, gt=0, le=1, description="weight of the L2 penalty")
+    penalty: float = Field(default=1e-4, ge=1e-6, le=1, description="weight of the L2 penalty")
 
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Switch on the optimizer's weight decay."""
@@ -88,6 +88,10 @@ class LearningRateDecay(Purchase):
     def apply(self, plan: MemberPlan) -> MemberPlan:
         """Let the learning rate shrink from epoch to epoch."""
         return changed(plan, "schedule", decay=self.factor)
+
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """The rate shrinks between epochs."""
+        return "there is only one epoch" if plan.epochs == 1 else None
 
 
 class RateRollercoaster(Purchase):
@@ -152,3 +156,15 @@ class RateRollercoaster(Purchase):
             if self.schedule in schedules
         }
         return changed(plan, "schedule", kind=self.schedule, **chosen)
+
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """A drop has to come while something is left to train."""
+        if self.schedule == "step" and self.every >= plan.epochs:
+            return f"the first drop would follow epoch {self.every}, and there are {plan.epochs}"
+        # The first epoch cannot be bad, and the one after the drop is the first to differ.
+        soonest = self.patience + 2
+        if self.schedule == "plateau" and soonest >= plan.epochs:
+            return (
+                f"no drop can come before the end of epoch {soonest}, and there are {plan.epochs}"
+            )
+        return None

@@ -80,8 +80,8 @@ def test_limits_hold_for_every_member() -> None:
     at = ("spec", "purchases", 0, "members")
     assert found(admission) == [
         (("spec", "epochs"), "over-limit"),
-        (("spec", "batchSize"), "over-limit"),
         ((*at, 1, "epochs"), "over-limit"),
+        (("spec", "batchSize"), "over-limit"),
         ((*at, 2, "batchSize"), "over-limit"),
         (at, "over-limit"),
     ]

@@ -137,6 +137,13 @@ def test_a_team_brings_a_python_file_of_its_own(tmp_path: Path) -> None:
     assert reading.files[0].problems[0].line == 5
 
 
+def test_of_a_file_full_of_mistakes_the_first_are_told(tmp_path: Path) -> None:
+    entries = "\n".join(["    - ~"] * 999)
+    file = only(tmp_path, loadout().replace("{}", f"\n  purchases:\n{entries}"))
+    assert len(file.problems) == 51
+    assert str(file.problems[-1]).endswith("too-many  and 949 more; correct these first")
+
+
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
     write(tmp_path, a=loadout())
     assert codes(read_paths([tmp_path, tmp_path / "a.yaml"])) == {"a.yaml": []}

@@ -180,6 +180,16 @@ def test_a_member_that_never_fits_is_refused_by_the_name_of_the_resource(
     ]
 
 
+@pytest.mark.usefixtures("measured_home")
+def test_a_job_that_its_deadline_would_end_is_told(write_cohort: WriteCohort) -> None:
+    rules = "  limits: {epochs: 10000, activeDeadlineSeconds: 600}\n"
+    folder = write_cohort({"long": "epochs: 10000", "short": "epochs: 1"}, spec=rules)
+    told = [line for line in plan(folder).stderr.splitlines() if "activeDeadlineSeconds" in line]
+    assert len(told) == 1
+    assert told[0].startswith("long: a member takes about ")
+    assert "the cohort ends a job 10.0 min after its start" in told[0]
+
+
 def test_a_network_that_is_too_large_for_the_memory_is_left_out_of_the_totals() -> None:
     reading = read_paths([DEMO])
     files = [file for file in reading.files if file.loadout is not None]
