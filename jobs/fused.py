@@ -12,7 +12,6 @@ CPU, in four changes of which none changes a result:
 - A turbo boost's layer is computed by Fourier transforms (`jobs.spectral`).
 """
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -36,8 +35,10 @@ def fuse(model: nn.Module, device: str) -> None:
     say, or one with hooks.
     """
     if device == "cpu" and type(model) is MonkeyNet and all(map(_as_built, model.features)):
-        # In the place of its own `forward`, so that whoever calls the network need not know.
-        model.forward = partial(_logits, model)  # type: ignore[method-assign]
+        # Of another class, so that whoever calls the network need not know. Not by a `forward` of
+        # its own, which would hold it: nobody collects such circles while slots train, and a few
+        # large networks more stay in memory for long.
+        model.__class__ = _Fused
 
 
 def _as_built(block: nn.Module) -> bool:
@@ -67,12 +68,16 @@ def _is_plain(convolution: nn.Module) -> bool:
     )
 
 
-def _logits(model: MonkeyNet, images: Tensor) -> Tensor:
-    features = images
-    for block in model.features:
-        features = _block(block, features)
-    logits: Tensor = model.classifier(features)
-    return logits
+class _Fused(MonkeyNet):
+    """The same network, with another `forward`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, S, S) in [0, 1] to logits (B, C)."""
+        features = images
+        for block in self.features:
+            features = _block(block, features)
+        logits: Tensor = self.classifier(features)
+        return logits
 
 
 def _block(block: nn.Module, images: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+CUBLAS_WORKSPACE = ":4096:8"
+
 
 def seeds(seed: int) -> list[int]:
     """Derive four unrelated seeds. torch's CPU generator would keep only 32 bits of `seed`."""
@@ -21,6 +23,8 @@ def seeds(seed: int) -> list[int]:
 @contextmanager
 def reproducible(threads: int, device: str, seed: int) -> Iterator[None]:
     """Fix everything outside the plan that can change a bit; put it back afterwards.
+
+    What stays is the workspace of cuBLAS, and full precision where none had been chosen.
 
     The global random state decides initial weights and dropout; the other settings decide which
     kernels run, with what precision, and in which order they take floating-point sums.
@@ -32,7 +36,7 @@ def reproducible(threads: int, device: str, seed: int) -> Iterator[None]:
     """
     on_cuda = device == "cuda"
     if on_cuda:  # cuBLAS is deterministic only with a workspace of fixed size
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
     threads_before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     matmul = torch.get_float32_matmul_precision()
     deterministic = torch.get_deterministic_debug_mode()

@@ -3,8 +3,9 @@
 In: labels and content groups of the training part (`jobs.images`) and a `DataPlan`. Out: a `Split`
 of indices, the same for every team with the same fractions and seed. `jobs.train` uses it.
 
-Copies of one photo never lie on both sides, even where they were given different labels: a copy
-in training would let a network recognise a validation image instead of learning its species.
+Files with the same bytes never lie on both sides, even where they were given different labels: a
+copy in training would let a network recognise a validation image instead of learning its species.
+Near copies (a photo saved anew, or at another size) may: `jobs.duplicates` finds them.
 """
 
 from collections.abc import Sequence

@@ -120,6 +120,7 @@ def train_teacher(
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                learning_rate = rates.get_last_lr()[0]
                 rates.step()
                 losses.append(loss.detach() * batch_size)
                 num_correct += (logits.detach().argmax(dim=1) == labels).sum()
@@ -138,7 +139,7 @@ def train_teacher(
                     train_accuracy=num_correct.item() / len(order),
                     val_loss=val_loss.item(),
                     val_accuracy=(val_logits.argmax(dim=1) == val_labels).float().mean().item(),
-                    learning_rate=rates.get_last_lr()[0],
+                    learning_rate=learning_rate,
                     images_per_second=len(order) / elapsed_s,
                     seconds=reported_s - before_s,
                 )

@@ -109,6 +109,11 @@ class TrainingState:
         shuffling, augmenting, dropping = (
             _generator(tensors[f"random.{name}"]) for name in ("shuffling", "augmenting", "global")
         )
+        momenta = {
+            parameter: torch.empty_like(parameter, requires_grad=False)
+            for name, parameter in self.model.named_parameters()
+            if f"momentum.{name}" in tensors
+        }
 
         self.step, self.plateau, self.history = step, plateau, history
         self.shuffling, self.augmenting, self.mixing = shuffling, augmenting, mixing
@@ -119,10 +124,9 @@ class TrainingState:
             {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
         )
         for name, parameter in self.model.named_parameters():
-            momentum = tensors.get(f"momentum.{name}")
-            if momentum is not None:
-                own = torch.empty_like(parameter, requires_grad=False)
-                self.optimizer.state[parameter]["momentum_buffer"] = own.copy_(momentum)
+            if parameter in momenta:
+                momentum = momenta[parameter].copy_(tensors[f"momentum.{name}"])
+                self.optimizer.state[parameter]["momentum_buffer"] = momentum
 
     def _check_fits(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise ValueError for other tensors; a weight without gradients so far has no momentum."""

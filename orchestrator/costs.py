@@ -72,7 +72,7 @@ TILED_INPUTS_KEPT = 4.3
 `TILED_BYTES` of what lies between two steps of a transform."""
 TILED_BYTES = 24 * MIB
 ATTENDED_KEPT, DROPPED_KEPT = 2.0, 0.7
-WEIGHTS_KEPT = 17
+WEIGHTS_KEPT = 13
 """Weights, gradients, momentum, the copies that are reported, and the layouts that oneDNN wants."""
 TEACHER_WEIGHTS_KEPT, TEACHER_FLOATS_PER_PIXEL = 3.2, 80
 """Chosen on the high side: a slot with a resnet18 was measured 10 % below the prediction."""

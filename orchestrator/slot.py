@@ -16,6 +16,7 @@ and torch would cost it seconds that a class waits for its first step.
 
 import importlib
 import logging
+import os
 import re
 import socket
 import tempfile
@@ -70,6 +71,11 @@ class Slot:
 
     def ready(self) -> str:
         """Loads what training needs, and tries the GPU if there is one; returns the node's id."""
+        if not ray.get_gpu_ids():
+            # Ray hides no GPU from a slot that was given none, and Ray Train would take the first.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # As Ray and the driver count GPUs, also where they are of several kinds.
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         with loading():
             for module in ("ray.train.torch", "jobs.train", "jobs.teacher_training"):
                 importlib.import_module(module)

@@ -26,8 +26,9 @@ from orchestrator.errors import Damaged
 from orchestrator.sources import ProgressBar, silent
 
 AGAIN = "put the teacher back that the jobs were submitted with, and submit them again"
-TeachingKey = tuple[TeacherSpec, tuple[int, int] | None]
-"""A teacher; for students without augmentation also their image size and threads."""
+TeachingKey = tuple[TeacherSpec, tuple[str, int, int] | None]
+"""A teacher; for students without augmentation also their images, by fingerprint and size, and
+their threads."""
 
 
 def teaching_key(plan: MemberPlan) -> TeachingKey | None:
@@ -35,7 +36,8 @@ def teaching_key(plan: MemberPlan) -> TeachingKey | None:
     if plan.distill is None:
         return None
     assert plan.distill.teacher is not None, "a plan is stored with its teacher"
-    alike = None if plan.augmented else (plan.data.image_size_px, plan.threads)
+    data = plan.data
+    alike = None if plan.augmented else (data.fingerprint, data.image_size_px, plan.threads)
     return plan.distill.teacher, alike
 
 

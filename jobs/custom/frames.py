@@ -109,7 +109,8 @@ class Channel:
         if min(sizes, default=0) < 0 or sum(sizes) > self._largest_blob:
             said = str(sizes)[:MAX_SAID_CHARS]  # a number may have thousands of digits
             raise FrameError(
-                f"blobs of {said} bytes; {self._largest_blob} together are the most allowed"
+                f"blobs of {said} bytes; {self._largest_blob} together are the most allowed, and "
+                "a network's weights and momentum are such blobs"
             )
         return Frame(kind, head, tuple(self._blob(size, deadline_s) for size in sizes))
 

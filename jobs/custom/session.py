@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, NoReturn, Self
 
 import numpy as np
+import torch
 
 from jobs.custom.answers import Unacceptable, dumped_line, failed_line, failure, place, printable
 from jobs.custom.frames import Channel, Frame, FrameError, share
@@ -31,11 +32,13 @@ from jobs.errors import (
     TeamCodeOverLimit,
     TeamCodeTooLarge,
 )
+from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, SandboxRules
 
 READY_S = 120.0  # importing torch from a cold disk, beside fifteen others
 END_S = 2.0
-LARGEST_BLOBS_MIB = 128  # of weights, or a checkpoint: they come into the slot's own memory
+LARGEST_STATE_MIB = 256  # weights and momentum, which come into the slot's own memory
+BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 TAIL_BYTES = 64 * 1024
 # What is given for a traceback before the end: a team wants to know where it hung.
 TRACE_S = {"time": 0.5, "cpu": 0.5}
@@ -50,6 +53,17 @@ SIGNALS: dict[int, str] = {
     signal.SIGFPE: "it crashed: arithmetic error (SIGFPE)",
     signal.SIGXCPU: "it used more processor time than it may (customLimits.cpuSeconds)",
 }
+
+
+def largest_state_bytes(plan: MemberPlan, rules: SandboxRules) -> int:
+    """The most that a sandbox may send at once; the game's own networks always fit."""
+    largest = min(rules.memory_mib // 4, LARGEST_STATE_MIB) * MIB
+    if plan.custom is None or "build_model" in plan.custom.defines:
+        return largest
+    with torch.device("meta"):
+        network = build_model(plan.model, len(plan.data.classes), plan.data.image_size_px)
+    weights = sum(each.numel() * each.element_size() for each in network.parameters())
+    return max(largest, 2 * weights + BESIDE_STATE_BYTES)
 
 
 class Session:
@@ -108,8 +122,9 @@ class Session:
         self._reader = threading.Thread(target=self._read, name="sandbox output", daemon=True)
         self._reader.start()
         self._undo.callback(self._end_reader)
-        largest = min(self._rules.memory_mib // 4, LARGEST_BLOBS_MIB) * MIB
-        self._channel = Channel(self._sandbox.socket, largest, self._look)
+        self._channel = Channel(
+            self._sandbox.socket, largest_state_bytes(self._plan, self._rules), self._look
+        )
         frame = self.receive(time.monotonic() + READY_S)
         if frame.kind != "ready":
             raise self.error(f"it said {printable(frame.kind, 20)!r} instead of `ready`")

@@ -32,6 +32,19 @@ NUM_TRIED = 2  # images that a new network is tried with
 NO_ROOM = ("can't allocate memory", "std::bad_alloc", "CUDA error: out of memory", "_ALLOC_FAILED")
 
 
+RIDDLES = {
+    "Expected more than 1 value per channel": (
+        "a layer that normalizes over the batch was given a batch of one image, as an epoch's last "
+        "one may be: choose another batchSize, or another layer"
+    ),
+    "mix of the legacy and new APIs": (
+        "the file sets an fp32_precision of torch's, and so does the game, for everybody alike: "
+        "leave it out"
+    ),
+}
+"""What torch says that a team can do nothing with, and what is said instead."""
+
+
 class TeamFailure(Exception):
     """Team code raised, or returned something else than it should."""
 
@@ -150,8 +163,9 @@ def _words(error: BaseException) -> str:
         operation, refused, _ = str(text).partition(" does not have a deterministic implementation")
         if refused:  # torch goes on to advise what teams have no say in
             text = f"torch computes {operation} differently every time; use another layer"
+        text = next((words for sign, words in RIDDLES.items() if sign in str(text)), str(text))
         # What has no UTF-8 could not be kept or shown anywhere.
-        return str(text)[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
+        return text[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
     except Exception:
         return "(its message cannot be read)"
 

@@ -24,6 +24,7 @@ SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cp
 # No /dev/zero: a shared map of it is memory that nobody counts.
 HARMLESS_DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+CUBLAS_WORKSPACE = ":4096:8"  # as in `jobs.reproducible`, with torch
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -103,6 +104,8 @@ def environment(threads: int, temporary: str, device: Device) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    if device == "cuda":  # before team code can multiply a matrix, after which it is too late
+        variables["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
     if device == "cuda" and "CUDA_VISIBLE_DEVICES" in os.environ:
         # By its own name: a number would count only the devices that are there.
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(name for name, _ in visible_gpus())

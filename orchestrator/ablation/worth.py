@@ -5,8 +5,9 @@ and without each item), as a `Reading` that `balance.side_cohort` gives several 
 these have run, an `Ablation`: by how many points each item moved the accuracy. Pure. Next on the
 path: `cli.ablate` runs the side cohort in between; `table` and `picture` show the result.
 
-Every comparison is paired: with and without an item, networks start from the same seed and see the
-same images in the same order, so that luck which both have alike does not count.
+Every comparison is paired: with and without an item networks train from the same seed. Where the
+item leaves them alike they start from the same weights and see the same images in the same order,
+so that luck which both have does not count.
 """
 
 import hashlib

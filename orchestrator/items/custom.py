@@ -57,8 +57,8 @@ class Custom(Purchase):
     random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
     `images.device`.
 
-    The file sees neither network nor files, and has time and memory limits. Your cohort must allow
-    it.
+    The file sees neither network nor files, and has time and memory limits; weights and momentum
+    together take 256 MiB at most. Your cohort must allow it.
     """
 
     title = "Do Whatever You Want"

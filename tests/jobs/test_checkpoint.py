@@ -247,6 +247,25 @@ def test_one_flipped_bit_anywhere_is_noticed(plan, labelled, tmp_path):
         assert state.history == []
 
 
+def test_without_memory_for_the_momentum_it_starts_anew(plan, labelled, tmp_path, monkeypatch):
+    path = tmp_path / "0.checkpoint"
+    _saved(path, plan, labelled)
+    state = TrainingState.start(plan, 1, 2, 3)
+    before = state.tensors(), state.values()
+    made = iter([torch.empty_like])
+
+    def allocated(*args, **options):
+        try:
+            return next(made)(*args, **options)
+        except StopIteration:
+            raise torch.OutOfMemoryError("not now") from None
+
+    monkeypatch.setattr(torch, "empty_like", allocated)
+    assert resume(path, plan, state).endswith(": starting anew")
+    assert state.values() == before[1]
+    assert all(torch.equal(value, before[0][name]) for name, value in state.tensors().items())
+
+
 def test_another_networks_tensors_change_nothing(plan, labelled, tmp_path):
     """As after a change of the code that forgot to raise the format."""
     path = tmp_path / "0.checkpoint"

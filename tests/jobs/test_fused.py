@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -53,6 +55,18 @@ def _clear_cut(features: nn.Module, number: int) -> Tensor:
     clear = images[gaps > 2e-6]
     assert len(clear) >= number
     return clear[:number]
+
+
+def test_a_network_is_gone_with_its_last_reference():
+    """Between two members of a warm slot nobody looks for circles of references."""
+    model = _fused(build_model(ModelPlan(), 4, 16))
+    network = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("plan", PLANS)

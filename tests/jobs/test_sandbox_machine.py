@@ -12,6 +12,7 @@ from jobs.custom.privileges import unused_user
 from jobs.custom.watch import MIB, Usage, excess, limits_for, measure, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import SandboxRules
+from jobs.reproducible import CUBLAS_WORKSPACE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -85,6 +86,15 @@ def test_a_slot_shows_its_own_gpus_only(tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(SandboxError, match="no whole GPU"):
             view.visible_gpus(tmp_path)
     assert view.devices("cpu") == []
+
+
+def test_products_on_a_gpu_are_fixed_before_a_teams_first_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    inside = view.environment(1, "inside", "cuda")
+    assert inside["CUBLAS_WORKSPACE_CONFIG"] == CUBLAS_WORKSPACE
+    assert "CUBLAS_WORKSPACE_CONFIG" not in view.environment(1, "inside", "cpu")
 
 
 # --- what is used --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 import torch
 
-from jobs.custom.team_code import TeamFailure, blamed
+from jobs.custom.team_code import TeamFailure, blamed, load
 from jobs.errors import Diverged
 from jobs.reproducible import reproducible
 from tests.jobs.team_files import NETWORK, build_network, import_file, team_file
@@ -100,6 +100,42 @@ def test_divergence_is_not_blamed_on_a_line():
         blamed(team_file("def augment(images, generator): ..."), "training"),
     ):
         raise Diverged(1, 2, 0.1)
+
+
+def test_a_batch_of_one_image_is_named():
+    source = """
+from torch import nn
+
+def augment(images, generator):
+    return nn.BatchNorm1d(3)(images.mean((2, 3)))
+"""
+    with pytest.raises(TeamFailure) as caught:
+        import_file(source).augment(torch.zeros(1, 3, 8, 8), torch.Generator())
+    assert caught.value.line == 5
+    assert "was given a batch of one image, as an epoch's last one may be" in caught.value.message
+
+
+def test_a_precision_that_the_game_sets_is_named():
+    source = """
+import torch
+
+torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+
+def augment(images, generator):
+    return images
+"""
+    custom = team_file(source)
+    try:
+        load(custom)
+        with (
+            pytest.raises(TeamFailure) as caught,
+            blamed(custom, "training"),
+            reproducible(1, "cpu", 0),
+        ):
+            pass
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+    assert "sets an fp32_precision of torch's" in caught.value.message
 
 
 def test_torchs_advice_on_determinism_is_not_for_teams():

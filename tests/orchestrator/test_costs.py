@@ -10,7 +10,15 @@ from torchvision import models
 
 from jobs.evaluation import EVAL_BATCH
 from jobs.monkeynet import build_model
-from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, ModelPlan, TeacherSpec
+from jobs.plan import (
+    AugmentPlan,
+    DataPlan,
+    DistillPlan,
+    MemberPlan,
+    ModelPlan,
+    OptimizerPlan,
+    TeacherSpec,
+)
 from jobs.split import split_images
 from orchestrator.architectures import architecture
 from orchestrator.costs import (
@@ -37,6 +45,7 @@ def plan(
     epochs: int = 1,
     teacher: tuple[str, int] | None = None,
     threads: int = 1,
+    momentum: float = 0.0,
     **augment: Any,
 ) -> MemberPlan:
     spec = (
@@ -48,6 +57,7 @@ def plan(
         data=DataPlan(fingerprint="", classes=CLASSES, image_size_px=side, train_fraction=1),
         model=ModelPlan(turbo_blocks=turbo, attention=attention, dropout=dropout),
         augment=AugmentPlan(**augment),
+        optimizer=OptimizerPlan(momentum=momentum),
         distill=DistillPlan(teacher=spec) if spec else None,
         batch_size=batch,
         epochs=epochs,
@@ -228,6 +238,8 @@ MEASURED_MB: list[tuple[MemberPlan, int]] = [
     (plan(224), 227),
     (plan(224, batch=32), 728),
     (plan(128, batch=128, attention=True), 1376),
+    (plan(turbo=4, momentum=0.9), 337),
+    (plan(turbo=5, batch=4, momentum=0.9), 820),
 ]
 """How much a process grew by training a plan on a few images more than a batch."""
 FIRST_USE_BYTES = 35e6

@@ -111,6 +111,12 @@ def test_a_slot_gives_the_bits_that_plain_training_gives(
     assert results[0].weights != expected.weights
 
 
+def test_a_slot_without_a_gpu_sees_none(warm: Warm) -> None:
+    """Ray Train would take one of those that are there, in every slot."""
+    pool, slot = warm
+    assert call(pool, slot, lambda _: os.environ["CUDA_VISIBLE_DEVICES"]) == ""
+
+
 def test_every_epoch_is_reported_once_and_before_the_result(warm: Warm, place: Place) -> None:
     pool, slot = warm
     plan = PLAN.model_copy(update={"epochs": 30})

@@ -1,6 +1,7 @@
 """Teachers' files: which one a cohort gets, and what is refused before anything trains."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from torchvision import models
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, TeacherPlan, TeacherSpec
 from jobs.split import split_images
+from jobs.teacher import teacher_logits
 from jobs.train import MemberResult
+from jobs.values import Teaching
 from orchestrator.backbones import initial_state
 from orchestrator.cohort import TeacherFile
 from orchestrator.errors import Damaged, Refused
@@ -259,6 +262,20 @@ class TestTeachings:
         assert cached.read_bytes() == before
         (one,), (other,) = first.values(), again.values()
         np.testing.assert_array_equal(one.logits, other.logits)
+
+    def test_other_images_of_the_same_size_are_asked_about_anew(
+        self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
+    ) -> None:
+        plan = student()
+        data = plan.data.model_copy(update={"fingerprint": "other"})
+        other = replace(images, images=images.images[::-1])
+        keys = [teaching_key(plan), teaching_key(plan.model_copy(update={"data": data}))]
+        assert keys[0] != keys[1]
+        for key, of, seen in zip(keys, (plan.data, data), (images, other), strict=True):
+            asking = plan.model_copy(update={"data": of})
+            made = teachings([asking], {SIDE: seen}, weights, tmp_path / "cache")
+            logits = teacher_logits(Teaching(key[0], weights.read(key[0])), seen.images, 3, 1)
+            np.testing.assert_array_equal(made[key].logits, logits)
 
     def test_with_augmentation_the_slot_gets_the_teacher_itself(
         self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
