@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from jobs.places import Where, join, read_bytes, remove, whole_file
 from jobs.plan import SandboxRules
+from jobs.values import Place
 from orchestrator.errors import ArtifactsAway, Damaged
-from orchestrator.news import Place
 from orchestrator.phases import Phase
 from orchestrator.state import Job
 from orchestrator.store import FittedStacker, TrainedWeights

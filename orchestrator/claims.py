@@ -27,13 +27,14 @@ def is_cohort(draft: Draft) -> bool:
     return draft.kind == "Cohort" or (draft.kind is None and draft.path.name in COHORT_FILES)
 
 
-def rules_among(drafts: Sequence[Draft]) -> Draft | None:
-    """The file that gives the rules: `cohort.yaml` where there is one, else the only cohort.
+def rules_among(drafts: Sequence[Draft], wanted: Path | None = None) -> Draft | None:
+    """The file that gives the rules: the `wanted` one, `cohort.yaml`, or else the only cohort.
 
     Every other file of a cohort gets a problem; where it is not clear which holds, all get one.
     """
     cohorts = [draft for draft in drafts if is_cohort(draft)]
-    named = [draft for draft in cohorts if draft.path.name in COHORT_FILES] or cohorts
+    named = [draft for draft in cohorts if draft.path == wanted]
+    named = named or [draft for draft in cohorts if draft.path.name in COHORT_FILES] or cohorts
     for draft in cohorts:
         other = next((each for each in named if each is not draft), None)
         if other is None:

@@ -98,14 +98,17 @@ class Reading:
         return all(file.ok for file in self.files)
 
 
-def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
+def read_paths(
+    paths: Sequence[Path], other_data: bool = False, rules: Path | None = None
+) -> Reading:
     """Read files and folders, and report every problem of every file.
 
     A folder stands for the YAML files in it. Its subfolders, hidden files and other files are left
     alone; those that look as if they were meant, or begin as a loadout does, are in the result's
     `skipped`. The file of kind Cohort gives the rules, wherever it stands among the paths; where
     there are several, the one that is called `cohort.yaml` or `cohort.yml`. Where only files are
-    named, it is looked for beside each loadout. Without any, a cohort's defaults hold.
+    named, it is looked for beside each loadout. Without any, a cohort's defaults hold. `rules`
+    names the file that gives them, whatever lies there.
     `other_data` says that the cohort's own data will not be used, so that its classes are unknown.
     """
     drafts: dict[str, Draft] = {}
@@ -119,10 +122,11 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
             skipped += [entry for entry in entries if _looks_meant(entry) and entry not in paths]
         else:
             _draft_once(path, drafts)
-    if not folders:
-        for parent in {
-            draft.path.parent: None for draft in drafts.values() if not is_cohort(draft)
-        }:
+    if rules is not None:
+        _draft_once(rules, drafts)
+    elif not folders:
+        loadouts = [draft for draft in drafts.values() if not is_cohort(draft)]
+        for parent in dict.fromkeys(draft.path.parent for draft in loadouts):
             beside = [parent / name for name in COHORT_FILES]
             if found_beside := [path for path in beside if _is(stat.S_ISREG, path)]:
                 _draft_once(found_beside[0], drafts)
@@ -131,7 +135,7 @@ def read_paths(paths: Sequence[Path], other_data: bool = False) -> Reading:
             empty = Draft(folder)
             empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
-    return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data)
+    return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data, rules)
 
 
 def read_cohort(path: Path | None) -> Reading:
@@ -215,9 +219,11 @@ def _draft_once(path: Path, drafts: dict[str, Draft]) -> Draft:
     return drafts[key]
 
 
-def _reading(drafts: list[Draft], skipped: tuple[str, ...], other_data: bool) -> Reading:
+def _reading(
+    drafts: list[Draft], skipped: tuple[str, ...], other_data: bool, wanted: Path | None
+) -> Reading:
     """Hold the files against the cohort and against each other."""
-    given, rules = rules_among(drafts), Cohort()
+    given, rules = rules_among(drafts, wanted), Cohort()
     usable = given is None or isinstance(given.model, Cohort)
     if given is not None and isinstance(given.model, Cohort):
         rules = given.model

@@ -1,38 +1,23 @@
-"""What crosses between `controller` and `slots`: where a member keeps its files, and the news.
+"""What slots tell the controller, and what the controller asks of a pool of them.
 
-In: a `Place` is made by the controller, news by a slot pool's `poll`. Out: the slot writes its
-member's files there; the controller writes each news to the store.
+In: news, made by a slot pool's `poll`. Out: the controller writes each to the store. `SlotPool` is
+what `slots` is to the controller; tests and simulations have others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.plan import EpochReport, MemberPlan, SandboxRules
+from jobs.plan import EpochReport, MemberPlan
+from jobs.values import Place
 from orchestrator.schedule import SlotState
 from orchestrator.state import EpochOfAttempt, Fault, MemberKey
 
 TimedReport = tuple[EpochReport, float]
 """An epoch and when it was reported, in seconds since 1970."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an attempt keeps what outlives it: absolute paths of files, in folders yet to be made.
-
-    Every node that members train on has to see them, on a shared disk where there are several, or
-    in an object store: then these are URIs.
-    """
-
-    checkpoint: str
-    """Written after every epoch; the next attempt of the member goes on from it."""
-    log: str
-    """What the attempt has to say."""
-    sandbox: SandboxRules = field(default_factory=SandboxRules)
-    """What a team's own code may use, where the plan has any."""
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
-from jobs.values import MemberResult
+from jobs.values import MemberResult, Place
 from orchestrator.faults import Seen, seen
 from orchestrator.loading import loading
 from orchestrator.member_log import member_log
-from orchestrator.news import Place, TimedReport
+from orchestrator.news import TimedReport
 
 Trainee = Literal["member", "teacher"]
 Outcome = MemberResult | Seen | None

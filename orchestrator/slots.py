@@ -16,12 +16,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
-from jobs.values import MemberResult, Teaching
+from jobs.values import MemberResult, Place, Teaching
 from orchestrator.cluster import LivenessProbe, node_is_gone
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.faults import RAY_LOST, Seen, is_tainted, judge, seen
-from orchestrator.news import Failed, Halted, News, Place, Progress, TimedReport, Trained
+from orchestrator.news import Failed, Halted, News, Progress, TimedReport, Trained
 from orchestrator.phases import Reason
 from orchestrator.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.schedule import SlotState

@@ -23,7 +23,6 @@ from orchestrator.cli.common import (
     cpus_option,
     data_option,
     form_option,
-    open_store,
     picture_option,
     read_loadout,
     write_result,
@@ -31,6 +30,7 @@ from orchestrator.cli.common import (
 from orchestrator.cohort import HERE
 from orchestrator.display import duration, short_time
 from orchestrator.files import Reading
+from orchestrator.opening import open_store
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 

@@ -20,12 +20,11 @@ from orchestrator.cli.common import (
     data_option,
     ending_in,
     form_option,
-    make_home,
-    open_store,
     write_result,
 )
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
+from orchestrator.opening import make_home, open_store
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:

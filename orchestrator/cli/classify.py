@@ -19,10 +19,11 @@ import click
 
 from orchestrator import console
 from orchestrator.cli import completing
-from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
+from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.display import team_of
 from orchestrator.errors import NotFound
 from orchestrator.lookup import find_job
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job

@@ -6,8 +6,7 @@ that look at a cohort or change one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -19,17 +18,15 @@ from jobs.atomic import atomic_file
 from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.cli import completing
-from orchestrator.errors import NotFound, Refused, StoreError
+from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Reading, read_paths
-from orchestrator.loading import loading
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import CohortRecord, Job
+from orchestrator.state import Job
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.cohort import CohortSpec
     from orchestrator.remote import Code, RemoteLauncher
-    from orchestrator.store import Store
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -179,7 +176,7 @@ def read_loadout(
     Where it is not admitted its problems are said, and `Refused` is raised with what was left
     `undone` for them, such as "nothing was drawn".
     """
-    reading = read_paths([loadout, cohort_file] if cohort_file else [loadout], other_data)
+    reading = read_paths([loadout], other_data, cohort_file)
     for each in reading.files:
         for problem in each.problems:
             say(str(problem))
@@ -233,57 +230,3 @@ def print_next(name: str, jobs: Sequence[Job]) -> None:
     """Says which command comes after a cohort has run; nothing where there is nothing to score."""
     if any(job.phase is Phase.SUCCEEDED for job in jobs):
         console.print_note(f"next: gamectl score --cohort {name}")
-
-
-def make_home(settings: Settings) -> None:
-    """Makes the home folder; raises `StoreError` where that can't be."""
-    try:
-        settings.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot keep a game in {settings.root}: {error.strerror}; GAME_HOME names another "
-            "folder"
-        ) from error
-
-
-@contextmanager
-def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
-    """The store of these settings, closed at the end of the block.
-
-    Raises `NotFound` where there is none and `create` is False: a command that only looks leaves no
-    empty store behind in whatever folder it was called.
-    """
-    if not create and settings.store_file is not None and not settings.store_file.exists():
-        raise NotFound(
-            f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
-            "PATH` submits a cohort; GAME_HOME names the folder of another game."
-        )
-    with loading():  # here: whoever asks for `--help` waits for no SQLAlchemy
-        from orchestrator.store import Store
-
-    store = Store(settings.store_url)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def pick_cohort(store: Store, name: str | None) -> CohortRecord:
-    """The named cohort, or the one submitted last, which is then said on stderr where it matters.
-
-    A side cohort, of `ablate` or `balance`, has to be named. Raises `NotFound` where there is none.
-    """
-    if name is not None:
-        return store.cohort(name)
-    every = store.cohorts()
-    cohorts = [cohort for cohort in every if not cohort.side]
-    if not cohorts and every:
-        raise NotFound(
-            f"there are only side cohorts, of ablate and balance; --cohort {every[0].name} names "
-            "the newest"
-        )
-    if not cohorts:
-        raise NotFound("nothing was submitted yet; `gamectl submit PATH` submits a cohort")
-    if len(cohorts) > 1:
-        console.print_note(f"cohort {cohorts[0].name} (submitted last; --cohort names another)")
-    return cohorts[0]

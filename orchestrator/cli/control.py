@@ -18,14 +18,13 @@ from orchestrator.cli import altered, completing
 from orchestrator.cli.common import (
     cohort_option,
     elsewhere,
-    open_store,
-    pick_cohort,
     print_next,
     run_options,
     teams_argument,
 )
 from orchestrator.errors import NotFound, Refused
 from orchestrator.lookup import controller_of, rules_of
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions

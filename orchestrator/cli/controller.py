@@ -16,16 +16,10 @@ import click
 
 from orchestrator import console
 from orchestrator.attend import control_here, say_how_it_ended
-from orchestrator.cli.common import (
-    check_cpus,
-    cohort_option,
-    cpus_option,
-    open_store,
-    pick_cohort,
-    print_next,
-)
+from orchestrator.cli.common import check_cpus, cohort_option, cpus_option, print_next
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.lease import holder_name
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
 

@@ -35,11 +35,11 @@ def command() -> None:
     if not LOADOUTS.is_dir():
         raise NotFound(f"no folder {LOADOUTS}; run `gamectl demo` from a checkout")
 
-    from orchestrator.cli.common import open_store
     from orchestrator.cli.leaderboard import print_leaderboard
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
     from orchestrator.leaderboard import leaderboard
+    from orchestrator.opening import open_store
     from orchestrator.scorebook import read_scores
 
     settings = Settings()

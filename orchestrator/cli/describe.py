@@ -15,9 +15,10 @@ import click
 
 from orchestrator import console, display
 from orchestrator.cli import completing
-from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
+from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.get import as_json, event_json
 from orchestrator.lookup import Lookup, find_job, look_up
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Attempt, Event, Job, Member

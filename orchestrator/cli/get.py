@@ -15,8 +15,9 @@ import click
 
 from orchestrator import console, display
 from orchestrator.cli import completing
-from orchestrator.cli.common import cohort_option, open_store, output_option, pick_cohort
+from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.lookup import Lookup, controller_of, find_job, look_up
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.outlook import Outlook
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions

@@ -16,9 +16,10 @@ import click
 
 from orchestrator import console
 from orchestrator.cli import completing
-from orchestrator.cli.common import cohort_option, open_store, pick_cohort
+from orchestrator.cli.common import cohort_option
 from orchestrator.errors import NotFound
 from orchestrator.lookup import Lookup, find_job, look_up
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job

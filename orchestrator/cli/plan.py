@@ -16,12 +16,13 @@ from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission import data_problems
 from orchestrator.capacity import Machine, human_bytes, this_machine
-from orchestrator.cli.common import DataPlace, open_store, output_option
+from orchestrator.cli.common import DataPlace, output_option
 from orchestrator.cohort import Cohort, Resources
 from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
 from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.forecast import AROUND_S
+from orchestrator.opening import open_store
 from orchestrator.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.settings import Settings
 from orchestrator.speeds import Speeds, factor_here

@@ -10,13 +10,8 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import (
-    cohort_file_option,
-    data_option,
-    ending_in,
-    make_home,
-    read_loadout,
-)
+from orchestrator.cli.common import cohort_file_option, data_option, ending_in, read_loadout
+from orchestrator.opening import make_home
 from orchestrator.receipt import Receipt
 from orchestrator.settings import Settings
 

@@ -13,15 +13,8 @@ import click
 from jobs.errors import JobsError
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import (
-    DataPlace,
-    check_places,
-    cohort_option,
-    ending_in,
-    open_store,
-    pick_cohort,
-    write_result,
-)
+from orchestrator.cli.common import DataPlace, check_places, cohort_option, ending_in, write_result
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.scorebook import read_scores
 from orchestrator.settings import Settings
 

@@ -14,15 +14,10 @@ import click
 from jobs.places import Where
 from orchestrator import console, display
 from orchestrator.cli import completing
-from orchestrator.cli.common import (
-    DataPlace,
-    cohort_option,
-    form_option,
-    open_store,
-    pick_cohort,
-)
+from orchestrator.cli.common import DataPlace, cohort_option, form_option
 from orchestrator.cli.report import find_pictures, page_option, write_page
 from orchestrator.lookup import find_job
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.scorebook import read_published
 from orchestrator.settings import Settings
 

@@ -12,9 +12,10 @@ import click
 from jobs.errors import TeamCodeError
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, cohort_option, open_store, pick_cohort
+from orchestrator.cli.common import DataPlace, cohort_option
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.scorebook import (
     ScoreBook,
     read_published,

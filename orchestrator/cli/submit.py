@@ -18,17 +18,11 @@ import click
 
 from jobs.places import Where
 from orchestrator import attend, console
-from orchestrator.cli.common import (
-    data_option,
-    elsewhere,
-    make_home,
-    open_store,
-    print_next,
-    run_options,
-)
+from orchestrator.cli.common import data_option, elsewhere, print_next, run_options
 from orchestrator.cohort import HERE
 from orchestrator.errors import Refused
 from orchestrator.files import Reading, read_paths
+from orchestrator.opening import make_home, open_store
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.side_cohorts import check_same, handed_in, set_others_aside

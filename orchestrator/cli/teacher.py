@@ -15,8 +15,9 @@ import click
 from jobs.places import Where
 from jobs.plan import Normalize
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, make_home, output_option
+from orchestrator.cli.common import DataPlace, output_option
 from orchestrator.files import Reading, read_cohort
+from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:

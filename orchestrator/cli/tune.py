@@ -22,7 +22,6 @@ from orchestrator.cli.common import (
     data_option,
     ending_in,
     form_option,
-    make_home,
     picture_option,
     read_loadout,
     write_result,
@@ -31,6 +30,7 @@ from orchestrator.cohort import HERE
 from orchestrator.display import duration
 from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.files import LoadoutFile, Reading
+from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:

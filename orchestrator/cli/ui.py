@@ -9,7 +9,7 @@ import contextlib
 import click
 
 from orchestrator import console
-from orchestrator.cli.common import cohort_option, open_store, pick_cohort
+from orchestrator.cli.common import cohort_option
 from orchestrator.errors import GameError, NotFound
 from orchestrator.mlflow_ui import (
     USUAL_PORT,
@@ -19,6 +19,7 @@ from orchestrator.mlflow_ui import (
     names_elsewhere,
     open_browser,
 )
+from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 
 

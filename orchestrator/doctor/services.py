@@ -38,8 +38,8 @@ def artifacts() -> Iterator[Finding]:
 
 def store() -> Iterator[Finding]:
     """Whether the store opens, and what is in it; its schema is brought up to date, as always."""
-    from orchestrator.cli.common import open_store
     from orchestrator.lookup import controller_of
+    from orchestrator.opening import open_store
     from orchestrator.settings import Settings
     from orchestrator.state import newest_revisions
 

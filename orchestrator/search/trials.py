@@ -37,6 +37,11 @@ class Outcome:
         return self.candidate.number
 
     @property
+    def settings(self) -> Mapping[str, Value | None]:
+        """The candidate's."""
+        return self.candidate.settings
+
+    @property
     def state(self) -> State:
         """`complete` with its last epoch; `stopped` where it was too weak, or time was up."""
         if self.fault is not None:

@@ -7,15 +7,15 @@ the search goes on and says so. Next on the path: whoever reviews.
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from mlflow.entities import Metric, RunTag
 
+from jobs.plan import EpochReport, MemberPlan
 from orchestrator.errors import TrackingError
-from orchestrator.search.trials import Outcome
 from orchestrator.tracking.client import METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.params import (
     METRICS_AN_EPOCH,
@@ -28,6 +28,34 @@ from orchestrator.tracking.projection import EPOCHS_A_CALL
 from orchestrator.tracking.runs import NOTE_TAG
 
 STATUS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+
+class Trial(Protocol):
+    """What came of a trial; `search.trials.Outcome` is one."""
+
+    @property
+    def number(self) -> int:
+        """Tells it from the others of its search."""
+
+    @property
+    def state(self) -> Literal["complete", "stopped", "failed"]:
+        """How it ended."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why it failed."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What was tried."""
+
+    @property
+    def plan(self) -> MemberPlan:
+        """What was trained."""
+
+    @property
+    def reports(self) -> Sequence[EpochReport]:
+        """Its epochs."""
 
 
 class TrialLog(AbstractContextManager["TrialLog"]):
@@ -49,7 +77,7 @@ class TrialLog(AbstractContextManager["TrialLog"]):
             with suppress(TrackingError), mlflow_errors():
                 self._end(self._id, "FAILED", time.time())
 
-    def trial(self, outcome: Outcome, began_at: float, ended_at: float) -> None:
+    def trial(self, outcome: Trial, began_at: float, ended_at: float) -> None:
         """Writes a trial that has ended."""
         tags = {
             "mlflow.parentRunId": self._id,
@@ -57,7 +85,7 @@ class TrialLog(AbstractContextManager["TrialLog"]):
             "state": outcome.state,
             "message": outcome.fault or "",
         }
-        settings = {f"search.{k}": str(v) for k, v in outcome.candidate.settings.items()}
+        settings = {f"search.{k}": str(v) for k, v in outcome.settings.items()}
         params = plan_params(outcome.plan) | settings
         epochs = [(ended_at, report) for report in outcome.reports]
         metrics = epochs_metrics(epochs, outcome.plan)

@@ -20,9 +20,10 @@ from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.plan import DataPlan, MemberPlan
 from jobs.train import train_member
+from jobs.values import Place
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
-from orchestrator.news import News, Place, Progress
+from orchestrator.news import News, Progress
 from orchestrator.room import Room
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey

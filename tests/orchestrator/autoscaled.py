@@ -25,10 +25,11 @@ os.environ |= {
 import ray  # noqa: E402 (it reads these when it is imported)
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from jobs.values import Place  # noqa: E402
 from orchestrator import slot  # noqa: E402
 from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster  # noqa: E402
 from orchestrator.cohort import Resources  # noqa: E402
-from orchestrator.news import Place, Trained  # noqa: E402
+from orchestrator.news import Trained  # noqa: E402
 from orchestrator.room import Room  # noqa: E402
 from tests.bench import processes  # noqa: E402
 from tests.orchestrator.pools import PLAN, Inputs, noise, ready, train  # noqa: E402

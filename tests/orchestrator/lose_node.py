@@ -11,11 +11,12 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from jobs.train import train_member
+from jobs.values import Place
 from orchestrator.cluster import node_is_gone, num_slots_that_fit, ray_cluster
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost
 from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, Place, Trained
+from orchestrator.news import Failed, Trained
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import ENDLESS, KEY, PLAN, Inputs, ended, noise, ready, until
 

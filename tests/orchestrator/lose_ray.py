@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from jobs.train import train_member
+from jobs.values import Place
 from orchestrator.cluster import ray_cluster
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterLost
 from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, News, Place, Progress, Trained
+from orchestrator.news import Failed, News, Progress, Trained
 from tests.orchestrator.pools import KEY, PLAN, Inputs, ended, epochs_of, noise, ready, until
 
 LOSSES = ("", "raylet", "gcs_server")

@@ -11,8 +11,9 @@ import ray
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.teacher import Teaching
+from jobs.values import Place
 from orchestrator.errors import Damaged
-from orchestrator.news import News, Place, Progress
+from orchestrator.news import News, Progress
 from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
 

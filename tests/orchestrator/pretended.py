@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from jobs.plan import MemberPlan
-from orchestrator.artifacts import Artifacts
+from orchestrator.artifacts import Artifacts, Place
 from orchestrator.controller import Controller
 from orchestrator.errors import LeaseLost
-from orchestrator.news import Halted, News, Place, Progress, Trained
+from orchestrator.news import Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
 from orchestrator.state import Fault, Job, MemberKey

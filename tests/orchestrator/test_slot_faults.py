@@ -17,12 +17,13 @@ import ray
 from jobs.images import LabelledImages
 from jobs.plan import OptimizerPlan
 from jobs.train import train_member
+from jobs.values import Place
 from orchestrator import slots
 from orchestrator.cluster import LivenessProbe
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError, ClusterLost, Damaged
 from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, Halted, Place, Progress, Trained
+from orchestrator.news import Failed, Halted, Progress, Trained
 from orchestrator.phases import Blame, Reason
 from orchestrator.room import Room
 from orchestrator.slot import Slot

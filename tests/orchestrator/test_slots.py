@@ -17,10 +17,11 @@ from jobs.images import LabelledImages
 from jobs.plan import DistillPlan, TeacherSpec
 from jobs.teacher import Teaching
 from jobs.train import train_member
+from jobs.values import Place
 from orchestrator.cluster import largest_node, num_slots_that_fit
 from orchestrator.cohort import Resources
 from orchestrator.errors import ClusterError
-from orchestrator.news import Halted, Place, Progress, Trained
+from orchestrator.news import Halted, Progress, Trained
 from orchestrator.room import Room
 from orchestrator.slot import Slot, at_most_every
 from orchestrator.slots import RaySlots

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from jobs.errors import Diverged, WorkerLost
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, ModelPlan
+from jobs.values import Place
 from orchestrator.admission import admit, member_plans
 from orchestrator.capacity import Machine, fits, num_slots
 from orchestrator.cluster import num_slots_that_fit
@@ -24,7 +25,7 @@ from orchestrator.cohort import Resources
 from orchestrator.costs import SLOT_BYTES, kind, memory_bytes, work
 from orchestrator.errors import ClusterError
 from orchestrator.faults import judge, seen
-from orchestrator.news import Failed, Place, Trained
+from orchestrator.news import Failed, Trained
 from orchestrator.phases import Blame, Reason
 from orchestrator.room import Room
 from orchestrator.slot import MemberFailed, cause
