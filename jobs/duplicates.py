@@ -2,8 +2,8 @@
 
 In: an `ImageFolder`. Out: pairs of files with equal bytes (`exact`) or showing the same photo
 (`near`: saved again, resized, watermarked, recoloured, cropped or mirrored), and the files that
-cannot be decoded. Used by `jobs.data_check`, and by `orchestrator.scoring` to leave leaked test
-images out.
+cannot be decoded. Used by `jobs.data_check`, and by `orchestrator.results.scoring` to leave leaked
+test images out.
 
 Near pairs are found in two steps. A perceptual hash of the grey thumbnail (Zauner 2010,
 "Implementation and Benchmarking of Perceptual Image Hash Functions"; 64 bits of its lowest cosine

@@ -1,7 +1,7 @@
 """A process on a GPU: whether it can compute there, and how much of the memory it may keep.
 
 In: the share of a GPU that a process was given. Out: an error where the GPU does not work, and
-limits that make each process answer for its own memory. Called by `orchestrator.slot` and
+limits that make each process answer for its own memory. Called by `orchestrator.cluster.slot` and
 `jobs.custom.child`; what is computed does not depend on it.
 """
 

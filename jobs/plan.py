@@ -1,7 +1,8 @@
 """The contract between control plane and training side: what one member trains.
 
-In: nothing but values; `orchestrator.admission` makes a `MemberPlan` from a loadout. Out: the plan,
-which travels as JSON to a slot, where `jobs.train` reads it. It knows no prices and no teams.
+In: nothing but values; `orchestrator.admission.member_plans` makes a `MemberPlan` from a loadout.
+Out: the plan, which travels as JSON to a slot, where `jobs.train` reads it. It knows no prices and
+no teams.
 
 A member's result is a pure function of its plan and of the data that the plan's fingerprint names
 (on one instruction set): whatever can change a bit of the result is a field here, and nothing else

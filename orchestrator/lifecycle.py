@@ -17,7 +17,7 @@ from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, Member
 
 if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
-    from orchestrator.cohort import Retry
+    from orchestrator.admission.cohort import Retry
 
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 60.0

@@ -14,7 +14,7 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.report.gather import gather
 from orchestrator.report.html import report_html
 from orchestrator.report.pictures import pictures
-from orchestrator.scorebook import ScoreBook, write_scores
+from orchestrator.results.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.champion import Crowning, crown

@@ -13,7 +13,7 @@ from jobs.drawn_monkeys import ensure_drawn
 from jobs.fetching import fetch
 from jobs.images import DecodedFolder, decode
 from jobs.places import Where, is_uri, where
-from orchestrator.files import Reading
+from orchestrator.admission.files import Reading
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
 

@@ -14,20 +14,25 @@ from jobs.images import DecodedFolder
 from jobs.places import check_writable, is_there
 from jobs.plan import DataPlan, MemberPlan, SandboxRules
 from jobs.split import split_images
-from orchestrator.admission import data_problems
-from orchestrator.capacity import Machine, fits
-from orchestrator.cohort import HERE, Cohort
-from orchestrator.costs import kind, work
+from orchestrator.admission.admit import data_problems
+from orchestrator.admission.cohort import HERE, Cohort
+from orchestrator.admission.files import LoadoutFile, Reading, located
+from orchestrator.admission.member_plans import (
+    combine_of,
+    member_plan,
+    member_plans,
+    min_members_of,
+)
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Reading, located
-from orchestrator.member_plans import combine_of, member_plan, member_plans, min_members_of
+from orchestrator.forecasting.capacity import Machine, fits
+from orchestrator.forecasting.costs import kind, work
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.state import DataRecord
 from orchestrator.store import NewJob, Store, Submitted
 
 if TYPE_CHECKING:
-    from orchestrator.teachers import Teacher
+    from orchestrator.teaching.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def keep_teacher(prepared: Prepared, settings: Settings, progress: ProgressBar =
 
     Its answers are cached here, so that the controller need not stop and wait for them.
     """
-    from orchestrator.teachings import TeacherWeights, teachings
+    from orchestrator.teaching.teachings import TeacherWeights, teachings
 
     assert prepared.teacher is not None
     weights = TeacherWeights(settings.artifacts)
@@ -182,7 +187,9 @@ def _teacher(plans: Sequence[MemberPlan], reading: Reading, settings: Settings) 
     if student is None:
         return None
 
-    from orchestrator.teachers import find_teacher  # torchvision, which only distillation needs
+    from orchestrator.teaching.teachers import (
+        find_teacher,  # torchvision, which only distillation needs
+    )
 
     own = reading.cohort.spec.teacher
     return find_teacher(settings.teachers, own, reading.folder, student.data)

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A Ray cluster of two CPUs for the whole session: starting one takes seconds."""
-    from orchestrator.cluster import ray_cluster as connect
+    from orchestrator.cluster.connection import ray_cluster as connect
 
     with ExitStack() as stack:
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):

@@ -29,9 +29,9 @@ def test_whoever_follows_the_store_for_mlflow_has_no_torch_before_a_model_is_log
 
 def test_a_controller_combines_members_without_torch() -> None:
     code = (
-        "import sys, types, numpy, orchestrator.controller\n"
-        "from orchestrator.finish import job_result\n"
-        "from orchestrator.truth import ValidationTruth\n"
+        "import sys, types, numpy, orchestrator.control.controller\n"
+        "from orchestrator.results.finish import job_result\n"
+        "from orchestrator.results.truth import ValidationTruth\n"
         "truth = ValidationTruth(*[numpy.arange(4) % 2] * 2, {})\n"
         "kept = types.SimpleNamespace(save_stacker=lambda job, content: None)\n"
         "for how in ('mean', 'vote', 'stacking'):\n"

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.ablation.table import num_seeds_in_words, shown_images
 from orchestrator.ablation.worth import Ablation, Verdict, Worth
+from orchestrator.admission.shop import CATALOG
 from orchestrator.diagrams import (
     BLUE,
     FAINT,
@@ -21,7 +22,6 @@ from orchestrator.diagrams import (
     png,
     tidy,
 )
-from orchestrator.shop import CATALOG
 
 # Shapes differ as well as colours.
 LOOKS: dict[Verdict, tuple[str, str, str]] = {

@@ -17,17 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from orchestrator.admission import admit
-from orchestrator.balance import MAX_LABEL, job_name
-from orchestrator.cohort import Cohort, CohortMetadata
-from orchestrator.combinations import PURCHASES, LocatedProblem
+from orchestrator.admission.admit import admit
+from orchestrator.admission.cohort import Cohort, CohortMetadata
+from orchestrator.admission.combinations import PURCHASES, LocatedProblem
+from orchestrator.admission.files import LoadoutFile, Reading
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.receipt import receipt_of
+from orchestrator.admission.rewriting import renamed, take_out, values_of
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Reading
-from orchestrator.loadout import Loadout
-from orchestrator.receipt import receipt_of
-from orchestrator.rewriting import renamed, take_out, values_of
+from orchestrator.measuring.balance import MAX_LABEL, job_name
+from orchestrator.measuring.student import mean_interval, quantile
 from orchestrator.state import Job, newest_revisions
-from orchestrator.student import mean_interval, quantile
 
 WHOLE = "whole"
 MOST_POINTS = 100.0

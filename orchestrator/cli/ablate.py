@@ -16,6 +16,8 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
+from orchestrator.admission.cohort import HERE
+from orchestrator.admission.files import Reading
 from orchestrator.cli.common import (
     check_cpus,
     check_places,
@@ -27,16 +29,14 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.cohort import HERE
-from orchestrator.display import duration, short_time
-from orchestrator.files import Reading
 from orchestrator.opening import open_store
 from orchestrator.settings import Settings
 from orchestrator.state import Job
+from orchestrator.terminal.display import duration, short_time
 
 if TYPE_CHECKING:
     from orchestrator.ablation.worth import Ablation, Variants
-    from orchestrator.cohort import CohortSpec
+    from orchestrator.admission.cohort import CohortSpec
 
 
 @click.command(
@@ -126,14 +126,14 @@ def measure(
     Raises a `GameError` where it can't be run.
     """
     from orchestrator.ablation.worth import WHOLE, ablation, to_run
-    from orchestrator.balance import job_name, side_cohort
     from orchestrator.cli.balance import images_of, label_of
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
-    from orchestrator.inputs import Inputs
-    from orchestrator.scorebook import read_scores
+    from orchestrator.control.inputs import Inputs
+    from orchestrator.measuring.balance import job_name, side_cohort
+    from orchestrator.results.scorebook import read_scores
+    from orchestrator.results.truth import validation_truth
     from orchestrator.state import newest_revisions
-    from orchestrator.truth import validation_truth
 
     images = images_of(reading, data, settings, with_test=test_set)
     label = label_of(reading, data, images)
@@ -181,9 +181,9 @@ def announce(jobs: Sequence[Job], spec: "CohortSpec", cpus: int | None, settings
 def _how_long(
     jobs: Sequence[Job], num: int, spec: "CohortSpec", cpus: int | None, settings: Settings
 ) -> str:
-    from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
-    from orchestrator.forecast import AROUND_S, forecast
+    from orchestrator.forecasting.capacity import num_slots, this_machine
+    from orchestrator.forecasting.forecast import AROUND_S, forecast
 
     slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
     speeds, now = known_speeds(settings), time.time()

@@ -14,6 +14,7 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
+from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli.common import (
     check_places,
     cpus_option,
@@ -23,13 +24,12 @@ from orchestrator.cli.common import (
     write_result,
 )
 from orchestrator.errors import Refused
-from orchestrator.files import Reading, read_paths
 from orchestrator.opening import make_home, open_store
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from jobs.image_folder import ImageFolder
-    from orchestrator.balance import Balance
+    from orchestrator.measuring.balance import Balance
 
 BASELINE = "none"
 
@@ -81,8 +81,8 @@ def command(
     reading, settings = read_paths(paths, other_data=data is not None), Settings()
 
     # Imported here: wrong usage needs none of them.
-    from orchestrator import balance_table as written
-    from orchestrator.balance import section_name
+    from orchestrator.measuring import balance_table as written
+    from orchestrator.measuring.balance import section_name
     from orchestrator.sources import source_of
 
     section = section_name(source_of(reading, data))
@@ -116,11 +116,11 @@ def measure(
 
     Raises a `GameError` where a loadout is refused or the cohort can't be run.
     """
-    from orchestrator.balance import balance, known_baseline, side_cohort
+    from orchestrator.admission.receipt import receipt_of
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
-    from orchestrator.receipt import receipt_of
-    from orchestrator.scorebook import read_scores
+    from orchestrator.measuring.balance import balance, known_baseline, side_cohort
+    from orchestrator.results.scorebook import read_scores
 
     _check(reading)
     spent_bnn = {
@@ -148,8 +148,8 @@ def images_of(
     `jobs.image_folder.scan` does.
     """
     from jobs.image_folder import scan
-    from orchestrator.progress_bars import progress
     from orchestrator.sources import data_root, source_of
+    from orchestrator.terminal.progress_bars import progress
 
     make_home(settings)
     images = scan(data_root(source_of(reading, data), settings, progress), with_test)
@@ -163,7 +163,7 @@ def images_of(
 
 def label_of(reading: Reading, data: Where | None, images: "ImageFolder") -> str:
     """What tells a side cohort on these images from one on others."""
-    from orchestrator.balance import data_label
+    from orchestrator.measuring.balance import data_label
     from orchestrator.sources import source_of
 
     return data_label(source_of(reading, data), images.fingerprint)

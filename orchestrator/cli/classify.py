@@ -20,16 +20,16 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
-from orchestrator.display import team_of
 from orchestrator.errors import NotFound
-from orchestrator.lookup import find_job
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job
+from orchestrator.terminal.display import team_of
+from orchestrator.terminal.lookup import find_job
 
 if TYPE_CHECKING:  # they import torch's friends, and SQLAlchemy
-    from orchestrator.classify import Answer
+    from orchestrator.results.classify import Answer
     from orchestrator.store import Store
 
 
@@ -68,11 +68,11 @@ def command(
 
         # Imported once it is known whom to ask: they take seconds.
         from jobs.drawn_monkeys import species_names
+        from orchestrator.admission.cohort import Cohort
         from orchestrator.artifacts import Artifacts
-        from orchestrator.classify import classify, pictures_in
-        from orchestrator.cohort import Cohort
-        from orchestrator.networks import trained_network
-        from orchestrator.progress_bars import progress
+        from orchestrator.results.classify import classify, pictures_in
+        from orchestrator.results.networks import trained_network
+        from orchestrator.terminal.progress_bars import progress
 
         files, num_left_out = pictures_in(places)
         rules, artifacts = (

@@ -17,16 +17,16 @@ from click.shell_completion import CompletionItem
 from jobs.atomic import atomic_file
 from jobs.places import Where, is_uri
 from orchestrator import console
+from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 from orchestrator.cli import completing
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Reading, read_paths
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
-    from orchestrator.cohort import CohortSpec
-    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.admission.cohort import CohortSpec
+    from orchestrator.control.remote import Code, RemoteLauncher
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -213,7 +213,7 @@ def elsewhere(
 
     Raises `Refused` for an address that is none, and for --cpus on a cluster.
     """
-    from orchestrator.remote import launcher_of
+    from orchestrator.control.remote import launcher_of
 
     launcher = launcher_of(asked, cohort.cluster, settings, code)
     if launcher is None:

@@ -33,21 +33,21 @@ def offering(words: Callable[[click.Context], Iterable[str]]) -> Completer:
 
 
 def _cohorts(_ctx: click.Context) -> list[str]:
-    from orchestrator.names import cohort_names
     from orchestrator.settings import Settings
+    from orchestrator.terminal.names import cohort_names
 
     return cohort_names(Settings().store_url)
 
 
 def _teams(ctx: click.Context) -> list[str]:
-    from orchestrator.names import team_names
     from orchestrator.settings import Settings
+    from orchestrator.terminal.names import team_names
 
     return team_names(Settings().store_url, ctx.params.get("cohort"))
 
 
 def _items(_ctx: click.Context) -> list[str]:
-    from orchestrator.shop import CATALOG
+    from orchestrator.admission.shop import CATALOG
 
     return list(CATALOG)
 

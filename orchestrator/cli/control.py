@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator import attend, console
+from orchestrator import console
 from orchestrator.cli import altered, completing
 from orchestrator.cli.common import (
     cohort_option,
@@ -22,16 +22,17 @@ from orchestrator.cli.common import (
     run_options,
     teams_argument,
 )
+from orchestrator.control import attend
 from orchestrator.errors import NotFound, Refused
-from orchestrator.lookup import controller_of, rules_of
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
+from orchestrator.terminal.lookup import controller_of, rules_of
 from orchestrator.wishes import HIGHEST_PRIORITY
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
-    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.control.remote import Code, RemoteLauncher
     from orchestrator.store import Store
     from orchestrator.store.values import Altered
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import console
-from orchestrator.attend import control_here, say_how_it_ended
 from orchestrator.cli.common import check_cpus, cohort_option, cpus_option, print_next
+from orchestrator.control.attend import control_here, say_how_it_ended
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.lease import holder_name
 from orchestrator.opening import open_store, pick_cohort
@@ -58,7 +58,7 @@ def command(
     check_cpus(cpus, settings)
     with _opened(settings, elsewhere=uid is not None) as store:
         if uid is not None and cohort is not None:
-            from orchestrator.remote import check_same_store
+            from orchestrator.control.remote import check_same_store
 
             check_same_store(cohort, store.jobs(cohort), uid, settings)
         name = pick_cohort(store, cohort).name

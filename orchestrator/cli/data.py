@@ -73,8 +73,8 @@ def check(path: Where, output: str, sheet: Path | None, strict: bool) -> None:
     """
     from jobs.atomic import atomic_file
     from jobs.data_check import check_folder, duplicates_sheet
-    from orchestrator.progress_bars import progress
     from orchestrator.sources import data_root
+    from orchestrator.terminal.progress_bars import progress
 
     root = data_root(str(path), Settings(), progress)
     with progress("comparing the images") as show:

@@ -13,9 +13,9 @@ import click
 
 import orchestrator
 from orchestrator import console
+from orchestrator.admission.files import Reading, read_paths
+from orchestrator.admission.items.losses import WisdomExtractor
 from orchestrator.errors import NoTeacher, NotFound
-from orchestrator.files import Reading, read_paths
-from orchestrator.items.losses import WisdomExtractor
 from orchestrator.settings import Settings
 
 LOADOUTS = Path(orchestrator.__file__).parent.parent / "loadouts" / "demo"
@@ -38,9 +38,9 @@ def command() -> None:
     from orchestrator.cli.leaderboard import print_leaderboard
     from orchestrator.cli.score import score_cohort
     from orchestrator.cli.submit import run_cohort
-    from orchestrator.leaderboard import leaderboard
     from orchestrator.opening import open_store
-    from orchestrator.scorebook import read_scores
+    from orchestrator.results.leaderboard import leaderboard
+    from orchestrator.results.scorebook import read_scores
 
     settings = Settings()
     reading = _with_safe_code(read_paths([LOADOUTS]), settings)

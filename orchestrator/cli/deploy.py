@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import click
 
 from orchestrator import console
+from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli import completing
 from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
-from orchestrator.files import Reading, read_paths
 from orchestrator.kustomize import overlays, render
 
 MAX_CONFIG_MAP_BYTES = 1 << 20

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import console, display
+from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.get import as_json, event_json
-from orchestrator.lookup import Lookup, find_job, look_up
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Attempt, Event, Job, Member
-from orchestrator.timeline import Step, timeline
+from orchestrator.terminal import display
+from orchestrator.terminal.lookup import Lookup, find_job, look_up
+from orchestrator.terminal.timeline import Step, timeline
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import console, display
+from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
-from orchestrator.lookup import Lookup, controller_of, find_job, look_up
+from orchestrator.forecasting.outlook import Outlook
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.outlook import Outlook
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
+from orchestrator.terminal import display
+from orchestrator.terminal.lookup import Lookup, controller_of, find_job, look_up
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
@@ -83,7 +84,7 @@ def _watch_jobs(store: Store, name: str, output: str) -> None:
     # Imported here: drawing takes a moment to import, and listing does not draw.
     from rich.console import Console
 
-    from orchestrator.live import watch
+    from orchestrator.terminal.live import watch
 
     try:
         if output == "json":

@@ -1,7 +1,7 @@
 """`gamectl init`: a folder with a commented cohort and a first loadout, to begin a game with.
 
 In: a folder, which may be there already. Out: new files in it; one that is there is never changed.
-`orchestrator.starter` has their texts. Next: `gamectl validate`, `gamectl submit`.
+`orchestrator.admission.starter` has their texts. Next: `gamectl validate`, `gamectl submit`.
 """
 
 import shlex
@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 
 from orchestrator import console
-from orchestrator.claims import COHORT_FILES
+from orchestrator.admission.claims import COHORT_FILES
+from orchestrator.admission.problems import as_label
+from orchestrator.admission.starter import TEAM, starter_files
 from orchestrator.errors import Refused
-from orchestrator.problems import as_label
-from orchestrator.starter import TEAM, starter_files
 
 NAMELESS = "my-game"
 """Of a cohort whose folder's name has no letter that a label may hold."""

@@ -8,10 +8,10 @@ import click
 from orchestrator import console
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.errors import NotFound
-from orchestrator.leaderboard import Leaderboard, Row, leaderboard
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
-from orchestrator.scorebook import read_scores
+from orchestrator.results.leaderboard import Leaderboard, Row, leaderboard
+from orchestrator.results.scorebook import read_scores
 from orchestrator.settings import Settings
 
 

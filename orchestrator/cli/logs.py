@@ -1,8 +1,8 @@
 """`gamectl logs`: what a member wrote while it trained.
 
 In: the store, which knows the attempts, and the log files among the artifacts. Out: the file's
-lines on stdout, with everything escaped that a terminal would act on. `orchestrator.follow` reads a
-log that is still being written.
+lines on stdout, with everything escaped that a terminal would act on. `terminal.follow` reads a log
+that is still being written.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option
 from orchestrator.errors import NotFound
-from orchestrator.lookup import Lookup, find_job, look_up
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
+from orchestrator.terminal.lookup import Lookup, find_job, look_up
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.artifacts import Artifacts
-    from orchestrator.follow import MemberTail
     from orchestrator.store import Store
+    from orchestrator.terminal.follow import MemberTail
 
 POLL_S = 0.5
 
@@ -61,7 +61,7 @@ def command(
     member that wrote it. Followed is the newest attempt, and then the next ones; Ctrl-C ends it.
     """
     from orchestrator.artifacts import Artifacts
-    from orchestrator.follow import MemberTail
+    from orchestrator.terminal.follow import MemberTail
 
     settings = Settings()
     artifacts = Artifacts(settings.artifacts)
@@ -97,7 +97,7 @@ def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int
         raise NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
     number = attempt or member.attempt
     path = artifacts.log_path(job, index, number)
-    from orchestrator.follow import Tail
+    from orchestrator.terminal.follow import Tail
 
     try:
         for line in Tail(path).lines(ended=True):

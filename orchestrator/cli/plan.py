@@ -14,20 +14,20 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.admission import data_problems
-from orchestrator.capacity import Machine, human_bytes, this_machine
+from orchestrator.admission.admit import data_problems
+from orchestrator.admission.cohort import Cohort, Resources
+from orchestrator.admission.combinations import LocatedProblem
+from orchestrator.admission.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.cli.common import DataPlace, output_option
-from orchestrator.cohort import Cohort, Resources
-from orchestrator.combinations import LocatedProblem
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Problem, Reading, located, read_paths
-from orchestrator.forecast import AROUND_S
+from orchestrator.forecasting.capacity import Machine, human_bytes, this_machine
+from orchestrator.forecasting.forecast import AROUND_S
+from orchestrator.forecasting.planning import CohortPlan, Misfit, plan_cohort
+from orchestrator.forecasting.speeds import Speeds, factor_here
 from orchestrator.opening import open_store
-from orchestrator.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.settings import Settings
-from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member
-from orchestrator.teacher_manifest import expected_teacher
+from orchestrator.teaching.teacher_manifest import expected_teacher
 
 MINUTE_S = 60
 BENCHMARK_S = 5.0
@@ -114,8 +114,8 @@ def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int
     """
     from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
     from jobs.image_folder import scan
-    from orchestrator.progress_bars import progress
     from orchestrator.sources import DRAWN, data_root
+    from orchestrator.terminal.progress_bars import progress
 
     if source == DRAWN:
         return tuple(CLASS_NAMES), sum(TRAINING_COUNTS), ""
@@ -167,7 +167,7 @@ def known_speeds(settings: Settings) -> Speeds:
         members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
         console.print_note(f"speeds: as measured on {members} trained before")
         return speeds
-    from orchestrator.progress_bars import waiting
+    from orchestrator.terminal.progress_bars import waiting
 
     with waiting("measuring this machine", BENCHMARK_S):
         factor = factor_here()

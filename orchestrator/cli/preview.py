@@ -10,9 +10,9 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
+from orchestrator.admission.receipt import Receipt
 from orchestrator.cli.common import cohort_file_option, data_option, ending_in, read_loadout
 from orchestrator.opening import make_home
-from orchestrator.receipt import Receipt
 from orchestrator.settings import Settings
 
 DRAWS, DRAWS_OF_EACH = 6, 3
@@ -58,12 +58,12 @@ def command(
     assert admitted.receipt is not None
 
     # Imported here: reading and refusing files needs none of them.
-    from orchestrator.progress_bars import TORCH_S, progress, waiting
+    from orchestrator.terminal.progress_bars import TORCH_S, progress, waiting
 
     with waiting("loading torch", TORCH_S):
         from jobs.contact_sheet import contact_sheet
         from jobs.preview import preview, side_px
-        from orchestrator.member_plans import member_plans
+        from orchestrator.admission.member_plans import member_plans
         from orchestrator.sources import decode_source, source_of
 
     settings, cohort = Settings(), reading.cohort

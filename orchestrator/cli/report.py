@@ -15,7 +15,7 @@ from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import DataPlace, check_places, cohort_option, ending_in, write_result
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.scorebook import read_scores
+from orchestrator.results.scorebook import read_scores
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:  # numpy and Pillow come with them
@@ -102,9 +102,9 @@ def find_pictures(
     They are looked for in the data's hidden part or, with `test` False, in its training part.
     """
     from jobs.image_folder import scan
-    from orchestrator.progress_bars import progress
     from orchestrator.report.pictures import pictures
     from orchestrator.sources import data_root, source_again
+    from orchestrator.terminal.progress_bars import progress
 
     if not wanted:
         return {}, ""

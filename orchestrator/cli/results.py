@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.places import Where
-from orchestrator import console, display
+from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import DataPlace, cohort_option, form_option
 from orchestrator.cli.report import find_pictures, page_option, write_page
-from orchestrator.lookup import find_job
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.scorebook import read_published
+from orchestrator.results.scorebook import read_published
 from orchestrator.settings import Settings
+from orchestrator.terminal import display
+from orchestrator.terminal.lookup import find_job
 
 if TYPE_CHECKING:  # numpy comes with it
     from orchestrator.report.page import MemberLine, TeamResults

@@ -7,9 +7,9 @@ that the comment at the top of a loadout can point an editor at it.
 import click
 
 from orchestrator import console
-from orchestrator.cohort import Cohort
-from orchestrator.loadout import Loadout
-from orchestrator.manifest import Model
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.manifest import Model
 
 FORMATS: dict[str, type[Model]] = {"loadout": Loadout, "cohort": Cohort}
 

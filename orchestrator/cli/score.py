@@ -16,7 +16,7 @@ from orchestrator.cli.common import DataPlace, cohort_option
 from orchestrator.cli.leaderboard import images_in_words
 from orchestrator.errors import Refused
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.scorebook import (
+from orchestrator.results.scorebook import (
     ScoreBook,
     read_published,
     read_scores,
@@ -81,13 +81,14 @@ def score_cohort(
 
     Leaked test images are left out as the cohort says, unless `exclude_leaked` says otherwise.
     """
-    from orchestrator.progress_bars import TORCH_S, progress, waiting
+    from orchestrator.terminal.progress_bars import TORCH_S, progress, waiting
 
     with waiting("loading torch", TORCH_S):
         from jobs.duplicates import leaked_test_images
-        from orchestrator import scoring, sources
+        from orchestrator import sources
+        from orchestrator.admission.cohort import Cohort
         from orchestrator.artifacts import Artifacts
-        from orchestrator.cohort import Cohort
+        from orchestrator.results import scoring
 
     with open_store(settings) as store:
         record = store.cohort(name)
@@ -154,7 +155,7 @@ def _newest(
 
 
 def _publish(book: ScoreBook, images: "ImageFolder", store: "Store", settings: Settings) -> None:
-    from orchestrator.progress_bars import waiting
+    from orchestrator.terminal.progress_bars import waiting
 
     with waiting("publishing to MLflow", PUBLISHING_S) as show:
         from orchestrator.publishing import publish_cohort

@@ -14,13 +14,13 @@ from typing import Any
 import click
 
 from orchestrator import console
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.enchanter import MEMBER_ITEMS
+from orchestrator.admission.files import read_cohort
+from orchestrator.admission.items.custom import Custom
+from orchestrator.admission.purchase import Purchase
+from orchestrator.admission.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 from orchestrator.cli import completing
-from orchestrator.cohort import Cohort
-from orchestrator.enchanter import MEMBER_ITEMS
-from orchestrator.files import read_cohort
-from orchestrator.items.custom import Custom
-from orchestrator.purchase import Purchase
-from orchestrator.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 
 # A member may say any of these, or nothing; an item that it tunes must be bought.
 MEMBERS_EXAMPLE = """\

@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.places import Where
-from orchestrator import attend, console
+from orchestrator import console
+from orchestrator.admission.cohort import HERE
+from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli.common import data_option, elsewhere, print_next, run_options
-from orchestrator.cohort import HERE
+from orchestrator.control import attend
 from orchestrator.errors import Refused
-from orchestrator.files import Reading, read_paths
+from orchestrator.measuring.side_cohorts import check_same, handed_in, set_others_aside
 from orchestrator.opening import make_home, open_store
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.side_cohorts import check_same, handed_in, set_others_aside
 from orchestrator.state import Job, newest_revisions
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
-    from orchestrator.remote import Code, RemoteLauncher
+    from orchestrator.control.remote import Code, RemoteLauncher
     from orchestrator.store import Store, Submitted
 
 
@@ -131,9 +132,9 @@ def _submitted(
 
     # Imported here: reading and refusing files needs none of it.
     from orchestrator import submission
-    from orchestrator.capacity import this_machine
-    from orchestrator.progress_bars import progress
+    from orchestrator.forecasting.capacity import this_machine
     from orchestrator.sources import source_of
+    from orchestrator.terminal.progress_bars import progress
 
     make_home(settings)
     with ExitStack() as stack:

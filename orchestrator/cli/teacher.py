@@ -15,8 +15,8 @@ import click
 from jobs.places import Where
 from jobs.plan import Normalize
 from orchestrator import console
+from orchestrator.admission.files import Reading, read_cohort
 from orchestrator.cli.common import DataPlace, output_option
-from orchestrator.files import Reading, read_cohort
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -131,14 +131,14 @@ def train(
         tempfile.TemporaryFile(dir=file.parent).close()
 
     # Imported here: `--help` and wrong usage need none of them.
-    from orchestrator.progress_bars import TORCH_S, epoch_progress, waiting
+    from orchestrator.terminal.progress_bars import TORCH_S, epoch_progress, waiting
 
     with waiting("loading torch", TORCH_S):
         from jobs.plan import TeacherPlan
         from jobs.teacher import check_reproducible, check_takes
-    from orchestrator.backbones import initial_state
-    from orchestrator.cluster import cpus_for_one, ray_cluster
-    from orchestrator.teachers import keep_teacher, kept_path, spec_of
+    from orchestrator.cluster.connection import cpus_for_one, ray_cluster
+    from orchestrator.teaching.backbones import initial_state
+    from orchestrator.teaching.teachers import keep_teacher, kept_path, spec_of
 
     initial = initial_state(architecture, weights)
     decoded, data_plan = _data(read_cohort(cohort_file), data, size, settings, with_test=False)
@@ -161,7 +161,7 @@ def train(
     with contextlib.ExitStack() as stack:
         with waiting("starting Ray", START_S):
             stack.enter_context(ray_cluster(settings.ray_address, cpus))
-        from orchestrator.teacher_trainer import train_on_ray  # once Ray's settings stand
+        from orchestrator.cluster.teacher_trainer import train_on_ray  # once Ray's settings stand
 
         num_gpus = 1 if gpu else 0
         plan = plan.model_copy(update={"threads": cpus_for_one(cpus, num_gpus)})
@@ -191,7 +191,7 @@ def train(
 @output_option
 def list_teachers(output: str) -> None:
     """List the teachers that there are, with what they were made for."""
-    from orchestrator.teachers import kept_teachers
+    from orchestrator.teaching.teachers import kept_teachers
 
     found = kept_teachers(Settings().teachers)
     if output == "json":
@@ -235,10 +235,10 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
     from jobs.metrics import score as score_of
     from jobs.teacher import teacher_logits
     from jobs.values import Teaching
-    from orchestrator.progress_bars import progress
-    from orchestrator.scoring import need_test_images, scored_images
+    from orchestrator.results.scoring import need_test_images, scored_images
     from orchestrator.sources import source_of
-    from orchestrator.teachers import find_teacher
+    from orchestrator.teaching.teachers import find_teacher
+    from orchestrator.terminal.progress_bars import progress
 
     reading = read_cohort(cohort_file)
     decoded, data_plan = _data(reading, data, 64, settings, with_test=False)
@@ -286,8 +286,8 @@ def _data(
 ) -> tuple["DecodedFolder", "DataPlan"]:
     """The cohort's images at this size, and its split, of which a teacher gets the whole."""
     from orchestrator import sources
-    from orchestrator.member_plans import data_plan
-    from orchestrator.progress_bars import progress
+    from orchestrator.admission.member_plans import data_plan
+    from orchestrator.terminal.progress_bars import progress
 
     cohort, source = reading.cohort, sources.source_of(reading, data)
     skip_broken = cohort.spec.data.skip_broken_images

@@ -14,6 +14,8 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
+from orchestrator.admission.cohort import HERE
+from orchestrator.admission.files import LoadoutFile, Reading
 from orchestrator.cli.common import (
     check_cpus,
     check_places,
@@ -26,12 +28,10 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.cohort import HERE
-from orchestrator.display import duration
 from orchestrator.errors import INTERRUPTED, GameError, Refused
-from orchestrator.files import LoadoutFile, Reading
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
+from orchestrator.terminal.display import duration
 
 if TYPE_CHECKING:
     from jobs.plan import MemberPlan
@@ -180,10 +180,10 @@ def _search(
 ) -> "Done":
     """Runs the search, and keeps its trials in MLflow as they end; `ending` ends its run there."""
     from orchestrator import submission
-    from orchestrator.attend import interruptible
-    from orchestrator.progress_bars import progress
+    from orchestrator.control.attend import interruptible
     from orchestrator.search import run as searching
     from orchestrator.sources import source_of
+    from orchestrator.terminal.progress_bars import progress
 
     make_home(settings)
     with interruptible(lambda: "stopped before anything was tried"):
@@ -214,9 +214,9 @@ def _forecast(
     settings: Settings,
 ) -> None:
     """Says how long it may take at most; raises `Refused` where a trial can never run."""
-    from orchestrator.capacity import num_slots, this_machine
     from orchestrator.cli.plan import known_speeds
-    from orchestrator.forecast import AROUND_S
+    from orchestrator.forecasting.capacity import num_slots, this_machine
+    from orchestrator.forecasting.forecast import AROUND_S
     from orchestrator.search.run import longest_s
     from orchestrator.submission import misfits
 

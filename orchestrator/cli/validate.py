@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator import console
-from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 
 
 @click.command(

@@ -153,8 +153,8 @@ def gpu_finding(names: list[str], driver: str, built_for: str | None) -> Finding
 def clock() -> Iterator[Finding]:
     """Whether the clock is plausible, and not behind what the store has from before."""
     newest = 0.0
-    from orchestrator.names import last_submission
     from orchestrator.settings import Settings
+    from orchestrator.terminal.names import last_submission
 
     with suppress(Exception):  # what is wrong with the store is said of the store
         newest = last_submission(Settings().store_url)

@@ -38,10 +38,10 @@ def artifacts() -> Iterator[Finding]:
 
 def store() -> Iterator[Finding]:
     """Whether the store opens, and what is in it; its schema is brought up to date, as always."""
-    from orchestrator.lookup import controller_of
     from orchestrator.opening import open_store
     from orchestrator.settings import Settings
     from orchestrator.state import newest_revisions
+    from orchestrator.terminal.lookup import controller_of
 
     settings = Settings()
     if settings.store_file is not None and not settings.store_file.exists():
@@ -90,7 +90,7 @@ def _mlflow_file(path: Path) -> Finding:
 
 
 def _mlflow_server(uri: str) -> Finding:
-    from orchestrator.cluster import is_open
+    from orchestrator.cluster.connection import is_open
     from orchestrator.errors import NotFound, TrackingError
     from orchestrator.tracking.client import connect, without_user
 
@@ -117,9 +117,9 @@ def data(named: str | None) -> Iterator[Finding]:
     from jobs.errors import DataError
     from jobs.image_folder import scan
     from jobs.places import is_uri
-    from orchestrator.names import last_source
     from orchestrator.settings import Settings
     from orchestrator.sources import DRAWN, data_root
+    from orchestrator.terminal.names import last_source
 
     settings = Settings()
     source = named or last_source(settings.store_url) or DRAWN
@@ -159,7 +159,7 @@ def _cache_words(folder: Path) -> str:
 
 def ray(deep: bool) -> Iterator[Finding]:
     """Whether the Ray that is joined answers; with `deep`, whether it starts or can be joined."""
-    from orchestrator.cluster import is_open, largest_node, ray_cluster
+    from orchestrator.cluster.connection import is_open, largest_node, ray_cluster
     from orchestrator.settings import Settings
 
     address, version = Settings().ray_address, installed_version("ray")

@@ -7,9 +7,7 @@ In: a cohort's jobs, attempts, epochs and receipts, and its scores where there a
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.cohort import Cohort
-from orchestrator.leaderboard import scored, unranked
-from orchestrator.lookup import controller_of
+from orchestrator.admission.cohort import Cohort
 from orchestrator.phases import Phase
 from orchestrator.report.curves import Series, line_chart
 from orchestrator.report.page import (
@@ -26,10 +24,12 @@ from orchestrator.report.page import (
     Team,
 )
 from orchestrator.report.timeline import Run, timeline
-from orchestrator.scorebook import ScoreBook
+from orchestrator.results.leaderboard import scored, unranked
+from orchestrator.results.scorebook import ScoreBook
+from orchestrator.results.titles import Contender, Title, titles
 from orchestrator.state import Attempt, Job, Member
 from orchestrator.store import Store
-from orchestrator.titles import Contender, Title, titles
+from orchestrator.terminal.lookup import controller_of
 
 HARD_IMAGES_SHOWN = 24
 WITH_CHARTS = {"accuracy": 1.0, "loss": None}

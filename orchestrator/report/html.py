@@ -13,8 +13,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from orchestrator import display
 from orchestrator.report.page import Report, TeamResults
+from orchestrator.terminal import display
 
 MATRIX_MAX_CLASSES = 24
 """With more of them a confusion matrix cannot be read, and the mix-ups are listed instead."""

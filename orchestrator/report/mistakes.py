@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.report.page import Confusion, Mistake
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.results.scorebook import ScoreBook, TeamScore
 
 if TYPE_CHECKING:  # torch comes with it
     from jobs.images import DecodedFolder
@@ -64,8 +64,8 @@ def validation_answers(
     Of stacked members out of fold, as its validation accuracy. Raises `Damaged` where what the
     members left is gone.
     """
-    from orchestrator.finish import validation_probs
-    from orchestrator.truth import validation_truth
+    from orchestrator.results.finish import validation_probs
+    from orchestrator.results.truth import validation_truth
 
     data = store.plans(job.id)[0].data
     truth = validation_truth(lambda plan: decoded.training(plan.image_size_px))(data)

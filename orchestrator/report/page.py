@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from orchestrator.report.curves import LineChart
 from orchestrator.report.timeline import Timeline
-from orchestrator.titles import Title
+from orchestrator.results.titles import Title
 
 State = Literal["unscored", "unpublished", "published"]
 

@@ -7,14 +7,14 @@ the images that it erred on are validation images, and its place is not told. Us
 
 from jobs.errors import JobsError
 from jobs.places import Where
+from orchestrator.admission.cohort import Cohort
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Cohort
 from orchestrator.errors import GameError
 from orchestrator.phases import Phase
 from orchestrator.report.gather import class_names, scores_of, team_of, titles_of
 from orchestrator.report.mistakes import Answers, hidden_answers, validation_answers
 from orchestrator.report.page import TeamResults
-from orchestrator.scorebook import ScoreBook
+from orchestrator.results.scorebook import ScoreBook
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord, Job
 from orchestrator.store import Store
@@ -79,8 +79,8 @@ def _count(answers: Answers | None) -> int:
 def _on_validation(
     store: Store, job: Job, record: DataRecord, data: Where | None, settings: Settings
 ) -> tuple[Answers | None, str]:
-    from orchestrator.progress_bars import progress
     from orchestrator.sources import decode_source, source_again
+    from orchestrator.terminal.progress_bars import progress
 
     source = source_again(record, data)
     size_px = store.plans(job.id)[0].data.image_size_px

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from orchestrator import display
 from orchestrator.state import Attempt
+from orchestrator.terminal import display
 
 WIDTH = 1200
 LEFT = 96

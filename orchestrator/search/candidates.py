@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs.plan import MemberPlan
-from orchestrator.admission import admit
-from orchestrator.cohort import Cohort
-from orchestrator.files import LoadoutFile
-from orchestrator.loadout import Loadout
-from orchestrator.member_plans import member_plan, members_of, purchase_of
-from orchestrator.rewriting import renamed, take_out, values_of, yaml_text
+from orchestrator.admission.admit import admit
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.files import LoadoutFile
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.member_plans import member_plan, members_of, purchase_of
+from orchestrator.admission.rewriting import renamed, take_out, values_of, yaml_text
+from orchestrator.admission.yaml_nodes import Loc, parse
 from orchestrator.search.space import Knob, Value
-from orchestrator.yaml_nodes import Loc, parse
 
 TURNED_SHARE = 0.5
 """Of the knobs, in one candidate: with all of them turned little is left of what went well."""

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Protocol
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, EpochReport, MemberPlan
 from jobs.values import Teaching
-from orchestrator.cluster import ray_cluster
-from orchestrator.cohort import Cohort
-from orchestrator.costs import kind, work
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.member_plans import member_plan
+from orchestrator.cluster.connection import ray_cluster
 from orchestrator.errors import GameError
-from orchestrator.member_plans import member_plan
+from orchestrator.forecasting.costs import kind, work
+from orchestrator.forecasting.speeds import Speeds
+from orchestrator.results.truth import validation_truth
 from orchestrator.search.candidates import Candidate
 from orchestrator.search.space import Knob
 from orchestrator.search.trials import Outcome, Search, first_rung
 from orchestrator.search.view import SearchView
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, silent
-from orchestrator.speeds import Speeds
 from orchestrator.submission import Prepared, keep_teacher, taught
-from orchestrator.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
-from orchestrator.truth import validation_truth
+from orchestrator.teaching.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
 
 if TYPE_CHECKING:
     from orchestrator.tracking.trials import TrialLog
@@ -204,8 +204,8 @@ def _train(
 
     with ray_cluster(settings.ray_address, cpus):
         # Imported once Ray's settings stand.
+        from orchestrator.cluster.shared_inputs import SharedInputs
         from orchestrator.search.tuner import Listener, run_trials
-        from orchestrator.shared_inputs import SharedInputs
 
         shared = SharedInputs(images_of, teaching_of, before_put=lambda: None)
         return run_trials(

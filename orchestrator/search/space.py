@@ -18,12 +18,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from orchestrator.cohort import Cohort
-from orchestrator.enchanter import MEMBER_ITEMS
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.enchanter import MEMBER_ITEMS
+from orchestrator.admission.loadout import Loadout, LoadoutSpec
+from orchestrator.admission.member_plans import members_of, purchase_of
+from orchestrator.admission.shop import nearest
 from orchestrator.errors import Refused
-from orchestrator.loadout import Loadout, LoadoutSpec
-from orchestrator.member_plans import members_of, purchase_of
-from orchestrator.shop import nearest
 
 Value = float | int | str
 ODDS_FACTOR = 5.0

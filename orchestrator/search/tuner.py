@@ -26,9 +26,9 @@ from ray import tune
 
 from jobs.memory import keep_freed_memory
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
-from orchestrator.cluster import num_slots_that_fit
-from orchestrator.cohort import Resources
-from orchestrator.faults import judge, seen
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import num_slots_that_fit
+from orchestrator.cluster.faults import judge, seen
 from orchestrator.search.trials import REDUCTION
 
 SETTINGS = {

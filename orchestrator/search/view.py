@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestrator.console import printable
-from orchestrator.progress_bars import bars, draws, stderr_console
 from orchestrator.search.trials import Outcome, rank
+from orchestrator.terminal.progress_bars import bars, draws, stderr_console
 
 BAR_CHARS = 14
 

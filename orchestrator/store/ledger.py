@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, select, update
 
 from orchestrator import lifecycle
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.errors import LeaseLost
 from orchestrator.moves import Change, with_member
 from orchestrator.phases import Phase

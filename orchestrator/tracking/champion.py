@@ -23,8 +23,8 @@ from mlflow.exceptions import MlflowException
 
 from jobs.drawn_monkeys import species_names
 from orchestrator.errors import NotFound, TrackingError
-from orchestrator.leaderboard import standing
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.results.leaderboard import standing
+from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job
 from orchestrator.tracking.client import KEY_TAG, Experiment, mlflow_errors
 from orchestrator.tracking.runs import MODEL_TAG

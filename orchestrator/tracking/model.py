@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
-from orchestrator.networks import Parts
+from orchestrator.results.networks import Parts
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import Templates

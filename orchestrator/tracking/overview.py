@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.display import team_of
-from orchestrator.leaderboard import standing, unranked
 from orchestrator.phases import Phase
+from orchestrator.results.leaderboard import standing, unranked
 from orchestrator.state import Job, newest_revisions
+from orchestrator.terminal.display import team_of
 
 VIEW_TAG = "mlflow.sharedViewState."
 TEAMS_VIEW, MEMBERS_VIEW = "teams", "members"

@@ -10,8 +10,8 @@ from typing import Any
 from mlflow.entities import Metric, Param
 
 from jobs.plan import CustomPlan, EpochReport, MemberPlan, Plan
-from orchestrator.display import lost_note
 from orchestrator.state import Job
+from orchestrator.terminal.display import lost_note
 
 METRICS_AN_EPOCH = len(EpochReport.model_fields) - 1
 LONGEST_PARAM = 500

@@ -21,8 +21,8 @@ from mlflow.entities import Metric, RunTag
 from jobs.plan import EpochReport, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import GameError, TrackingError
-from orchestrator.networks import trained_parts
 from orchestrator.phases import Phase
+from orchestrator.results.networks import trained_parts
 from orchestrator.state import Job, Member
 from orchestrator.store import Store, TrainedWeights
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, RunTag
 from PIL import Image
 
 from orchestrator.errors import NotFound
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
 from orchestrator.tracking.runs import NOTE_TAG
 

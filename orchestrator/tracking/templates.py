@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import jobs
 from jobs.plan import Combine, ModelPlan
 from orchestrator.errors import TrackingError
-from orchestrator.networks import Parts
+from orchestrator.results.networks import Parts
 
 PROGRAM = "data/model.pt2"
 WEIGHTS_CONFIG = "data/weights/model_weights_config.json"

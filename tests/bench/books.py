@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from jobs.plan import MemberPlan
 from orchestrator import lifecycle
+from orchestrator.admission.cohort import Retry
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Retry
 from orchestrator.moves import Change
 from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store import TrainedWeights

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from time import process_time
 
 from orchestrator import lifecycle
-from orchestrator.cohort import CohortSpec
+from orchestrator.admission.cohort import CohortSpec
 from orchestrator.moves import Change, replace, with_member
 from orchestrator.phases import TRANSITIONS, Blame, Phase, Reason
 from orchestrator.schedule import Queue, SlotState, Start, decide

@@ -21,11 +21,11 @@ from jobs.memory import keep_freed_memory
 from jobs.plan import DataPlan, MemberPlan
 from jobs.train import train_member
 from jobs.values import Place
-from orchestrator.cluster import ray_cluster
-from orchestrator.cohort import Resources
-from orchestrator.news import News, Progress
-from orchestrator.room import Room
-from orchestrator.slots import RaySlots
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import ray_cluster
+from orchestrator.cluster.news import News, Progress
+from orchestrator.cluster.room import Room
+from orchestrator.cluster.slots import RaySlots
 from orchestrator.state import MemberKey
 from tests.bench import processes
 from tests.bench.rows import Row, faster, figure, print_rows

@@ -25,19 +25,19 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from jobs.plan import MemberPlan
+from orchestrator.admission.cohort import Resources
 from orchestrator.artifacts import Artifacts
-from orchestrator.cluster import ray_cluster
-from orchestrator.cohort import Resources
-from orchestrator.controller import Controller
+from orchestrator.cluster.connection import ray_cluster
+from orchestrator.cluster.room import Room
+from orchestrator.cluster.slots import RaySlots
+from orchestrator.control.controller import Controller
 from orchestrator.phases import Phase
-from orchestrator.room import Room
-from orchestrator.slots import RaySlots
+from orchestrator.results.truth import validation_truth
 from orchestrator.state import Job
 from orchestrator.store import Ledger, NewJob, Store
 from orchestrator.tracking.background import Tracker
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
-from orchestrator.truth import validation_truth
 from tests.bench.books import NAME, Books, NothingKept
 from tests.bench.one_member_alone import TINY, few_images, training_alone_ms
 from tests.bench.rows import Row, at_most, print_rows

@@ -1,4 +1,4 @@
-"""What the amounts of `orchestrator.costs` cost on this machine: the prices, measured anew.
+"""What the amounts of `forecasting.costs` cost on this machine: the prices, measured anew.
 
 In: nothing. Out: `PRICES_NS` to be pasted, and how well they meet the trainings that they were
 fitted to. 165 plans, each trained for some epochs on noise; the fastest epoch counts, and its
@@ -28,7 +28,7 @@ from jobs.memory import keep_freed_memory
 from jobs.plan import MemberPlan
 from jobs.teacher import build_classifier
 from jobs.values import Teaching
-from orchestrator.costs import PRICES_NS, amounts, work
+from orchestrator.forecasting.costs import PRICES_NS, amounts, work
 from tests.orchestrator.test_costs import plan as plan_of
 
 EPOCHS = 5

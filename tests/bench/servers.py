@@ -26,11 +26,11 @@ from typing import Any
 import click
 import pytest
 
-from orchestrator.attend import interruptible
+from orchestrator.control.attend import interruptible
 from orchestrator.errors import StoreError, TrackingError
-from orchestrator.lookup import lease_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.terminal.lookup import lease_of
 from orchestrator.tracking.client import KEY_TAG, mlflow_errors
 from tests.bench import processes
 from tests.bench.cluster_page import ROOT, Servers, add_team, page_servers

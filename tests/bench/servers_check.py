@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs.plan import EpochReport, MemberPlan
 from jobs.train import train_member
-from orchestrator.inputs import Inputs
+from orchestrator.control.inputs import Inputs
 from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job

@@ -9,7 +9,7 @@ resumes, retries and gives priorities. Used by `simulate`.
 import random
 
 from orchestrator import wishes
-from orchestrator.cohort import Cohort, CohortSpec
+from orchestrator.admission.cohort import Cohort, CohortSpec
 from orchestrator.phases import Phase, Reason
 from orchestrator.schedule import Policy
 from orchestrator.state import Job, Member, MemberKey

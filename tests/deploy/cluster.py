@@ -18,8 +18,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from orchestrator.admission.files import read_paths
 from orchestrator.deployment import Wishes
-from orchestrator.files import read_paths
 from orchestrator.kustomize import render
 from tests.deploy.containers import Machine, config_maps
 from tests.deploy.manifests import Manifest, Pod, one, pods

@@ -6,8 +6,8 @@ import shlex
 import click
 import pytest
 
+from orchestrator.admission.files import read_paths
 from orchestrator.cli import main
-from orchestrator.files import read_paths
 from orchestrator.kustomize import DEPLOY
 from tests.deploy.manifests import OVERLAYS, manifests, pods
 

@@ -26,11 +26,15 @@ import ray  # noqa: E402 (it reads these when it is imported)
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from jobs.values import Place  # noqa: E402
-from orchestrator import slot  # noqa: E402
-from orchestrator.cluster import largest_node, num_slots_that_fit, ray_cluster  # noqa: E402
-from orchestrator.cohort import Resources  # noqa: E402
-from orchestrator.news import Trained  # noqa: E402
-from orchestrator.room import Room  # noqa: E402
+from orchestrator.admission.cohort import Resources  # noqa: E402
+from orchestrator.cluster.connection import (  # noqa: E402
+    largest_node,
+    num_slots_that_fit,
+    ray_cluster,
+    slot,
+)
+from orchestrator.cluster.news import Trained  # noqa: E402
+from orchestrator.cluster.room import Room  # noqa: E402
 from tests.bench import processes  # noqa: E402
 from tests.orchestrator.pools import PLAN, Inputs, noise, ready, train  # noqa: E402
 from tests.orchestrator.ray_head import free_port  # noqa: E402
@@ -113,8 +117,8 @@ class Untried(slot.Slot):
 
 
 def grow_and_shrink(folder: Path) -> None:
-    from orchestrator import slots
-    from orchestrator.slots import RaySlots
+    from orchestrator.cluster import slots
+    from orchestrator.cluster.slots import RaySlots
 
     slots.Slot = Untried  # type: ignore[misc]
     inputs = Inputs(noise())

@@ -1,7 +1,7 @@
 """Cohorts for a real store, made without files and without training."""
 
 from jobs.plan import DataPlan, EpochReport, MemberPlan
-from orchestrator.cohort import Cohort
+from orchestrator.admission.cohort import Cohort
 from orchestrator.state import DataRecord, MemberKey
 from orchestrator.store import Ledger, NewJob, Store, Submitted, TrainedWeights
 

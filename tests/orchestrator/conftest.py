@@ -14,12 +14,12 @@ from jobs.plan import MemberPlan
 from jobs.train import train_member
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound
-from orchestrator.finish import job_result
+from orchestrator.results.finish import job_result
+from orchestrator.results.truth import validation_truth
 from orchestrator.state import MemberKey
 from orchestrator.store import NewJob, Store
 from orchestrator.store.tables import metadata
 from orchestrator.tracking.client import Experiment, connect
-from orchestrator.truth import validation_truth
 from tests.orchestrator.cohorts import submit
 from tests.orchestrator.postgres import Server, postgres_server, reason_why_not
 from tests.orchestrator.pretended import Run, run_controller

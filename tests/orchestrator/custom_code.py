@@ -3,7 +3,7 @@
 from typing import Any
 
 from jobs.plan import CustomPlan, DataPlan, MemberPlan, TeamFunction
-from orchestrator.loadout import Loadout
+from orchestrator.admission.loadout import Loadout
 from tests.orchestrator.test_admission import loadout
 
 ALLOWED = "  allowCustomCode: true\n"

@@ -21,13 +21,13 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.cluster_utils import Cluster
 
 from jobs.train import train_member
-from orchestrator.cluster import ray_cluster
-from orchestrator.inputs import Inputs
-from orchestrator.lookup import lease_of
+from orchestrator.cluster.connection import ray_cluster
+from orchestrator.control.inputs import Inputs
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Store
+from orchestrator.terminal.lookup import lease_of
 from tests.conftest import write_photos
 from tests.orchestrator import waiting
 from tests.orchestrator.ray_head import free_port

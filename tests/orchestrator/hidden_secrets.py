@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.cluster import SECRETS, ray_cluster
+from orchestrator.cluster.connection import SECRETS, ray_cluster
 
 
 class Look:

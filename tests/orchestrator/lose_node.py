@@ -12,11 +12,11 @@ from ray.cluster_utils import Cluster
 
 from jobs.train import train_member
 from jobs.values import Place
-from orchestrator.cluster import node_is_gone, num_slots_that_fit, ray_cluster
-from orchestrator.cohort import Resources
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import node_is_gone, num_slots_that_fit, ray_cluster
+from orchestrator.cluster.faults import RAY_LOST
+from orchestrator.cluster.news import Failed, Trained
 from orchestrator.errors import ClusterError, ClusterLost
-from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, Trained
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import ENDLESS, KEY, PLAN, Inputs, ended, noise, ready, until
 
@@ -45,8 +45,8 @@ def main(folder: Path) -> None:
 
 
 def survive(cluster: Cluster, nodes: list[Node], folder: Path) -> None:
-    from orchestrator.room import Room
-    from orchestrator.slots import RaySlots
+    from orchestrator.cluster.room import Room
+    from orchestrator.cluster.slots import RaySlots
 
     inputs = Inputs(noise())
     assert num_slots_that_fit(Resources()) == 2

@@ -16,11 +16,11 @@ import pytest
 
 from jobs.train import train_member
 from jobs.values import Place
-from orchestrator.cluster import ray_cluster
-from orchestrator.cohort import Resources
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import ray_cluster
+from orchestrator.cluster.faults import RAY_LOST
+from orchestrator.cluster.news import Failed, News, Progress, Trained
 from orchestrator.errors import ClusterLost
-from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, News, Progress, Trained
 from tests.orchestrator.pools import KEY, PLAN, Inputs, ended, epochs_of, noise, ready, until
 
 LOSSES = ("", "raylet", "gcs_server")
@@ -48,8 +48,8 @@ def further_than(epoch: int) -> Callable[[list[News]], bool]:
 
 
 def main(folder: Path) -> None:
-    from orchestrator.room import Room
-    from orchestrator.slots import RaySlots
+    from orchestrator.cluster.room import Room
+    from orchestrator.cluster.slots import RaySlots
 
     inputs = Inputs(noise())
     done = 0

@@ -12,9 +12,9 @@ from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.teacher import Teaching
 from jobs.values import Place
+from orchestrator.cluster.news import News, Progress
+from orchestrator.cluster.slots import RaySlots
 from orchestrator.errors import Damaged
-from orchestrator.news import News, Progress
-from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
 
 SIDE = 16

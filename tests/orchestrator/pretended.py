@@ -10,14 +10,14 @@ import numpy as np
 
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts, Place
-from orchestrator.controller import Controller
+from orchestrator.cluster.news import Halted, News, Progress, Trained
+from orchestrator.control.controller import Controller
 from orchestrator.errors import LeaseLost
-from orchestrator.news import Halted, News, Progress, Trained
 from orchestrator.phases import Blame, Phase, Reason
+from orchestrator.results.truth import ValidationTruth
 from orchestrator.schedule import SlotState
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, NewJob, Store
-from orchestrator.truth import ValidationTruth
 from tests.orchestrator.cohorts import DATA, cohort, epoch
 
 LABELS = np.array([0, 1, 2, 0])

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jobs.metrics import confusion_matrix, macro_recall, recall_per_class, wilson_interval
 from jobs.plan import DataPlan, EpochReport, MemberPlan
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.phases import Blame, Reason
-from orchestrator.scorebook import ScoreBook, ScoredImage, TeamScore
+from orchestrator.results.scorebook import ScoreBook, ScoredImage, TeamScore
 from orchestrator.state import DataRecord, Fault, Job, MemberKey
 from orchestrator.store import JobResult, NewJob, Store, TrainedWeights
 from tests.orchestrator.cohorts import cohort

@@ -1,7 +1,7 @@
 """A cohort with a job in every state, as a day at a workshop leaves it behind."""
 
 from jobs.plan import EpochReport
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault, Job, Member, MemberKey, newest_revisions
 from orchestrator.store import JobResult, Ledger, Store, TrainedWeights

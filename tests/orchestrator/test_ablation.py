@@ -11,11 +11,11 @@ from PIL import Image
 from orchestrator.ablation.picture import picture
 from orchestrator.ablation.table import COLUMNS, legend, rows
 from orchestrator.ablation.worth import Ablation, Kept, Variants, Worth, ablation, to_run, variants
-from orchestrator.balance import side_cohort
+from orchestrator.admission.files import LoadoutFile, Reading, read_paths
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.member_plans import member_plans
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, Reading, read_paths
-from orchestrator.loadout import Loadout
-from orchestrator.member_plans import member_plans
+from orchestrator.measuring.balance import side_cohort
 from orchestrator.state import Job
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit

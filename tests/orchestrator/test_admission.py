@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.admission import Admission, admit, combine_of, member_plans
-from orchestrator.cohort import Cohort
-from orchestrator.loadout import Loadout
+from orchestrator.admission.admit import Admission, admit, combine_of, member_plans
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.loadout import Loadout
 
 THREE = {"item": "ensemble-enchanter", "members": [{}, {}, {}]}
 

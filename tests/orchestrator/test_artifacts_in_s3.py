@@ -13,16 +13,16 @@ import pytest
 from jobs.places import join, read_bytes
 from jobs.plan import TeacherSpec
 from orchestrator.artifacts import Artifacts
+from orchestrator.cluster.log_copy import LogCopy
+from orchestrator.cluster.member_log import member_log
 from orchestrator.errors import ArtifactsAway, Damaged
-from orchestrator.follow import MemberTail
-from orchestrator.log_copy import LogCopy
-from orchestrator.member_log import member_log
 from orchestrator.moves import with_member
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Store
-from orchestrator.teachings import TeacherWeights
+from orchestrator.teaching.teachings import TeacherWeights
+from orchestrator.terminal.follow import MemberTail
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.projection import Projection
 from tests.orchestrator.cohorts import new_job, submit

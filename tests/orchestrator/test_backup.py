@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orchestrator.artifacts import Artifacts
-from orchestrator.networks import trained_ensemble
+from orchestrator.results.networks import trained_ensemble
 from orchestrator.store import Store
 from tests.orchestrator.postgres import Server
 from tests.orchestrator.tracked import SIDE, TrainJob

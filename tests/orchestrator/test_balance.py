@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.balance import Balance, balance, data_label, section_name, side_cohort
-from orchestrator.balance_table import legend, read_for_update, section, table, updated
-from orchestrator.draft import read_draft
+from orchestrator.admission.draft import read_draft
+from orchestrator.admission.files import Reading, read_paths
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.member_plans import member_plans
 from orchestrator.errors import Refused
-from orchestrator.files import Reading, read_paths
-from orchestrator.loadout import Loadout
-from orchestrator.member_plans import member_plans
+from orchestrator.measuring.balance import Balance, balance, data_label, section_name, side_cohort
+from orchestrator.measuring.balance_table import legend, read_for_update, section, table, updated
 from orchestrator.phases import Phase
-from orchestrator.scorebook import ScoreBook
+from orchestrator.results.scorebook import ScoreBook
 from orchestrator.state import Job
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit

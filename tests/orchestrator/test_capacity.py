@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan
-from orchestrator.capacity import Machine, fits, human_bytes, num_slots
-from orchestrator.cohort import Resources
-from orchestrator.costs import image_bytes, memory_bytes
+from orchestrator.admission.cohort import Resources
+from orchestrator.forecasting.capacity import Machine, fits, human_bytes, num_slots
+from orchestrator.forecasting.costs import image_bytes, memory_bytes
 
 GIB = 1 << 30
 PLAN = MemberPlan(data=DataPlan(fingerprint="", classes=("n0", "n1")))

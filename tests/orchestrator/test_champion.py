@@ -11,8 +11,8 @@ import torch
 from jobs.plan import CustomPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound, TrackingError
-from orchestrator.networks import trained_ensemble
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.results.networks import trained_ensemble
+from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Store
 from orchestrator.tracking.champion import ALIAS, Crowning, crown, find_champion

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.classify import A_TIME, Answer, classify, pictures_in
 from orchestrator.errors import NotFound
+from orchestrator.results.classify import A_TIME, Answer, classify, pictures_in
 
 SIDE = 16
 NAMES = {"n0": "dark", "n1": "bright"}

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from jobs.drawn_monkeys import CLASS_NAMES
-from orchestrator.admission import DRAWN_CLASSES, admit, data_problems, member_plans
-from orchestrator.cohort import Cohort
-from orchestrator.shop import CATALOG
+from orchestrator.admission.admit import DRAWN_CLASSES, admit, data_problems, member_plans
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.shop import CATALOG
 from tests.orchestrator.test_admission import cohort, found, loadout
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from orchestrator.admission.shop import CATALOG
 from orchestrator.cli import COMMANDS, main
-from orchestrator.names import cohort_names, last_source, team_names
-from orchestrator.shop import CATALOG
 from orchestrator.store import Store
+from orchestrator.terminal.names import cohort_names, last_source, team_names
 from tests.orchestrator.cohorts import DATA, new_job, submit
 from tests.orchestrator.commands import gamectl
 

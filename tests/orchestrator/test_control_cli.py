@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.phases import Blame, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Fault, Job, MemberKey

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.cluster.news import Failed, News, Trained
 from orchestrator.errors import LeaseLost
-from orchestrator.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store

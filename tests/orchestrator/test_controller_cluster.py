@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cohort import Resources
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.news import Failed, News
 from orchestrator.errors import ClusterLost, ResourcesChanged, StoreUnavailable
-from orchestrator.news import Failed, News
 from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
 from orchestrator.store import Ledger, Store

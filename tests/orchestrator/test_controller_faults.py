@@ -10,8 +10,8 @@ import pytest
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
+from orchestrator.cluster.news import Failed, News
 from orchestrator.errors import StoreError, StoreUnavailable
-from orchestrator.news import Failed, News
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey

@@ -20,8 +20,8 @@ from jobs.plan import (
     TeacherSpec,
 )
 from jobs.split import split_images
-from orchestrator.architectures import architecture
-from orchestrator.costs import (
+from orchestrator.forecasting.architectures import architecture
+from orchestrator.forecasting.costs import (
     SLOT_BYTES,
     VALIDATED_AT_ONCE,
     image_bytes,
@@ -30,7 +30,7 @@ from orchestrator.costs import (
     num_images,
     work,
 )
-from orchestrator.network_sizes import network, tiled
+from orchestrator.forecasting.network_sizes import network, tiled
 
 CLASSES = ("n0", "n1")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs.plan import SandboxRules
+from orchestrator.admission.files import read_paths
 from orchestrator.cli.demo import LOADOUTS as DEMO
 from orchestrator.cli.demo import without_code
-from orchestrator.files import read_paths
 from orchestrator.submission import no_sandbox
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.custom_code import ALLOWED, BUILD, BUY, LOSS

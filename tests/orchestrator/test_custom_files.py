@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs.plan import CustomPlan
-from orchestrator.files import LoadoutFile, read_paths
-from orchestrator.items.custom import SIGNATURES, signature
-from orchestrator.team_file import MAX_BYTES, read_team_file
+from orchestrator.admission.files import LoadoutFile, read_paths
+from orchestrator.admission.items.custom import SIGNATURES, signature
+from orchestrator.admission.team_file import MAX_BYTES, read_team_file
 from tests.orchestrator.commands import gamectl, read_json
 
 MODEL = "def build_model(num_classes, size_px):\n    return None\n"

@@ -8,11 +8,11 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from jobs.plan import SandboxRules
-from orchestrator.admission import admit
-from orchestrator.cohort import Cohort, CustomLimits
-from orchestrator.files import read_paths
-from orchestrator.loadout import Loadout
-from orchestrator.receipt import receipt_of
+from orchestrator.admission.admit import admit
+from orchestrator.admission.cohort import Cohort, CustomLimits
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.receipt import receipt_of
 from tests.orchestrator.custom_code import ALLOWED, BUILD, code, with_code
 from tests.orchestrator.test_admission import cohort, found
 

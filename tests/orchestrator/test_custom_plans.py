@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.plan import CustomPlan, DistillPlan, SandboxRules, TeacherSpec
-from orchestrator.balance import side_cohort
-from orchestrator.capacity import Machine, fits
-from orchestrator.cohort import Cohort, Resources
-from orchestrator.costs import MIB, kind, memory_bytes, work
-from orchestrator.files import read_paths
-from orchestrator.member_plans import member_plans
-from orchestrator.teachings import teaching_key
+from orchestrator.admission.cohort import Cohort, Resources
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.member_plans import member_plans
+from orchestrator.forecasting.capacity import Machine, fits
+from orchestrator.forecasting.costs import MIB, kind, memory_bytes, work
+from orchestrator.measuring.balance import side_cohort
+from orchestrator.teaching.teachings import teaching_key
 from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.custom_code import ALLOWED, BASE, BUILD, BUY, LOSS, code, coded, with_code
 from tests.orchestrator.test_admission import cohort, loadout

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import read_paths
+from orchestrator.admission.files import read_paths
 
 DEMO = Path(__file__).parents[2] / "loadouts" / "demo"
 JARGON = ("Input should", "value_error", "assertion", "pydantic", "Tuple", "tag", "Extra inputs")

@@ -13,11 +13,11 @@ from PIL import Image
 from jobs.duplicates import leaked_test_images
 from jobs.image_folder import scan
 from jobs.images import DecodedFolder, decode
+from orchestrator.admission.cohort import Cohort
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Cohort
 from orchestrator.errors import Refused
-from orchestrator.scorebook import read_scores
-from orchestrator.scoring import score_cohort, scored_images
+from orchestrator.results.scorebook import read_scores
+from orchestrator.results.scoring import score_cohort, scored_images
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.conftest import write_photos

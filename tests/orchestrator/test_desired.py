@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.errors import NotFound, Refused
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, MemberKey, newest_revisions

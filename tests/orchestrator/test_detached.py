@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.attend import SILENT_S, interruptible, living_controller
+from orchestrator.control.attend import SILENT_S, interruptible, living_controller
+from orchestrator.control.launch import first_holder
 from orchestrator.errors import GameError
-from orchestrator.launch import first_holder
 from orchestrator.lease import TTL_S, holder_name
-from orchestrator.lookup import controller_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.values import Lease
+from orchestrator.terminal.lookup import controller_of
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.waiting import until

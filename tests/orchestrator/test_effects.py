@@ -8,8 +8,8 @@ import pytest
 from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
 from jobs.train import train_member
-from orchestrator.admission import admit, member_plans
-from orchestrator.cohort import Cohort
+from orchestrator.admission.admit import admit, member_plans
+from orchestrator.admission.cohort import Cohort
 from tests.orchestrator.pools import noise
 from tests.orchestrator.test_admission import cohort, loadout
 

@@ -28,7 +28,7 @@ from jobs.errors import (
     TeamCodeTooLarge,
     WorkerLost,
 )
-from orchestrator.faults import RULES, Scene, Seen, is_tainted, judge, seen
+from orchestrator.cluster.faults import RULES, Scene, Seen, is_tainted, judge, seen
 from orchestrator.phases import Blame, Reason
 
 TEAM, CLUSTER = Blame.TEAM, Blame.CLUSTER

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import yaml_nodes
-from orchestrator.admission import data_problems
-from orchestrator.files import located, read_paths
+from orchestrator.admission import yaml_nodes
+from orchestrator.admission.admit import data_problems
+from orchestrator.admission.files import located, read_paths
 from tests.orchestrator.written_files import DEMO, LOADOUTS, cohort, loadout, only, places, write
 
 REFUSED, REFUSED_CODE = LOADOUTS / "refused", LOADOUTS / "refused-code"

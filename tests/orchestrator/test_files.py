@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import read_paths
-from orchestrator.shop import CATALOG
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.shop import CATALOG
 from tests.orchestrator.written_files import DEMO, codes, cohort, loadout, only, write
 
 

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from orchestrator.cohort import Cohort, CohortSpec, Queue
-from orchestrator.forecast import Forecast, forecast
+from orchestrator.admission.cohort import Cohort, CohortSpec, Queue
+from orchestrator.forecasting.forecast import Forecast, forecast
+from orchestrator.forecasting.speeds import Speeds
 from orchestrator.phases import Phase
-from orchestrator.speeds import Speeds
 from orchestrator.state import Job, Member, MemberKey
 from tests.bench.fake_cluster import FakeCluster, Odds
 from tests.orchestrator.job_states import job, member

@@ -8,8 +8,8 @@ import pytest
 
 from jobs.errors import DataError
 from orchestrator.artifacts import Artifacts
+from orchestrator.control.inputs import Inputs
 from orchestrator.errors import Damaged
-from orchestrator.inputs import Inputs
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.bench import processes

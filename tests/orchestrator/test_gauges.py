@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from orchestrator.cohort import Retry
-from orchestrator.gauges import SET_EVERY_S, Gauges, figures
+from orchestrator.admission.cohort import Retry
+from orchestrator.cluster.gauges import SET_EVERY_S, Gauges, figures
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import read_paths
+from orchestrator.admission.files import read_paths
 
 HEAD = "apiVersion: game/v1\nkind: Loadout\nmetadata:\n  team: a\n"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from orchestrator.files import read_paths
-from orchestrator.yaml_nodes import parse
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.yaml_nodes import parse
 from tests.orchestrator.commands import gamectl, read_json
 
 # As `starter` says: a setting that is only shown has its # right before it, or one a line above.

@@ -8,8 +8,8 @@ import pytest
 
 from jobs.errors import DataError
 from jobs.plan import DataPlan
-from orchestrator import inputs
-from orchestrator.inputs import LOOK_AGAIN_S, Inputs
+from orchestrator.control import inputs
+from orchestrator.control.inputs import LOOK_AGAIN_S, Inputs
 from orchestrator.settings import Settings
 from orchestrator.sources import decode_source
 from orchestrator.store import Store

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.plan import CustomPlan, DataPlan, DistillPlan, MemberPlan
-from orchestrator.enchanter import MEMBER_ITEMS, MemberItems
-from orchestrator.items.custom import Custom
-from orchestrator.purchase import Purchase
-from orchestrator.shop import CATALOG
+from orchestrator.admission.enchanter import MEMBER_ITEMS, MemberItems
+from orchestrator.admission.items.custom import Custom
+from orchestrator.admission.purchase import Purchase
+from orchestrator.admission.shop import CATALOG
 
 PLAN = MemberPlan(data=DataPlan(fingerprint="f", classes=("a", "b")))
 SCHEDULE = "rate-rollercoaster"

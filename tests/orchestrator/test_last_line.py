@@ -83,9 +83,9 @@ def test_what_is_made_for_a_while_is_removed_by_a_handler_after_ours() -> None:
 
 REMARKS = """
 import os, sys
-from orchestrator.cohort import CohortSpec
+from orchestrator.admission.cohort import CohortSpec
 from orchestrator.console import print_note
-from orchestrator.live import LiveView
+from orchestrator.terminal.live import LiveView
 
 print_note("a remark")
 with LiveView(CohortSpec(), 1) as view:

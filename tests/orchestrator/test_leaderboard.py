@@ -9,9 +9,15 @@ import pytest
 
 from orchestrator.cli.leaderboard import print_leaderboard
 from orchestrator.errors import Damaged
-from orchestrator.leaderboard import leaderboard, unranked
 from orchestrator.phases import Phase, Reason
-from orchestrator.scorebook import ScoreBook, TeamScore, read_published, read_scores, write_scores
+from orchestrator.results.leaderboard import leaderboard, unranked
+from orchestrator.results.scorebook import (
+    ScoreBook,
+    TeamScore,
+    read_published,
+    read_scores,
+    write_scores,
+)
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit

@@ -8,14 +8,14 @@ from functools import partial
 
 import pytest
 
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.errors import CohortBusy, LeaseLost
 from orchestrator.lease import hold_lease, holder_name, is_gone
-from orchestrator.lookup import controller_of, lease_of
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Ledger, Store
 from orchestrator.store.values import Lease
+from orchestrator.terminal.lookup import controller_of, lease_of
 from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
 from tests.orchestrator.racing import at_once
 

@@ -9,10 +9,10 @@ import yaml
 from click.testing import CliRunner
 from pydantic import ValidationError
 
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.purchase import Purchase
+from orchestrator.admission.shop import CATALOG
 from orchestrator.cli import main
-from orchestrator.loadout import Loadout
-from orchestrator.purchase import Purchase
-from orchestrator.shop import CATALOG
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
 HEAD = "apiVersion: game/v1\nkind: Loadout\nmetadata: {team: a}\nspec:\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import lifecycle
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.lifecycle import back_off_s, failed, halted, started, trained
 from orchestrator.moves import Closed, Note
 from orchestrator.phases import Blame, Phase, Reason

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from orchestrator.cohort import CohortSpec
-from orchestrator.live import MOST_MEMBERS, LiveView
-from orchestrator.live_table import live_table
-from orchestrator.outlook import Outlook, outlook
+from orchestrator.admission.cohort import CohortSpec
+from orchestrator.forecasting.outlook import Outlook, outlook
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, newest_revisions
 from orchestrator.store import Store
+from orchestrator.terminal.live import MOST_MEMBERS, LiveView
+from orchestrator.terminal.live_table import live_table
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.job_states import job
 from tests.orchestrator.screens import drawn, lines_of, screen

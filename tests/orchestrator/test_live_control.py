@@ -8,7 +8,7 @@ import numpy as np
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.news import Failed, News, Trained
+from orchestrator.cluster.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import MemberKey
 from orchestrator.store import Store

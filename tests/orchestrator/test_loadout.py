@@ -9,9 +9,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from orchestrator.cohort import Cohort
-from orchestrator.loadout import Loadout
-from orchestrator.manifest import Model
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.manifest import Model
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
 FORMATS: dict[str, type[Model]] = {"loadout": Loadout, "cohort": Cohort}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.artifacts import Artifacts
-from orchestrator.follow import MemberTail, Tail
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.terminal.follow import MemberTail, Tail
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.states import DIVERGED, SLOT_LOST, Game

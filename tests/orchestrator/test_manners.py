@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.balance import Balance, Row
-from orchestrator.balance_table import NUMBERS, table
-from orchestrator.cohort import CohortSpec, Retry
+from orchestrator.admission.cohort import CohortSpec, Retry
 from orchestrator.console import column_widths, print_error, print_note, print_table
-from orchestrator.live import SUMMARY_EVERY_S, LiveView
+from orchestrator.measuring.balance import Balance, Row
+from orchestrator.measuring.balance_table import NUMBERS, table
 from orchestrator.phases import Blame, Reason
-from orchestrator.progress_bars import SAY_EVERY_S, draws, progress, time_left, waiting
 from orchestrator.settings import Settings
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store
+from orchestrator.terminal.live import SUMMARY_EVERY_S, LiveView
+from orchestrator.terminal.progress_bars import SAY_EVERY_S, draws, progress, time_left, waiting
 from tests.conftest import write_photos
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
@@ -224,7 +224,7 @@ def test_a_short_wait_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_wait_is_drawn_in_a_terminal_and_gone_afterwards() -> None:
     code = (
-        "from orchestrator.progress_bars import waiting\n"
+        "from orchestrator.terminal.progress_bars import waiting\n"
         "with waiting('starting Ray', 5): pass\n"
         "print('done')"
     )

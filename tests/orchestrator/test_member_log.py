@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.plan import EpochReport
-from orchestrator.member_log import member_log
+from orchestrator.cluster.member_log import member_log
 
 REPORT = EpochReport(
     epoch=3,
@@ -24,7 +24,7 @@ TRAINING = """
 import ctypes, logging, os, subprocess, sys, warnings
 from pathlib import Path
 from jobs.errors import Diverged, Stopped
-from orchestrator.member_log import member_log
+from orchestrator.cluster.member_log import member_log
 path = sys.argv[1]
 print("before", flush=True)
 try:
@@ -123,7 +123,7 @@ def test_members_after_each_other_each_get_their_own_and_see_the_same_warnings(
 ) -> None:
     script = f"""
 import warnings
-from orchestrator.member_log import member_log
+from orchestrator.cluster.member_log import member_log
 def train(name):
     with member_log({str(tmp_path)!r} + "/" + name, name):
         warnings.warn("beware")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import lifecycle, wishes
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.errors import Refused
 from orchestrator.lifecycle import failed, finished, halted, started, trained
 from orchestrator.moves import Change, off_slot, over, replace, requeued, settled

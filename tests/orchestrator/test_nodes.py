@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import EAGER_SETTINGS, LOCAL_SETTINGS, LivenessProbe
+from orchestrator.cluster.connection import EAGER_SETTINGS, LOCAL_SETTINGS, LivenessProbe
 from orchestrator.errors import ClusterLost
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import display
-from orchestrator.cohort import CohortSpec
-from orchestrator.outlook import Outlook, outlook
+from orchestrator.admission.cohort import CohortSpec
+from orchestrator.forecasting.outlook import Outlook, outlook
 from orchestrator.phases import Phase, Reason
+from orchestrator.terminal import display
 from tests.orchestrator.job_states import job, member
 
 SPEC = CohortSpec()

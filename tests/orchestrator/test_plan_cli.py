@@ -14,17 +14,17 @@ from click.testing import CliRunner, Result
 from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
 from jobs.image_folder import scan
 from jobs.plan import TeacherSpec
-from orchestrator.capacity import Machine
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.member_plans import member_plans
 from orchestrator.cli.plan import command
 from orchestrator.cli.validate import command as validate
-from orchestrator.costs import kind, memory_bytes, work
-from orchestrator.files import read_paths
-from orchestrator.member_plans import member_plans
-from orchestrator.planning import plan_cohort
-from orchestrator.speeds import Speeds
+from orchestrator.forecasting.capacity import Machine
+from orchestrator.forecasting.costs import kind, memory_bytes, work
+from orchestrator.forecasting.planning import plan_cohort
+from orchestrator.forecasting.speeds import Speeds
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
-from orchestrator.teacher_manifest import Manifest, kept_file, manifest_path
+from orchestrator.teaching.teacher_manifest import Manifest, kept_file, manifest_path
 from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"

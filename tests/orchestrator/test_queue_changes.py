@@ -5,7 +5,7 @@ import random
 import pytest
 
 from orchestrator import lifecycle, wishes
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.lazy_heap import SPARE_ENTRIES, LazyHeap
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import Policy

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.attend import say_how_it_ended
-from orchestrator.cohort import Cohort
+from orchestrator.admission.cohort import Cohort
+from orchestrator.cluster.ray_jobs import RayJobs, token
+from orchestrator.control.attend import say_how_it_ended
+from orchestrator.control.remote import (
+    check_same_store,
+    check_shared,
+    controller_command,
+    launcher_of,
+)
 from orchestrator.errors import ClusterError, Refused, StoreError, TrackingError
-from orchestrator.ray_jobs import RayJobs, token
-from orchestrator.remote import check_same_store, check_shared, controller_command, launcher_of
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.urls import is_server, without_secrets

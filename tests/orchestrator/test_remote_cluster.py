@@ -19,13 +19,13 @@ from jobs.evaluation import predict
 from jobs.images import decode
 from jobs.metrics import Scores, score
 from jobs.train import train_member
+from orchestrator.control.inputs import Inputs
+from orchestrator.control.launch import launched
+from orchestrator.control.remote import RemoteLauncher
 from orchestrator.errors import GameError
-from orchestrator.inputs import Inputs
-from orchestrator.launch import launched
-from orchestrator.lookup import controller_of
-from orchestrator.remote import RemoteLauncher
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.terminal.lookup import controller_of
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.postgres import Server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.report import find_pictures
-from orchestrator.scorebook import ScoreBook, write_scores
+from orchestrator.results.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.conftest import write_photos

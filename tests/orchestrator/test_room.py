@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.capacity import Machine
-from orchestrator.cohort import Resources
-from orchestrator.errors import ClusterError
-from orchestrator.room import (
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.room import (
     LOOK_EVERY_S,
     MOST_WAITING,
     NODES_COME_WITHIN_S,
@@ -18,7 +16,9 @@ from orchestrator.room import (
     num_at_a_time,
     surplus,
 )
-from orchestrator.serve import num_ahead
+from orchestrator.control.serve import num_ahead
+from orchestrator.errors import ClusterError
+from orchestrator.forecasting.capacity import Machine
 
 
 @dataclass

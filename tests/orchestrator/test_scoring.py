@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.artifacts import Artifacts
-from orchestrator.scorebook import scoring_alone
+from orchestrator.results.scorebook import scoring_alone
 from orchestrator.store import Store
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.tracked import TrainJob

@@ -6,15 +6,15 @@ from random import Random
 
 import pytest
 
-from orchestrator.cohort import Cohort
-from orchestrator.draft import read_draft
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.draft import read_draft
+from orchestrator.admission.files import LoadoutFile, read_paths
+from orchestrator.admission.items import SHELVES
+from orchestrator.admission.member_plans import member_plans
+from orchestrator.admission.yaml_nodes import parse
 from orchestrator.errors import Refused
-from orchestrator.files import LoadoutFile, read_paths
-from orchestrator.items import SHELVES
-from orchestrator.member_plans import member_plans
 from orchestrator.search.candidates import Candidate, candidates, patch, plan_of
 from orchestrator.search.space import Choice, Odds, Whole, knobs_of
-from orchestrator.yaml_nodes import parse
 
 WriteCohort = Callable[..., Path]
 Read = Callable[..., tuple[Cohort, LoadoutFile]]

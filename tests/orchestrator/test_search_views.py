@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from orchestrator.admission.files import read_paths
 from orchestrator.errors import TrackingError
-from orchestrator.files import read_paths
 from orchestrator.search.candidates import candidates, plan_of
 from orchestrator.search.picture import picture
 from orchestrator.search.run import Desk

@@ -5,8 +5,15 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from orchestrator.admission.shop import (
+    CATALOG,
+    SHELVES,
+    item_called,
+    nearest,
+    unit_price_bnn,
+    unknown_item,
+)
 from orchestrator.cli import main
-from orchestrator.shop import CATALOG, SHELVES, item_called, nearest, unit_price_bnn, unknown_item
 
 PRICES_BNN = {
     "info-infusion": 20,

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from orchestrator.errors import Refused
-from orchestrator.side_cohorts import check_same, handed_in, set_others_aside
+from orchestrator.measuring.side_cohorts import check_same, handed_in, set_others_aside
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
 

@@ -18,16 +18,16 @@ from jobs.images import LabelledImages
 from jobs.plan import OptimizerPlan
 from jobs.train import train_member
 from jobs.values import Place
-from orchestrator import slots
-from orchestrator.cluster import LivenessProbe
-from orchestrator.cohort import Resources
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster import slots
+from orchestrator.cluster.connection import LivenessProbe
+from orchestrator.cluster.faults import RAY_LOST
+from orchestrator.cluster.news import Failed, Halted, Progress, Trained
+from orchestrator.cluster.room import Room
+from orchestrator.cluster.slot import Slot
+from orchestrator.cluster.slots import RaySlots
 from orchestrator.errors import ClusterError, ClusterLost, Damaged
-from orchestrator.faults import RAY_LOST
-from orchestrator.news import Failed, Halted, Progress, Trained
 from orchestrator.phases import Blame, Reason
-from orchestrator.room import Room
-from orchestrator.slot import Slot
-from orchestrator.slots import RaySlots
 from tests.orchestrator.pools import (
     DATA,
     ENDLESS,

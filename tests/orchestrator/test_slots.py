@@ -18,13 +18,13 @@ from jobs.plan import DistillPlan, TeacherSpec
 from jobs.teacher import Teaching
 from jobs.train import train_member
 from jobs.values import Place
-from orchestrator.cluster import largest_node, num_slots_that_fit
-from orchestrator.cohort import Resources
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import largest_node, num_slots_that_fit
+from orchestrator.cluster.news import Halted, Progress, Trained
+from orchestrator.cluster.room import Room
+from orchestrator.cluster.slot import Slot, at_most_every
+from orchestrator.cluster.slots import RaySlots
 from orchestrator.errors import ClusterError
-from orchestrator.news import Halted, Progress, Trained
-from orchestrator.room import Room
-from orchestrator.slot import Slot, at_most_every
-from orchestrator.slots import RaySlots
 from orchestrator.state import MemberKey
 from tests.orchestrator.pools import (
     DATA,
@@ -243,7 +243,7 @@ def test_a_slot_that_waits_in_vain_is_taken_back_and_counts_for_nothing(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However long the first one takes here: `test_room` has what becomes of it after that.
-    monkeypatch.setattr("orchestrator.room.PLACED_WITHIN_S", math.inf)
+    monkeypatch.setattr("orchestrator.cluster.room.PLACED_WITHIN_S", math.inf)
     room = Room(lambda: 2, grows=True)
     with closing(RaySlots(room, Resources(cpus=1.5), inputs.images, inputs.teaching)) as pool:
         pool.want(3)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from orchestrator.forecasting.speeds import Speeds, factor_here
 from orchestrator.phases import Phase
-from orchestrator.speeds import Speeds, factor_here
 from orchestrator.state import Member, MemberKey
 
 

@@ -18,14 +18,14 @@ from jobs.plan import DataPlan, DistillPlan, LossPlan, TeacherSpec
 from jobs.stacking import out_of_fold
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
+from orchestrator.cluster.news import News, Trained
 from orchestrator.errors import Damaged
-from orchestrator.networks import trained_ensemble
-from orchestrator.news import News, Trained
 from orchestrator.phases import Phase
+from orchestrator.results.networks import trained_ensemble
+from orchestrator.results.truth import ValidationTruth, validation_truth
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import FittedStacker, Store
 from orchestrator.tracking.client import Experiment
-from orchestrator.truth import ValidationTruth, validation_truth
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.pretended import PretendedSlots, run_controller
 from tests.orchestrator.tracked import DATA, TrainJob, named_runs, project

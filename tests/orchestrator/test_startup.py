@@ -7,9 +7,12 @@ from pathlib import Path
 
 def test_a_controller_comes_up_without_torch_and_mlflow() -> None:
     code = (
-        "import sys, orchestrator.run, orchestrator.serve, orchestrator.controller, "
-        "orchestrator.inputs, orchestrator.slots, orchestrator.truth, orchestrator.live, "
-        "orchestrator.tracking.background\n"
+        "import sys\n"
+        "from orchestrator.cluster import slots\n"
+        "from orchestrator.control import controller, inputs, run, serve\n"
+        "from orchestrator.results import truth\n"
+        "from orchestrator.terminal import live\n"
+        "from orchestrator.tracking import background\n"
         "print(sorted({'torch', 'mlflow', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.errors import NotFound, Refused
 from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason

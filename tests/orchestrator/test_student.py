@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from orchestrator.student import mean_interval, quantile, within
+from orchestrator.measuring.student import mean_interval, quantile, within
 
 
 @pytest.mark.parametrize(

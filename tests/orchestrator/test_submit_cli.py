@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.lookup import controller_of
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
+from orchestrator.terminal.lookup import controller_of
 from tests.orchestrator.commands import gamectl, read_json
 
 WriteCohort = Callable[..., Path]

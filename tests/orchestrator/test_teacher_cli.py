@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision import models
 
+from orchestrator.admission.files import read_paths
 from orchestrator.cli.demo import LOADOUTS, without_students
-from orchestrator.files import read_paths
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.orchestrator.commands import gamectl

@@ -16,17 +16,17 @@ from jobs.split import split_images
 from jobs.teacher import teacher_logits
 from jobs.train import MemberResult
 from jobs.values import Teaching
-from orchestrator.backbones import initial_state
-from orchestrator.cohort import TeacherFile
+from orchestrator.admission.cohort import TeacherFile
 from orchestrator.errors import Damaged, Refused
 from orchestrator.sources import silent
-from orchestrator.teachers import (
+from orchestrator.teaching.backbones import initial_state
+from orchestrator.teaching.teachers import (
     find_teacher,
     keep_teacher,
     kept_path,
     kept_teachers,
 )
-from orchestrator.teachings import TeacherWeights, teaching_key, teachings
+from orchestrator.teaching.teachings import TeacherWeights, teaching_key, teachings
 from tests.orchestrator.tracked import DATA, SIDE
 
 SMALL = "mobilenet_v3_small"

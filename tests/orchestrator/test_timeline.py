@@ -5,11 +5,11 @@ import random
 import pytest
 
 from orchestrator import lifecycle, wishes
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.moves import Change
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Event, Fault, Job, Member, MemberKey
-from orchestrator.timeline import Step, timeline
+from orchestrator.terminal.timeline import Step, timeline
 
 FAULTS = [
     Fault(Reason.DIVERGED, "loss is nan", Blame.TEAM),

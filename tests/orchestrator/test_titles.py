@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.titles import Contender, Title, titles
+from orchestrator.results.titles import Contender, Title, titles
 
 CLASSES = tuple(f"n{label}" for label in range(10))
 

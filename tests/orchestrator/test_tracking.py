@@ -12,11 +12,11 @@ from jobs.metrics import accuracy
 from jobs.plan import MemberPlan
 from jobs.split import split_images
 from jobs.train import train_member
+from orchestrator.admission.cohort import Retry
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Retry
 from orchestrator.errors import NotFound
 from orchestrator.phases import Blame, Reason
-from orchestrator.scorebook import ScoreBook, TeamScore
+from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Store
 from orchestrator.tracking.client import Experiment

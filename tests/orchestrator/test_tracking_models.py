@@ -16,7 +16,7 @@ from jobs.monkeynet import build_model
 from jobs.plan import Combine, MemberPlan, ModelPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import TrackingError
-from orchestrator.networks import Parts, trained_ensemble
+from orchestrator.results.networks import Parts, trained_ensemble
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment

@@ -1,7 +1,7 @@
 """MLflow follows attempts and retries: runs are opened again, curves have each step once."""
 
+from orchestrator.admission.cohort import Retry
 from orchestrator.artifacts import Artifacts
-from orchestrator.cohort import Retry
 from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store

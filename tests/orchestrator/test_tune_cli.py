@@ -16,15 +16,15 @@ from jobs.custom.sandbox import unavailable
 from jobs.images import LabelledImages
 from jobs.plan import CustomPlan, EpochReport, MemberPlan, OptimizerPlan, SandboxRules
 from jobs.train import train_member
-from orchestrator.cohort import Resources
-from orchestrator.files import read_paths
+from orchestrator.admission.cohort import Resources
+from orchestrator.admission.files import read_paths
+from orchestrator.admission.yaml_nodes import parse
 from orchestrator.search import run
 from orchestrator.search.run import Desk
 from orchestrator.settings import Settings
 from orchestrator.submission import prepare
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.trials import TrialLog
-from orchestrator.yaml_nodes import parse
 from tests.conftest import NUM_CPUS
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.tracked import DATA

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from orchestrator.lease import holder_name
-from orchestrator.live import watch
 from orchestrator.state import Job
 from orchestrator.store import Store
+from orchestrator.terminal.live import watch
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.screens import drawn, lines_of, screen
 from tests.orchestrator.states import Game

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.cohort import Retry
+from orchestrator.admission.cohort import Retry
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
 from orchestrator.store import JobResult, Store

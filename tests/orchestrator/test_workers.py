@@ -18,18 +18,18 @@ from jobs.errors import Diverged, WorkerLost
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, ModelPlan
 from jobs.values import Place
-from orchestrator.admission import admit, member_plans
-from orchestrator.capacity import Machine, fits, num_slots
-from orchestrator.cluster import num_slots_that_fit
-from orchestrator.cohort import Resources
-from orchestrator.costs import SLOT_BYTES, kind, memory_bytes, work
+from orchestrator.admission.admit import admit, member_plans
+from orchestrator.admission.cohort import Resources
+from orchestrator.cluster.connection import num_slots_that_fit
+from orchestrator.cluster.faults import judge, seen
+from orchestrator.cluster.news import Failed, Trained
+from orchestrator.cluster.room import Room
+from orchestrator.cluster.slot import MemberFailed, cause
+from orchestrator.cluster.slots import RaySlots
 from orchestrator.errors import ClusterError
-from orchestrator.faults import judge, seen
-from orchestrator.news import Failed, Trained
+from orchestrator.forecasting.capacity import Machine, fits, num_slots
+from orchestrator.forecasting.costs import SLOT_BYTES, kind, memory_bytes, work
 from orchestrator.phases import Blame, Reason
-from orchestrator.room import Room
-from orchestrator.slot import MemberFailed, cause
-from orchestrator.slots import RaySlots
 from tests.jobs.test_workers import train_together
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.custom_code import with_code

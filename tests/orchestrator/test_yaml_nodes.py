@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.yaml_nodes import parse, resolve
+from orchestrator.admission.yaml_nodes import parse, resolve
 
 
 def codes(text: str) -> list[tuple[int, int, str]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.files import LoadoutFile, Reading, read_paths
+from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
 DEMO = LOADOUTS / "demo"

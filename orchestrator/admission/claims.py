@@ -1,0 +1,80 @@
+"""Files held against each other: whose rules hold, and what two files claim at once.
+
+In: the drafts of all files that were read. Out: the one that gives the cohort's rules, and problems
+at the lines of those that say what another one says. Used by `files`.
+
+Teams send these files, so nothing depends on which comes first: a file that carries the name of
+what it claims keeps it, and where none does all of them are told.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from orchestrator.admission.combinations import PURCHASES, LocatedProblem
+from orchestrator.admission.draft import Draft
+from orchestrator.admission.items.custom import Custom
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.yaml_nodes import Loc
+from orchestrator.console import printable, shortened
+
+COHORT_FILE = "cohort.yaml"
+COHORT_FILES = (COHORT_FILE, "cohort.yml")
+
+
+def is_cohort(draft: Draft) -> bool:
+    """Whether a file is a cohort's; one that cannot be read is known by its name."""
+    return draft.kind == "Cohort" or (draft.kind is None and draft.path.name in COHORT_FILES)
+
+
+def rules_among(drafts: Sequence[Draft], wanted: Path | None = None) -> Draft | None:
+    """The file that gives the rules: the `wanted` one, `cohort.yaml`, or else the only cohort.
+
+    Every other file of a cohort gets a problem; where it is not clear which holds, all get one.
+    """
+    cohorts = [draft for draft in drafts if is_cohort(draft)]
+    named = [draft for draft in cohorts if draft.path == wanted]
+    named = named or [draft for draft in cohorts if draft.path.name in COHORT_FILES] or cohorts
+    for draft in cohorts:
+        other = next((each for each in named if each is not draft), None)
+        if other is None:
+            continue
+        message = f"a second cohort beside {printable(str(other.path))}"
+        message += (
+            ": name or keep one of them" if draft in named else ", whose rules hold: take it out"
+        )
+        draft.add_located([LocatedProblem(("kind",), "second-cohort", message)])
+    return named[0] if named else None
+
+
+def compare_claims(drafts: Sequence[Draft]) -> None:
+    """Give a problem to files of the same team, and to teams that bring the same Python file."""
+    claims: dict[tuple[str, str], list[tuple[Draft, Loc]]] = defaultdict(list)
+    for draft in drafts:
+        if draft.team is not None:
+            claims["team-taken", draft.team].append((draft, ("metadata", "team")))
+        for loc, file in _code_of(draft):
+            claims["file-taken", str(file)].append((draft, loc))
+    for (code, what), claimants in claims.items():
+        owners = [draft for draft, _ in claimants if draft.path.stem == draft.team]
+        for draft, loc in claimants:
+            others = [other for other, _ in claimants if other is not draft]
+            if not others or owners == [draft]:
+                continue
+            path = printable(str((owners if len(owners) == 1 else others)[0].path))
+            if code == "team-taken":
+                says = (
+                    f"team is '{shortened(what)}', as in {path}; a team has one loadout: keep one"
+                )
+            else:
+                name = printable(Path(what).name)
+                says = f"{name} is the file of {path}, too; each team has its own"
+            draft.add_located([LocatedProblem(loc, code, says)])
+
+
+def _code_of(draft: Draft) -> Iterator[tuple[Loc, Path]]:
+    """Where a loadout names the Python file that it brings, and which."""
+    if isinstance(draft.model, Loadout):
+        for index, bought in enumerate(draft.model.spec.purchases):
+            if isinstance(bought, Custom):
+                yield (*PURCHASES, index, "file"), draft.path.absolute().parent / bought.file

@@ -1,0 +1,90 @@
+"""The files that a game begins with: a commented cohort, a first loadout, the schemas for editors.
+
+In: a cohort's name. Out: names and texts of files, all of which `gamectl validate` admits as they
+are. A setting that is only shown has its `#` right before it, prose a blank after it: without the
+former the files are admitted, too. Next on the path: `gamectl init` writes them, and people edit.
+"""
+
+import json
+
+from orchestrator.admission.claims import COHORT_FILE
+from orchestrator.admission.cohort import Cohort
+from orchestrator.admission.loadout import Loadout
+from orchestrator.admission.manifest import Model
+from orchestrator.admission.rewriting import yaml_text
+
+TEAM = "first-team"
+
+COHORT = """\
+# yaml-language-server: $schema=schema/cohort.json
+# The organizer's rules for the loadouts in this folder. What is left out has its default;
+# `gamectl schema cohort` names every setting. Remove a # to change one.
+apiVersion: game/v1
+kind: Cohort
+metadata:
+  {name}
+spec:
+  budget: 100                 # B NN that a team may spend
+  #prices: {{wisdom-extractor: 30}}        # where they differ from `gamectl shop`
+  #offTheShelf: [herr-nilssons-friend]   # what nobody can buy
+
+  limits:
+    epochs: 20                # of any member; who asks for more is refused
+    members: 3                # of an ensemble
+    #submissionsPerTeam: 3
+    #activeDeadlineSeconds: 600
+
+  data:
+    source: drawn             # the embedded monkeys; or a folder, beside this file or a full
+    #skipBrokenImages: true   # path, with training/CLASS/* and validation/CLASS/* (the test set)
+
+  # What each network gets. As many train at a time as the machine has room for.
+  resources:
+    cpus: 1
+    threads: 1
+    #gpus: 0.5                # a share of a GPU, or whole ones; submit with room for it
+
+  #scoring: {{excludeLeaked: true}}      # test images that training holds, too, do not count
+  #allowCustomCode: true      # sells the item `custom`: teams' own Python, in a sandbox
+"""
+
+LOADOUT = """\
+# yaml-language-server: $schema=schema/loadout.json
+# What one team trains, and what it buys for it. Copy this file once a team, with the team's name
+# in it; `gamectl shop` lists what there is to buy, `gamectl shop mixup` explains an item.
+apiVersion: game/v1
+kind: Loadout
+metadata:
+  team: {team}
+spec:
+  # Free to choose:
+  learningRate: 0.02          # larger learns faster, until it learns nothing at all
+  batchSize: 16
+  epochs: 20
+  seed: 1                     # other random numbers; the same seed gives the same network
+
+  # Paid for with the budget of 100 B NN:
+  purchases:
+    - item: speed-boost             # momentum
+    - item: rate-rollercoaster      # a learning rate that falls along a curve
+      schedule: cosine
+    - item: info-infusion           # all training images instead of 70 % of them
+    #- item: flip-trick             # mirrored images
+    #  horizontal: 0.5
+    #  vertical: 0
+    #- item: neural-turbo-boost     # a deeper network; its price is times `blocks`
+    #  blocks: 1
+"""
+
+
+def starter_files(name: str) -> dict[str, str]:
+    """Texts by path, relative to the folder, of a cohort with that name and a loadout to copy."""
+    schemas: dict[str, type[Model]] = {"cohort": Cohort, "loadout": Loadout}
+    return {
+        COHORT_FILE: COHORT.format(name=yaml_text({"name": name}).strip()),
+        f"{TEAM}.yaml": LOADOUT.format(team=TEAM),
+        **{
+            f"schema/{kind}.json": json.dumps(model.json_schema(), indent=2) + "\n"
+            for kind, model in schemas.items()
+        },
+    }

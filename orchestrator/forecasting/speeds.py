@@ -1,0 +1,95 @@
+"""Measured speeds: from reference seconds, which `costs` predicts, to seconds on real slots.
+
+In: members with their expected work and, where they have trained, the mean duration of an epoch.
+Out: `Speeds`, which says how many seconds the rest of a member takes. A member's own epochs count
+most, then those of its kind, then those of all; where nothing was measured, one factor does for
+every member, and `factor_here` measures it in about a second. Next on the path: `forecast`, which
+puts the seconds on slots.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from orchestrator.state import Member
+
+BENCHMARK_IMAGES, BENCHMARK_EPOCHS = 240, 8
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Seconds per reference second: above 1 where slots are slower than the reference core."""
+
+    machine: float = 1.0
+    """For kinds that were not measured."""
+    by_kind: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, members: Iterable[Member], machine: float = 1.0) -> "Speeds":
+        """The speeds that these members had.
+
+        A kind's factor is the median of its members', as a slot that was disturbed for a while must
+        not count for all. Kinds that were not measured get the median over the measured kinds;
+        `machine` is their factor where there is none.
+        """
+        factors: dict[str, list[float]] = defaultdict(list)
+        for member in members:
+            if member.epoch_seconds is not None and member.work > 0 and member.epochs > 0:
+                expected = member.work / member.epochs
+                factors[member.kind].append(member.epoch_seconds / expected)
+        by_kind = {kind: median(measured) for kind, measured in factors.items()}
+        return cls(median(by_kind.values()) if by_kind else machine, by_kind)
+
+    @property
+    def measured(self) -> bool:
+        """Whether any member has been measured."""
+        return bool(self.by_kind)
+
+    def factor(self, kind: str) -> float:
+        """Seconds per reference second of a kind of members."""
+        return self.by_kind.get(kind, self.machine)
+
+    def seconds(self, member: Member) -> float:
+        """Expected seconds on a slot for the epochs that the member has not done; 0 if it ended."""
+        if member.phase.terminal or member.epochs == 0:
+            return 0.0
+        epoch_seconds = member.epoch_seconds
+        if epoch_seconds is None:
+            epoch_seconds = member.work / member.epochs * self.factor(member.kind)
+        return epoch_seconds * max(member.epochs - member.epoch, 0)
+
+
+def factor_here() -> float:
+    """Seconds per reference second of this machine, measured on a short real training.
+
+    The base network trains for about a second on one core; the median epoch counts. It imports
+    torch. Slots that share a core or its memory are slower than one alone, which this cannot see.
+    """
+    import time
+
+    import numpy as np
+
+    from jobs.images import LabelledImages
+    from jobs.memory import keep_freed_memory
+    from jobs.plan import DataPlan, MemberPlan, OptimizerPlan
+    from jobs.train import train_member
+    from orchestrator.forecasting.costs import work
+
+    plan = MemberPlan(
+        data=DataPlan(fingerprint="", classes=("a", "b"), train_fraction=1),
+        optimizer=OptimizerPlan(learning_rate=1e-6),
+        epochs=BENCHMARK_EPOCHS,
+    )
+    side_px = plan.data.image_size_px
+    rows = np.arange(BENCHMARK_IMAGES)
+    images = np.random.default_rng(0).integers(
+        0, 256, (BENCHMARK_IMAGES, 3, side_px, side_px), dtype=np.uint8
+    )
+    keep_freed_memory()
+    ends: list[float] = []
+    data = LabelledImages(images, rows % len(plan.data.classes), rows)
+    train_member(plan, data, report=lambda _epoch: ends.append(time.perf_counter()))
+    # The first epoch is only the start of the second: it loads and compiles what later ones use.
+    epochs_s = np.diff(ends)
+    return float(np.median(epochs_s)) / (work(plan, BENCHMARK_IMAGES) / plan.epochs)

@@ -1,0 +1,72 @@
+"""What is known of a teacher's file without opening it: its manifest, and where it lies.
+
+In: the folder of the kept teachers, a cohort's `teacher` section, its data. Out: which network the
+students will learn from. Needs no torch, for `gamectl plan`; `teachers` opens the files themselves.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jobs.plan import Normalize, TeacherSpec
+from orchestrator.admission.cohort import Data, TeacherFile
+
+
+class Manifest(BaseModel):
+    """What there is to know of a teacher's file; it lies beside it, as .manifest.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    classes: tuple[str, ...]
+    image_size_px: int
+    normalize: Normalize
+    fingerprint: str
+    """Of the training images."""
+    validation_fraction: float
+    split_seed: int
+    val_accuracy: float
+    sha256: str
+    """Of the file with the state dict."""
+    plan: dict[str, Any]
+    """The TeacherPlan."""
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a teacher's file lies."""
+    return path.with_suffix(".manifest.json")
+
+
+def kept_file(folder: Path, fingerprint: str, validation_fraction: float, split_seed: int) -> Path:
+    """Where the teacher for this data and this split is kept."""
+    named = [fingerprint, validation_fraction, split_seed]
+    return folder / f"{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]}.pt"
+
+
+def expected_teacher(
+    folder: Path, own: TeacherFile, beside: Path, data: Data, fingerprint: str
+) -> TeacherSpec:
+    """The network that `teachers.find_teacher` would find, as far as manifests tell.
+
+    Without any it is what the cohort says, or the usual one. Whether its file can be used is not
+    asked: a submission does that.
+    """
+    if own.file is not None:
+        file = beside / Path(own.file).expanduser()
+    else:
+        file = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
+    described: Manifest | TeacherFile = own
+    try:
+        if own.file is not None or file.exists():
+            described = Manifest.model_validate_json(manifest_path(file).read_bytes())
+    except (OSError, ValidationError):
+        described = own
+    return TeacherSpec(
+        sha256="",
+        architecture=described.architecture,
+        image_size_px=described.image_size_px,
+        normalize=described.normalize,
+    )

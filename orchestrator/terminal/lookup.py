@@ -1,0 +1,92 @@
+"""What everybody who shows state looks up: a cohort's jobs with their outlook, a team's job.
+
+In: the store. Out: values read at one moment. Used by `live` and by the commands `get`, `describe`
+and `logs`. Next on the path: `display`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator import console
+from orchestrator.errors import NotFound
+from orchestrator.forecasting.outlook import Outlook, outlook
+from orchestrator.lease import is_gone
+from orchestrator.state import CohortRecord, Job, newest_revisions
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.admission.cohort import CohortSpec
+    from orchestrator.store import Store
+    from orchestrator.store.values import Lease
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A cohort as it stood at `now`."""
+
+    jobs: tuple[Job, ...]
+    """All revisions, in order of submission."""
+    outlook: Outlook
+    controller: str | None
+    """Who is at work on it."""
+    now: float
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that happens by itself."""
+        at_work = self.controller is not None
+        return all(
+            job.phase.terminal or (job.suspended and not at_work)
+            for job in newest_revisions(self.jobs)
+        )
+
+
+def look_up(store: Store, cohort: str, now: float) -> Lookup:
+    """The cohort's jobs and what lies ahead of them; raises `NotFound` for an unknown cohort."""
+    spec = rules_of(store.cohort(cohort))
+    # Before the jobs are read: a controller that has ended by then has written everything.
+    lease = lease_of(store, cohort)
+    jobs = store.jobs(cohort)
+    num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
+    return Lookup(jobs, outlook(jobs, spec, now, num_slots), controller, now)
+
+
+def rules_of(cohort: CohortRecord) -> CohortSpec:
+    """A cohort's rules as the store has them; raises `Refused` as `Cohort.stored`."""
+    from orchestrator.admission.cohort import Cohort  # its pydantic models take a moment to build
+
+    return Cohort.stored(cohort.spec).spec
+
+
+def lease_of(store: Store, cohort: str) -> Lease | None:
+    """The lease of whoever is at work on the cohort; None also where that process has died here."""
+    lease = store.lease(cohort)
+    if lease is None or lease.expires_at <= store.now() or is_gone(lease.holder):
+        return None
+    return lease
+
+
+def controller_of(store: Store, cohort: str) -> str | None:
+    """Who is at work on the cohort, or None; as `lease_of`."""
+    lease = lease_of(store, cohort)
+    return None if lease is None else lease.holder
+
+
+def find_job(jobs: Sequence[Job], cohort: str, team: str, revision: int | None = None) -> Job:
+    """A team's newest job, or the one of that revision.
+
+    Raises `NotFound` with the nearest team, or with the revisions there are.
+    """
+    mine = {job.revision: job for job in jobs if job.team == team}
+    if not mine:
+        near = difflib.get_close_matches(team, {job.team for job in jobs}, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"see `gamectl get jobs --cohort {cohort}`"
+        raise NotFound(f"cohort {cohort!r} has no team {console.shortened(team)!r}; {hint}")
+    wanted = max(mine) if revision is None else revision
+    if wanted not in mine:
+        there = f"there are 1 to {max(mine)}" if len(mine) > 1 else "there is only 1"
+        raise NotFound(f"team {team!r} has no revision {wanted} in cohort {cohort!r}; {there}")
+    return mine[wanted]

@@ -1,0 +1,204 @@
+"""Progress of one long step, such as decoding images: a bar in a terminal, lines anywhere else.
+
+In: a label, and how much of the step is done. Out: text on stderr, through rich; stdout stays free
+for results. Without a terminal a line is written where a step takes long, and now and then while it
+goes on. Used by the commands and by `inputs`; a whole cohort is watched in `live`.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from jobs.plan import EpochReport
+from orchestrator.terminal.display import duration
+
+SILENT_S = 2.0
+"""A step that takes no longer needs no line of its own."""
+SAY_EVERY_S = 15.0
+TORCH_S = 4.0
+"""About how long torch takes to load; several times that where the disk has forgotten it."""
+
+
+class _Remarks:
+    """stderr for rich, silent where nobody reads it any more, or where its disk is full.
+
+    A controller whose log cannot be written, or whose terminal is gone, has members to train.
+    """
+
+    @property
+    def _stream(self) -> IO[str]:
+        if sys.stderr is None:  # closed by whoever started us
+            return _nowhere()
+        stream: IO[str] = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # below a live view
+        return stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@cache
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+@cache
+def stderr_console() -> Console:
+    """The console that all progress is drawn on: two of them would overwrite each other."""
+    return Console(file=cast(IO[str], _Remarks()))
+
+
+def draws(console: Console) -> bool:
+    """Whether a console is a terminal whose cursor can be moved; elsewhere lines are written.
+
+    With FORCE_COLOR rich takes a pipe for a terminal, too: it gets colours, and no bars.
+    """
+    if not console.is_terminal or console.is_dumb_terminal:
+        return False
+    return not os.environ.get("FORCE_COLOR") or console.file.isatty()
+
+
+def bars(console: Console, *columns: ProgressColumn) -> Progress:
+    """Bars that begin with their task's description; none is drawn where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        *columns,
+        console=console,
+        transient=True,
+        disable=not draws(console),
+    )
+
+
+def _done_of_total(console: Console) -> Progress:
+    return bars(console, BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+@contextmanager
+def progress(
+    label: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total), drawn as a bar; a line now and then elsewhere."""
+    console = stderr_console()
+    began = said_at = clock()
+    with _done_of_total(console) as shown:
+        task = shown.add_task(label, total=None, visible=False)
+
+        def update(done: int, total: int) -> None:
+            nonlocal said_at
+            shown.update(task, completed=done, total=total, visible=True)
+            if draws(console):
+                return
+            now = clock()
+            if done == 1:
+                console.print(f"{label}: {total}", highlight=False)
+            elif now - said_at >= SAY_EVERY_S and 0 < done < total:
+                said_at = now
+                left = duration((now - began) * (total - done) / done)
+                console.print(f"{label}: {done} of {total}, {left} left", highlight=False)
+
+        yield update
+
+
+@contextmanager
+def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochReport], None]]:
+    """A function to call with every epoch, drawn as a bar; a line an epoch without a terminal."""
+    console = stderr_console()
+    with _done_of_total(console) as shown:
+        task = shown.add_task(label, total=num_epochs)
+
+        def update(report: EpochReport) -> None:
+            said = f"{label}: {report.val_accuracy:.1%} on validation images"
+            if not draws(console):
+                console.print(f"epoch {report.epoch} of {num_epochs}, {said}", highlight=False)
+            shown.update(task, completed=report.epoch, description=said)
+
+        yield update
+
+
+def time_left(took_s: float, usual_s: float | None, done: int = 0, of: int = 0) -> str:
+    """What can be said of the rest of a step: by what is done, or by how long it usually takes.
+
+    Nothing where neither is known.
+    """
+    if done:
+        return f"{done} of {of}, {duration(took_s * (of - done) / done)} left"
+    if usual_s is None:
+        return ""
+    if took_s < usual_s:
+        return f"about {duration(usual_s - took_s)} left"
+    return f"longer than the usual {duration(usual_s)}"
+
+
+class _TimeLeft(ProgressColumn):
+    """The rest of a step that may not be able to tell how far it is."""
+
+    def render(self, task: Task) -> Text:
+        """Draw it for now."""
+        left = time_left(task.elapsed or 0.0, **task.fields)
+        return Text(left, style="progress.remaining")
+
+
+@contextmanager
+def waiting(label: str, usual_s: float | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A block that may take long, drawn with the time that it took and about what is left.
+
+    Gives a function to call with (done, total), for a step that can tell; of one that cannot,
+    `usual_s` is about how long it takes. Without a terminal a line is written if it takes longer
+    than two seconds, and another one now and then.
+    """
+    console = stderr_console()
+    if draws(console):
+        with bars(console, SpinnerColumn(), TimeElapsedColumn(), _TimeLeft()) as shown:
+            task = shown.add_task(label, total=None, usual_s=usual_s)
+            yield lambda done, total: shown.update(task, done=done, of=total)
+        return
+    began, state = time.monotonic(), (0, 0)
+    ended = threading.Event()
+
+    def update(done: int, total: int) -> None:
+        nonlocal state
+        state = done, total
+
+    def say() -> None:
+        if ended.wait(SILENT_S):
+            return
+        usually = "" if usual_s is None else f" (usually {duration(usual_s)})"
+        console.print(f"{label}{usually} ...", highlight=False)
+        while not ended.wait(SAY_EVERY_S):
+            left = time_left(time.monotonic() - began, usual_s, *state)
+            console.print(f"{label}: {left}" if left else f"{label} ...", highlight=False)
+
+    threading.Thread(target=say, name="waiting", daemon=True).start()
+    try:
+        yield update
+    finally:
+        ended.set()
