@@ -60,16 +60,16 @@ class Diverged(JobsError):
         self.learning_rate = learning_rate
 
     def __str__(self) -> str:
-        if (self.epoch, self.step) == (1, 1):  # no rate has been used yet
-            return (
-                "the training loss is not a finite number from the first step on, whatever the "
-                "learning rate: a weight, a temperature or code of your own makes it so"
-            )
-        return (
+        says = (
             f"the training loss is not a finite number from epoch {self.epoch}, step {self.step} "
             f"on; the learning rate of {self.learning_rate:g} is probably too large: try "
             f"{min(USUAL_LEARNING_RATE, self.learning_rate / 10):g}"
         )
+        if (self.epoch, self.step) == (1, 1):  # perhaps before any rate was used
+            says += (
+                "; if that does not help, a weight, a temperature or code of your own makes it so"
+            )
+        return says
 
 
 class CheckpointError(JobsError):

@@ -3,7 +3,7 @@
 In: items with their ranks, as they change. Out: the item of the lowest rank, in O(log n) amortised
 over all changes. An entry that was replaced or removed stays in the heap until it comes to the
 front, or until such entries outnumber the others: then the heap is built anew, so that memory is
-linear in the items it holds. Used by `schedule.Queue`.
+linear in the items it holds. Used by `fair_queue`.
 """
 
 from heapq import heapify, heappop, heappush

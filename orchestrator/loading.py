@@ -3,7 +3,7 @@
 In: a block that imports. Out: its modules, sooner. Ray, MLflow and torch make a million objects
 that stay as long as the process does; by default Python goes through all of them again and again
 while they grow, which takes an eighth to a quarter of the time. Used by `cli`, `run`, `serve`,
-`cluster`, `slot` and `tracking.client`.
+`connection`, `slot` and `tracking.client`.
 """
 
 import atexit

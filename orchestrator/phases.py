@@ -35,7 +35,7 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing happens to it any more, unless the organizer asks for a retry."""
+        """Whether nothing happens to it any more, unless the organizer retries or withdraws it."""
         return self in TERMINAL
 
 

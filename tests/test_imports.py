@@ -1,6 +1,8 @@
 """What is imported before it is needed: nothing that somebody would wait for."""
 
+import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,36 @@ def test_a_controller_combines_members_without_torch() -> None:
         "sys.exit('torch' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_modules_are_used_by_those_that_they_name() -> None:
+    root = Path(__file__).parents[1]
+    paths = [
+        path for package in ("jobs", "orchestrator") for path in (root / package).rglob("*.py")
+    ]
+    trees = {
+        ".".join(path.relative_to(root).with_suffix("").parts): ast.parse(path.read_text())
+        for path in paths
+    }
+    imports: dict[str, set[str]] = {name: set() for name in trees}
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                imports[name] |= {node.module, *(f"{node.module}.{it.name}" for it in node.names)}
+            elif isinstance(node, ast.Import):
+                imports[name] |= {each.name for each in node.names}
+    wrong = []
+    for name, tree in trees.items():
+        text = " ".join((ast.get_docstring(tree) or "").split())
+        named = name.removesuffix(".__init__")
+        for said in re.findall(r"Used by ([^.;:(]*)", text):
+            for user in re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)`", said):
+                users = [n for n in trees if f".{n}.".find(f".{user}.") >= 0]
+                found = any(
+                    i == named or i.startswith(f"{named}.") for n in users for i in imports[n]
+                )
+                wrong += [] if found else [f"{named}: used by {user}"]
+    assert wrong == []
 
 
 BENCHES = sorted(path.stem for path in (Path(__file__).parent / "bench").glob("[a-z]*.py"))

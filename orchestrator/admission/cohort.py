@@ -1,7 +1,7 @@
 """The format of a cohort: the organizer's rules for the loadouts that are submitted together.
 
 In: the values of a YAML file with `kind: Cohort`; out: a `Cohort`, of which every section may be
-left out. `admission` holds loadouts against it; the controller takes queue and retries from it.
+left out. `admit` holds loadouts against it; the controller takes queue and retries from it.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What is wrong between the purchases of one loadout, whatever the cohort.
 
 In: a loadout; out: problems, each with the path of the value that it is about. Pure. Next:
-`admission`, which holds the loadout against a cohort as well.
+`admit`, which holds the loadout against a cohort as well.
 """
 
 from collections.abc import Iterator

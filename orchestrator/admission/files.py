@@ -1,7 +1,7 @@
 """Files and folders -> a cohort and its loadouts, with every problem at its line.
 
 In: the paths that a user names; out: a `Reading`. Each file becomes a `draft` by itself; here the
-cohort is found, every loadout is held against it by `admission`, and the files are held against
+cohort is found, every loadout is held against it by `admit`, and the files are held against
 each other. Nothing here raises for what a file holds. Next: `gamectl validate` prints the problems;
 `gamectl submit` writes what is admitted to the store.
 """

@@ -1,7 +1,7 @@
 """The format of a loadout: a team's free settings and what it bought.
 
 In: the values of a YAML file with `kind: Loadout`; out: a `Loadout`, of which everything is within
-its own bounds. Whether a cohort admits it is `admission`'s question.
+its own bounds. Whether a cohort admits it is `admit`'s question.
 """
 
 from typing import Literal, Self

@@ -1,7 +1,7 @@
 """A loadout and a cohort's rules -> the plan of every member.
 
 In: values that are each within their own bounds, and what is known of the data; out: one
-`MemberPlan` a member. Pure. `admission` looks for senseless plans among them; `submission` stores
+`MemberPlan` a member. Pure. `admit` looks for senseless plans among them; `submission` stores
 those of admitted loadouts.
 """
 

@@ -1,6 +1,6 @@
 """What a loadout costs under a cohort's prices, line by line.
 
-In: a loadout and a cohort; out: a `Receipt`. Pure. Next: `admission` holds it against the budget.
+In: a loadout and a cohort; out: a `Receipt`. Pure. Next: `admit` holds it against the budget.
 """
 
 from dataclasses import asdict, dataclass

@@ -8,7 +8,6 @@ the hidden test set, for the organizer, and the picture is for nobody else eithe
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,8 +137,6 @@ def measure(
     images = images_of(reading, data, settings, with_test=test_set)
     label = label_of(reading, data, images)
     side = side_cohort(to_run(reading, all_of_it, len(f"-{label}")), num_seeds, label)
-    if side.cohort_path is None:  # without one, the default rules hold, as for `validate`
-        side = replace(side, cohort_path=Path(side.files[0].path))
     spec = side.cohort.spec
     cohort, _ = run_cohort(
         side,

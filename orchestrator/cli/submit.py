@@ -181,7 +181,7 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
         for problem in file.problems:
             console.print_note(str(problem))
     good = tuple(file for file in reading.files if file.ok and file.loadout is not None)
-    if reading.cohort_path is None:
+    if reading.cohort_path is None and not reading.side:
         raise Refused(
             "no file of kind Cohort among the paths; name the folder that holds cohort.yaml "
             "(`gamectl schema cohort` says what it may hold)"

@@ -1,4 +1,4 @@
-"""Jobs whose members have all ended, on their way to a result: what goes wrong there is put right.
+"""Combining the members of jobs whose members have all ended; again where that failed.
 
 In: a job from the `controller`, and its members' probabilities from the artifacts. Out: the job
 afterwards, in the ledger. What cannot be read or written is tried again after a while; a member

@@ -148,12 +148,12 @@ class Controller:
             return False
 
     def _account_for_sleep(self) -> None:
-        """Keeps from jobs' running time what was none."""
-        if seconds := self._sleep.untold_s():
+        """Takes the time that the machine slept out of jobs' running time."""
+        if seconds := self._sleep.unaccounted_s():
             since = {j.id: j.active_since + seconds for j in self._jobs.values() if j.active_since}
             for job in self.ledger.stood_still(since):
-                self._see(job)
-            self._sleep.told(seconds)
+                self._update(job)
+            self._sleep.account_for(seconds)
 
     # --- observing --------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Controller:
         if self._spec.queue != before:
             return self._list()
         for job in news.jobs:
-            self._see(job)
+            self._update(job)
         return list(news.jobs)
 
     def _list(self) -> list[Job]:
@@ -179,11 +179,11 @@ class Controller:
         self._queue = Queue(self._spec.queue.policy, self._spec.queue.max_wait_seconds)
         on_slots = {slot.busy_with for slot in self.pool.states()} | {n.key for n in self._news}
         for job in everything.jobs:
-            self._see(job)
+            self._update(job)
             for member in job.members:
                 if member.phase is Phase.RUNNING and member.key not in on_slots:
                     # The store had written its start when the connection broke, unknown to us.
-                    self._see(self.ledger.halt(member.key, member.attempt, self.clock()))
+                    self._update(self.ledger.halt(member.key, member.attempt, self.clock()))
         self._listed = True
         return list(everything.jobs)
 
@@ -195,7 +195,7 @@ class Controller:
             raise ResourcesChanged("the cohort's resources were changed")
         self._document, self._spec = document, rules
 
-    def _see(self, job: Job) -> None:
+    def _update(self, job: Job) -> None:
         before = self._jobs.get(job.id)
         self.artifacts.drop_checkpoints(job, before)
         if before is None or before.phase.terminal:  # new, or retried
@@ -217,7 +217,7 @@ class Controller:
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
                 fault = Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER)
-                self._see(self.ledger.give_up(job.id, fault, self.clock()))
+                self._update(self.ledger.give_up(job.id, fault, self.clock()))
             self._unjudged.discard(job.id)
 
     def _plans_of(self, job_id: int) -> tuple[MemberPlan, ...]:
@@ -239,7 +239,7 @@ class Controller:
             elif isinstance(end, Failed):
                 self._fail(end.key, end.attempt, end.fault)
             else:
-                self._see(self.ledger.halt(end.key, end.attempt, self.clock()))
+                self._update(self.ledger.halt(end.key, end.attempt, self.clock()))
             self._news = [news for news in self._news if whose(news) != whose(end)]
 
     def _keep(self, news: Trained, epochs: list[EpochOfAttempt]) -> None:
@@ -253,10 +253,10 @@ class Controller:
             message = f"its results cannot be kept: {error}"
             self._fail(key, attempt, Fault(Reason.STORAGE, message, Blame.CLUSTER))
             return
-        self._see(self.ledger.succeed(key, attempt, trained, self.clock(), epochs))
+        self._update(self.ledger.succeed(key, attempt, trained, self.clock(), epochs))
 
     def _fail(self, key: MemberKey, attempt: int, fault: Fault) -> None:
-        self._see(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
+        self._update(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
 
     # --- jobs at their end ------------------------------------------------------------------------
 
@@ -265,14 +265,14 @@ class Controller:
             job = self._jobs[job_id]
             if lifecycle.ready_to_finish(job):
                 plan = self._plans_of(job_id)[0]
-                self._see(self._combiner.combine(job, plan, self._spec.retry))
+                self._update(self._combiner.combine(job, plan, self._spec.retry))
             else:
                 self._combiner.forget(job_id)
         self._account_for_sleep()
         limit_s = self._spec.limits.active_deadline_seconds
         for job in list(self._jobs.values()) if limit_s is not None else ():
             if (fault := lifecycle.overdue(job, limit_s, self.clock())) is not None:
-                self._see(self.ledger.give_up(job.id, fault, self.clock()))
+                self._update(self.ledger.give_up(job.id, fault, self.clock()))
 
     # --- acting -----------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class Controller:
         except (OSError, JobsError, GameError) as error:
             trouble = error
         job = self.ledger.start(key, slot, self.pool.node(slot), self.clock())
-        self._see(job)
+        self._update(job)
         if job.members[key.index].phase is not Phase.RUNNING:
             return  # cancelled or suspended in this very moment
         attempt = job.members[key.index].attempt

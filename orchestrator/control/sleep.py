@@ -7,7 +7,7 @@ seconds by which the first has gone further, for the controller to keep from job
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FROM_S = 5.0
+LEAST_S = 5.0
 """Less is not worth a transaction."""
 
 
@@ -20,17 +20,20 @@ class Sleep:
     _behind: float | None = None
     """How far `steady` was behind when jobs were told of it last."""
 
-    def untold_s(self) -> float:
-        """Seconds to be told, negative where the clock was set back; 0 for hardly any."""
+    def unaccounted_s(self) -> float:
+        """Seconds slept that no job was told of; negative where the clock was set back.
+
+        Less than `LEAST_S` counts as none.
+        """
         if self.steady is None:
             return 0.0
         now_behind = self.clock() - self.steady()
         if self._behind is None:
             self._behind = now_behind
         seconds = now_behind - self._behind
-        return seconds if abs(seconds) >= FROM_S else 0.0
+        return seconds if abs(seconds) >= LEAST_S else 0.0
 
-    def told(self, seconds: float) -> None:
-        """So many are accounted for."""
+    def account_for(self, seconds: float) -> None:
+        """Jobs were told of so many."""
         assert self._behind is not None
         self._behind += seconds

@@ -12,7 +12,7 @@ from orchestrator.errors import first_line
 
 
 class Level(StrEnum):
-    """How good something is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"

@@ -32,7 +32,6 @@ from orchestrator.store import Store
 from orchestrator.terminal.lookup import controller_of
 
 HARD_IMAGES_SHOWN = 24
-WITH_CHARTS = {"accuracy": 1.0, "loss": None}
 
 
 def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Report:

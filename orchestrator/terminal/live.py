@@ -2,7 +2,7 @@
 
 In: the jobs after every round, of the controller in this process or, for `watch`, read from the
 store while another process works. Out: text on stderr, so that stdout stays free for results.
-`live_table` draws the table and `display` has the words. Used by `run`, `submit` and `get`.
+`live_table` draws the table and `display` has the words. Used by `serve`, `attend` and `get`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: a label, and how much of the step is done. Out: text on stderr, through rich; stdout stays free
 for results. Without a terminal a line is written where a step takes long, and now and then while it
-goes on. Used by the commands and by `inputs`; a whole cohort is watched in `live`.
+goes on. Used by the commands; a whole cohort is watched in `live`.
 """
 
 import contextlib

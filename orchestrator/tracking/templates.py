@@ -92,12 +92,19 @@ class Templates:
         self._folder = folder
 
     def write(self, parts: Parts, into: Path) -> None:
-        """Writes a network's model to a new folder; raises `TrackingError` where none fits it."""
+        """Writes a network's model to a new folder.
+
+        Raises `TrackingError` where no export fits it, and where the folder cannot be written.
+        """
         architecture = Architecture.of(parts)
         template, state = self._folder / architecture.key, parts.state
         try:
             _copy(template, state, into)
-        except (OSError, *DAMAGED):
+        except (OSError, *DAMAGED) as error:
+            if isinstance(error, OSError) and _is_whole(template):
+                # `copytree` collects what went wrong with each of its files.
+                why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+                raise TrackingError(f"a model cannot be written: {why}") from error
             # There is none yet, or it is not what it was. `rmtree` also of what was half copied.
             shutil.rmtree(template, ignore_errors=True)
             shutil.rmtree(into, ignore_errors=True)
@@ -116,8 +123,18 @@ class Templates:
             export(architecture, made)
             try:
                 made.rename(template)
-            except OSError:  # another process was faster
-                return
+            except OSError:
+                if not _is_whole(template):  # or else another process was faster
+                    raise
+
+
+def _is_whole(template: Path) -> bool:
+    """Whether a template's files can be read."""
+    try:
+        with zipfile.ZipFile(template / PROGRAM) as program:
+            return program.testzip() is None
+    except (OSError, *DAMAGED):
+        return False
 
 
 def _copy(template: Path, state: dict[str, NDArray[np.float32]], into: Path) -> None:

@@ -221,8 +221,9 @@ def test_the_teacher_sees_the_very_batch_of_the_student(plan, labelled, teaching
     shown: dict[type, list[Tensor]] = {MonkeyNet: [], TeacherNet: []}
 
     def forward(module: nn.Module, args: tuple[Tensor]) -> None:
-        if isinstance(module, TeacherNet) or (isinstance(module, MonkeyNet) and module.training):
-            shown[type(module)].append(args[0].clone())
+        for kind, images in shown.items():
+            if isinstance(module, kind) and (module.training or kind is TeacherNet):
+                images.append(args[0].clone())
 
     handle = register_module_forward_pre_hook(forward)
     try:

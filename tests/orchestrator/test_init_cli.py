@@ -63,8 +63,8 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path, name: str) -> None:
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert f"{name} is there already, so nothing was written" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["cohort.yaml"]
-    assert (tmp_path / "cohort.yaml").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

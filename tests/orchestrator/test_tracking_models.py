@@ -1,8 +1,12 @@
 """Models in MLflow: exported once for each architecture, and not while every slot trains."""
 
+import contextlib
 import pickle
+import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +132,30 @@ def test_weights_that_no_export_has_are_an_error_and_no_model(tmp_path: Path) ->
     other = replace(parts, weights=(parts.weights[0], _parts(0, blocks=1).weights[0]))
     with pytest.raises(TrackingError, match="no export fits it: it has weights of other names"):
         Templates(tmp_path / "templates").write(other, tmp_path / "model")
+
+
+def test_a_folder_that_cannot_be_written_costs_no_template(tmp_path: Path) -> None:
+    templates = Templates(tmp_path / "templates")
+    templates.write(_parts(0), tmp_path / "first")
+    (template,) = (tmp_path / "templates").iterdir()
+    before = template.stat().st_ino
+    with pytest.raises(TrackingError, match=r"cannot be written: .*File too large"), _small_files():
+        templates.write(_parts(1), tmp_path / "second")
+    assert template.stat().st_ino == before
+    assert list((tmp_path / "templates").iterdir()) == [template]
+
+
+@contextlib.contextmanager
+def _small_files() -> Iterator[None]:
+    """No file may grow further, as where a disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "of another network"])
