@@ -48,6 +48,7 @@ class Artifacts:
         self._root = root
         self._remover = ThreadPoolExecutor(1, "artifacts")
         self._removals: set[Future[None]] = set()
+        self._dropped: list[Where] = []
         self._leave_until_s = 0.0
 
     def close(self) -> None:
@@ -131,13 +132,18 @@ class Artifacts:
         return Place(checkpoint, str(self.log_path(job, index, attempt)), sandbox)
 
     def drop_checkpoints(self, job: Job, before: Job | None) -> None:
-        """Removes the checkpoints that nobody will go on from; a failure does no harm.
+        """Has `sweep` remove the checkpoints that nobody will go on from.
 
         Those that were as useless in the job as it was `before` are not looked for again: with many
         members that takes longer than everything else the controller does.
         """
         for index, _ in _without_need(job) - (_without_need(before) if before else set()):
-            place = self.checkpoint_path(job, index)
+            self._dropped.append(self.checkpoint_path(job, index))
+
+    def sweep(self) -> None:
+        """Removes what was dropped, while slots are at work; a failure does no harm."""
+        while self._dropped:
+            place = self._dropped.pop()
             if isinstance(place, Path):
                 self._remove(place)
             else:  # a request each, which nobody need wait for

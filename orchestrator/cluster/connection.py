@@ -52,6 +52,7 @@ SECRETS = (
 LOOPBACK = "127.0.0.1"
 PROBE_EVERY_S = 1.0
 CONNECT_S = 5.0
+HEARD_BYTES = 4096
 
 Door = tuple[str, int]
 """Host and port of a process of Ray's."""
@@ -125,13 +126,15 @@ class LivenessProbe:
     """Whether the connected Ray is there, found out without asking it.
 
     Tried are the doors of its control store (the GCS) and of this node's raylet: without either one
-    nothing works.
+    nothing works. The connections are kept until the next time, because one that is hung up tells
+    of a process that has died at once, and for nothing.
     """
 
     def __init__(self, doors: Sequence[Door], clock: Callable[[], float] = time.monotonic) -> None:
         self._doors = tuple(doors)
         self._clock = clock
         self._next_at = clock()
+        self._kept: list[socket.socket] = []
 
     @classmethod
     def of_connection(cls) -> "LivenessProbe":
@@ -148,16 +151,40 @@ class LivenessProbe:
         return cls([*([gcs] if gcs else []), *(_raylet(node) for node in here)])
 
     def check(self, now: bool = False) -> None:
-        """Tries the doors, at most once a second unless it has to be `now`.
+        """Tries the doors once a second, and where it has to be `now` and somebody has hung up.
 
         Raises `ClusterLost` where one is closed.
         """
-        if not now and self._clock() < self._next_at:
+        if self._clock() < self._next_at and not (now and any(map(_hung_up, self._kept))):
             return
+        self.close()
         for host, port in self._doors:
-            if not is_open((host, port)):
-                raise ClusterLost(f"Ray was lost: nothing answers at {host}:{port} any more")
+            try:
+                self._kept.append(socket.create_connection((host, port), timeout=CONNECT_S))
+            except OSError as error:
+                self.close()
+                lost = f"Ray was lost: nothing answers at {host}:{port} any more"
+                raise ClusterLost(lost) from error
         self._next_at = self._clock() + PROBE_EVERY_S
+
+    def close(self) -> None:
+        """Lets go of the connections; the next `check` makes new ones."""
+        while self._kept:
+            self._kept.pop().close()
+        self._next_at = self._clock()
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the other side has closed a connection, whatever it said before."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(HEARD_BYTES):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def num_slots_that_fit(resources: Resources) -> int:

@@ -176,9 +176,7 @@ def _redirected(path: str | None) -> Iterator[int | None]:
         yield None
         return
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Appended, so that outputs and our own lines never overwrite each other.
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        log = _opened(path)
     except OSError:
         yield None
         return
@@ -196,6 +194,16 @@ def _redirected(path: str | None) -> Iterator[int | None]:
             os.dup2(descriptor, output)
             os.close(descriptor)
         os.close(log)
+
+
+def _opened(path: str) -> int:
+    # Appended, so that outputs and our own lines never overwrite each other.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o644)
 
 
 class _Output(io.RawIOBase):

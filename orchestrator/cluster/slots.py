@@ -172,6 +172,7 @@ class RaySlots:
         for handle in self._slots.values():
             ray.kill(handle.actor)
         self._slots.clear()
+        self._probe.close()
 
     def _add(self) -> None:
         # With a worker group the slot only waits for it: the group holds the resources.

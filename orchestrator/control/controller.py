@@ -65,8 +65,7 @@ class Controller:
     on_change: Callable[[Sequence[Job]], None] = lambda _: None
     on_trouble: Callable[[str], None] = lambda _: None
     _spec: CohortSpec = field(default_factory=CohortSpec)
-    _document: str = ""
-    """What `_spec` was read from."""
+    _document: str = ""  # what `_spec` was read from
     _queue: Queue = field(default_factory=lambda: Queue("fair", 0.0))
     _jobs: dict[int, Job] = field(default_factory=dict)
     _demands: dict[int, int] = field(default_factory=dict)
@@ -136,9 +135,11 @@ class Controller:
                     self._start(action)
                 else:
                     self.pool.stop(action.slot)
-            # 5. Say what we see.
+            # 5. Tidy up, while slots are at work.
+            self.artifacts.sweep()
+            # 6. Say what we see.
             self.on_change(list(self._jobs.values()))
-            # 6. End where nothing is left to do.
+            # 7. End where nothing is left to do.
             busy = any(slot.busy_with for slot in slots)
             return not (actions or busy or any(self._demands.values()) or self._combiner.busy)
         except StoreUnavailable as error:

@@ -47,8 +47,10 @@ def test_a_trained_members_checkpoint_is_removed_and_no_other(
     paths = [_checkpoint(artifacts, job, index) for index in range(2)]
     running = _with(_with(job, 0, Phase.RUNNING), 1, Phase.RUNNING)
     artifacts.drop_checkpoints(running, job)
+    artifacts.sweep()
     assert all(path.exists() for path in paths)
     artifacts.drop_checkpoints(_with(running, 0, Phase.SUCCEEDED), running)
+    artifacts.sweep()
     assert [path.exists() for path in paths] == [False, True]
 
 
@@ -56,8 +58,10 @@ def test_whoever_sees_a_job_first_removes_what_was_left(store: Store, artifacts:
     job = _with(_job(store), 0, Phase.SUCCEEDED)
     path = _checkpoint(artifacts, job, 0)
     artifacts.drop_checkpoints(job, job)
+    artifacts.sweep()
     assert path.exists(), "it was looked for when the member ended"
     artifacts.drop_checkpoints(job, None)
+    artifacts.sweep()
     assert not path.exists()
 
 
@@ -67,6 +71,7 @@ def test_a_member_that_was_trained_again_leaves_none_either(
     before = _with(_job(store), 0, Phase.SUCCEEDED)
     path = _checkpoint(artifacts, before, 0)
     artifacts.drop_checkpoints(_with(before, 0, Phase.SUCCEEDED, attempt=2), before)
+    artifacts.sweep()
     assert not path.exists()
 
 
@@ -77,6 +82,8 @@ def test_of_a_superseded_job_only_what_still_trains_keeps_one(
     paths = [_checkpoint(artifacts, before, index) for index in range(2)]
     superseded = replace(before, phase=Phase.SUPERSEDED)
     artifacts.drop_checkpoints(superseded, before)
+    artifacts.sweep()
     assert [path.exists() for path in paths] == [False, True]
     artifacts.drop_checkpoints(_with(superseded, 1, Phase.CANCELLED), superseded)
+    artifacts.sweep()
     assert not paths[1].exists()

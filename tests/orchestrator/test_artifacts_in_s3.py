@@ -88,9 +88,11 @@ def test_a_checkpoint_is_removed_once_nobody_needs_it(
     uri = str(artifacts.checkpoint_path(job, 0))
     s3.files().pipe_file(uri, b"state")
     artifacts.drop_checkpoints(job, None)
+    artifacts.sweep()
     assert s3.files().exists(uri)
     trained = with_member(job, replace(job.members[0], phase=Phase.SUCCEEDED))
     artifacts.drop_checkpoints(trained, job)
+    artifacts.sweep()
     until(lambda: not s3.files().exists(uri))
 
 
@@ -110,6 +112,7 @@ def test_whoever_leaves_does_not_wait_for_thousands_of_removals(
     trained = with_member(job, replace(job.members[0], phase=Phase.SUCCEEDED))
     for _ in range(1000):
         artifacts.drop_checkpoints(trained, None)
+        artifacts.sweep()
     until(lambda: len(asked) == 1)
     artifacts.close()
     may_go_on.set()
