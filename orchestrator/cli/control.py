@@ -1,8 +1,9 @@
 """`gamectl cancel`, `withdraw`, `suspend`, `resume`, `retry`, `priority`: wishes for jobs.
 
 In: teams. Out: desired state, written without a lease; a controller at work takes it up within two
-seconds. Each team gets a line that says what has changed, or that it was so already. What `resume`
-and `retry` leave to do is run where no controller is at work. Next on the path: `attend`.
+seconds, or once it has read images or fitted a stacker that it is busy with. Each team gets a line
+that says what has changed, or that it was so already. What `resume` and `retry` leave to do is run
+where no controller is at work. Next on the path: `attend`.
 """
 
 from __future__ import annotations

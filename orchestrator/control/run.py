@@ -40,7 +40,8 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
                 if patiently(is_left, print_note):
                     # MLflow hears of it once members train: until then Ray needs the processor.
                     run_on_ray(name, store, ledger, settings, cpus, tracker.go_on)
-                # MLflow has one writer at a time: it is up to date before the lease is given up.
+                # One controller at a time writes to MLflow: the last round is over before the lease
+                # is given up.
                 # However long that takes, what is handed in meanwhile does not wait for it.
                 tracker.begin_last_sync()
                 with waiting("writing what is new to MLflow", WRITING_S) as show:

@@ -166,7 +166,8 @@ def test_folds_have_as_even_a_share_of_every_class_as_possible() -> None:
 def test_a_handful_of_images_is_enough(num_images: int) -> None:
     probs, labels = draw(2, num_images, 2)
     predicted = out_of_fold(probs, labels, np.arange(num_images))
-    assert np.all(np.isfinite(predicted))
+    assert predicted.shape == (num_images, 2)
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
     # All of one content: nothing is left to fit to.
     alone = out_of_fold(probs, labels, np.zeros(num_images, np.int64))
     np.testing.assert_allclose(alone, geometric_mean(probs), atol=1e-6)

@@ -222,7 +222,8 @@ def test_a_slot_that_dies_while_it_is_idle_costs_no_attempt(
     pid = call(pool, slot, lambda _: os.getpid())
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
-    until(pool, lambda _: [state.name for state in pool.states()] not in ([], [slot]))
+    news = until(pool, lambda _: [state.name for state in pool.states()] not in ([], [slot]))
+    assert news == [], "no attempt has failed"
     (successor,) = ready(pool)
     assert isinstance(train(pool, successor, place)[-1], Trained)
 

@@ -1,6 +1,5 @@
 """Measured speeds over members that are written down, and the benchmark."""
 
-import math
 
 import pytest
 
@@ -47,7 +46,6 @@ def test_a_members_own_epochs_count_most_and_only_the_rest_is_left() -> None:
     assert speeds.seconds(member(0, epoch=4, phase=Phase.FAILED)) == 0
 
 
-def test_the_benchmark_gives_a_factor() -> None:
-    factor = factor_here()
-    assert math.isfinite(factor)
-    assert factor > 0
+def test_the_benchmark_gives_a_factor_of_a_machine_that_can_run_the_game() -> None:
+    """The reference is a core of a few years ago; a hundredth or a hundred of it is a mistake."""
+    assert 0.01 < factor_here() < 100
