@@ -1,6 +1,5 @@
 """Measured speeds over members that are written down, and the benchmark."""
 
-
 import pytest
 
 from orchestrator.forecasting.speeds import Speeds, factor_here
