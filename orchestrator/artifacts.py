@@ -128,8 +128,10 @@ class Artifacts:
 
     def place(self, job: Job, index: int, attempt: int, sandbox: SandboxRules) -> Place:
         """Where a slot keeps an attempt's files."""
-        checkpoint = str(self.checkpoint_path(job, index))
-        return Place(checkpoint, str(self.log_path(job, index, attempt)), sandbox)
+        checkpoint = self.checkpoint_path(job, index)
+        if checkpoint in self._dropped:  # of an attempt whose results were lost since
+            self.sweep()
+        return Place(str(checkpoint), str(self.log_path(job, index, attempt)), sandbox)
 
     def drop_checkpoints(self, job: Job, before: Job | None) -> None:
         """Has `sweep` remove the checkpoints that nobody will go on from.

@@ -13,7 +13,8 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,16 @@ BOOT_CHARS = 6
 
 
 @contextlib.contextmanager
-def hold_lease(store: Store, cohort: str) -> Iterator[Ledger]:
-    """Holds the lease for the length of the block.
+def hold_lease(
+    store: Store, cohort: str, clock: Callable[[], float] = time.time
+) -> Iterator[Ledger]:
+    """Holds the lease for the length of the block; `clock` is what jobs' times are told by.
 
     Raises `CohortBusy` where somebody else holds it. Where it is lost on the way, the next write
     through the ledger raises `LeaseLost`. The block may give it up itself, with `release_if_done`.
     """
-    ledger = store.acquire(cohort, holder_name(), store.now(), TTL_S, is_gone)
+    now = store.now()
+    ledger = store.acquire(cohort, holder_name(), now, TTL_S, is_gone, clock() - now)
     ending = threading.Event()
 
     def renew() -> None:

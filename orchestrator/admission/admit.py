@@ -20,7 +20,7 @@ from orchestrator.admission.combinations import (
 )
 from orchestrator.admission.enchanter import EnsembleEnchanter
 from orchestrator.admission.items.custom import Custom
-from orchestrator.admission.items.data import MAX_SIZE_PX, ResolutionRocket
+from orchestrator.admission.items.data import MAX_SIZE_PX, MIN_SIZE_PX, ResolutionRocket
 from orchestrator.admission.items.losses import HerrNilssonsFriend
 from orchestrator.admission.items.network import NeuralTurboBoost
 from orchestrator.admission.loadout import Loadout
@@ -176,7 +176,9 @@ def _size_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterat
     if size_px > limit_px:
         rocket = _first(loadout, ResolutionRocket)
         message = f"images are {size_px} px wide; cohort {cohort.name} allows at most {limit_px}"
-        if rocket is None and ResolutionRocket.key() in cohort.spec.off_the_shelf:
+        if limit_px < MIN_SIZE_PX:
+            message += f", and no smaller ones than {MIN_SIZE_PX} px are sold: tell the organizer"
+        elif rocket is None and ResolutionRocket.key() in cohort.spec.off_the_shelf:
             message += f" and sells no {ResolutionRocket.key()}: tell the organizer"
         elif rocket is None:
             message += f": buy {ResolutionRocket.key()} with a smaller size"
@@ -215,7 +217,9 @@ def _effect_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProble
         why = _why_wasted(bought, loadout, cohort)
         if why is not None:
             message = f"{bought.item} changes nothing: {why}; leave it out"
-            if bought.parameters():
+            if why != bought.without_effect:
+                message += ", or change that"
+            elif bought.parameters():
                 message += ", or give it other parameters"
             yield LocatedProblem((*PURCHASES, at, "item"), "no-effect", message)
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from orchestrator.admission.combinations import PURCHASES, LocatedProblem
 from orchestrator.admission.draft import Draft
-from orchestrator.admission.items.custom import Custom
-from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.yaml_nodes import Loc
 from orchestrator.console import printable, shortened
 
@@ -34,7 +32,9 @@ def rules_among(drafts: Sequence[Draft], wanted: Path | None = None) -> Draft | 
     """
     cohorts = [draft for draft in drafts if is_cohort(draft)]
     named = [draft for draft in cohorts if draft.path == wanted]
-    named = named or [draft for draft in cohorts if draft.path.name in COHORT_FILES] or cohorts
+    for name in COHORT_FILES:
+        named = named or [draft for draft in cohorts if draft.path.name == name]
+    named = named or cohorts
     for draft in cohorts:
         other = next((each for each in named if each is not draft), None)
         if other is None:
@@ -51,12 +51,13 @@ def compare_claims(drafts: Sequence[Draft]) -> None:
     """Give a problem to files of the same team, and to teams that bring the same Python file."""
     claims: dict[tuple[str, str], list[tuple[Draft, Loc]]] = defaultdict(list)
     for draft in drafts:
-        if draft.team is not None:
-            claims["team-taken", draft.team].append((draft, ("metadata", "team")))
+        team = draft.team or _team_of_unread(draft)
+        if team is not None:
+            claims["team-taken", team].append((draft, ("metadata", "team")))
         for loc, file in _code_of(draft):
             claims["file-taken", str(file)].append((draft, loc))
     for (code, what), claimants in claims.items():
-        owners = [draft for draft, _ in claimants if draft.path.stem == draft.team]
+        owners = [each for each, _ in claimants if each.path.stem == (each.team or what)]
         for draft, loc in claimants:
             others = [other for other, _ in claimants if other is not draft]
             if not others or owners == [draft]:
@@ -72,9 +73,14 @@ def compare_claims(drafts: Sequence[Draft]) -> None:
             draft.add_located([LocatedProblem(loc, code, says)])
 
 
+def _team_of_unread(draft: Draft) -> str | None:
+    """Whose a loadout may be that cannot be read: that of the team that it is called after."""
+    is_loadout = draft.path.suffix in (".yaml", ".yml") and not is_cohort(draft)
+    return draft.path.stem if is_loadout and draft.kind is None else None
+
+
 def _code_of(draft: Draft) -> Iterator[tuple[Loc, Path]]:
     """Where a loadout names the Python file that it brings, and which."""
-    if isinstance(draft.model, Loadout):
-        for index, bought in enumerate(draft.model.spec.purchases):
-            if isinstance(bought, Custom):
-                yield (*PURCHASES, index, "file"), draft.path.absolute().parent / bought.file
+    for loc, place in draft.document.values.items():
+        if loc[:2] == PURCHASES and loc[3:] == ("file",) and place.text:
+            yield loc, draft.path.absolute().parent / place.text

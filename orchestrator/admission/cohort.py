@@ -35,7 +35,7 @@ class Limits(Model):
     """The most that a loadout may ask for."""
 
     epochs: int = Field(default=40, ge=1, le=10_000, description="of any member")
-    image_size_px: int = Field(default=224, ge=32, le=1024, description="side of the images")
+    image_size_px: int = Field(default=224, ge=8, le=1024, description="side of the images")
     members: int = Field(default=5, ge=1, le=100, description="of an ensemble")
     batch_size: int = Field(default=256, ge=1, le=8192, description="of any member")
     submissions_per_team: int | None = Field(

@@ -107,8 +107,8 @@ def read_paths(
     alone; those that look as if they were meant, or begin as a loadout does, are in the result's
     `skipped`. The file of kind Cohort gives the rules, wherever it stands among the paths; where
     there are several, the one that is called `cohort.yaml` or `cohort.yml`. Where only files are
-    named, it is looked for beside each loadout. Without any, a cohort's defaults hold. `rules`
-    names the file that gives them, whatever lies there.
+    named, and none of them is it, it is looked for beside each loadout. Without any, a cohort's
+    defaults hold. `rules` names the file that gives them, whatever lies there.
     `other_data` says that the cohort's own data will not be used, so that its classes are unknown.
     """
     drafts: dict[str, Draft] = {}
@@ -124,7 +124,7 @@ def read_paths(
             _draft_once(path, drafts)
     if rules is not None:
         _draft_once(rules, drafts)
-    elif not folders:
+    elif not folders and not any(draft.path.name in COHORT_FILES for draft in drafts.values()):
         loadouts = [draft for draft in drafts.values() if not is_cohort(draft)]
         for parent in dict.fromkeys(draft.path.parent for draft in loadouts):
             beside = [parent / name for name in COHORT_FILES]
@@ -224,8 +224,8 @@ def _reading(
 ) -> Reading:
     """Hold the files against the cohort and against each other."""
     given, rules = rules_among(drafts, wanted), Cohort()
-    usable = given is None or isinstance(given.model, Cohort)
-    if given is not None and isinstance(given.model, Cohort):
+    usable = given is None or not given.problems
+    if given is not None and isinstance(given.model, Cohort) and usable:
         rules = given.model
     judged_by = rules if usable else None
     receipts = {id(draft): _admit(draft, judged_by, other_data) for draft in drafts}

@@ -14,6 +14,8 @@ _SECONDS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h"
             "hour": 3600, "d": 86400, "day": 86400}  # fmt: skip
 _MIB = {"m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024, "t": 1 << 20, "tb": 1 << 20,
         "tib": 1 << 20}  # fmt: skip
+MOST = 1e6
+"""No setting is as large."""
 _THOUSANDS = ("k", "K")
 _PLAIN_UNITS = {"°", "deg", "degs", "degree", "degrees", "px", "pixel", "pixels", "epoch", "epochs",
                 "image", "images", "member", "members", "network", "networks", "block", "blocks",
@@ -26,7 +28,7 @@ _UNITS = {"Seconds": ("seconds", _SECONDS), "Mib": ("MiB", _MIB)}
 
 def number_hint(given: object, name: object, *, whole: bool) -> str:
     """Say how to write a number that was given as text, or nothing where none is in it."""
-    if isinstance(given, float) and whole and given.is_integer():
+    if isinstance(given, float) and whole and given.is_integer() and 0 < given < MOST:
         return f"; write {given:.0f}"
     if not isinstance(given, str):
         return ""

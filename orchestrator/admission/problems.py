@@ -146,7 +146,7 @@ def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
     if holder is MemberItems and key in CATALOG:
         reason = "; ".join(CATALOG[key].shared.values()) or BOUGHT_FOR_ALL
         return "not-tunable", f"members cannot differ in {key}: {reason}"
-    owners = _owners(key) if holder is Member and key != "item" else []
+    owners = _owners(key) if holder is Member and key not in ("item", "members") else []
     if owners == [EnsembleEnchanter]:
         return "unknown-key", f"unknown key '{key}'; it belongs to the ensemble, beside `members:`"
     if owners and not _owners(key, tunable=True):

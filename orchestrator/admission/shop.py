@@ -75,10 +75,12 @@ def unknown_item(word: str) -> str:
     slug = _slug(word)
     if (free := _FREE.get(slug.replace("-", ""))) is not None:
         return f"the shop has no item {word}; {free} is free: write it under spec"
-    found = [_slug(item.key()) for item in parts if item is not None]
-    found += difflib.get_close_matches(slug, _KEY_OF, n=1, cutoff=ITEMS_ALIKE)
-    found += [name for name in _KEY_OF if len(slug) >= 4 and f"-{slug}-" in f"-{name}-"]
-    hint = f"did you mean {_KEY_OF[found[0]]}?" if found else f"the items are {', '.join(CATALOG)}"
+    found = {item.key() for item in parts if item is not None}
+    if len(slug) >= 4:  # a word of the name
+        found = found or {_KEY_OF[name] for name in _KEY_OF if f"-{slug}-" in f"-{name}-"}
+    near = difflib.get_close_matches(slug, _KEY_OF, n=1, cutoff=ITEMS_ALIKE)
+    meant = " or ".join(sorted(found)) or "".join(_KEY_OF[name] for name in near)
+    hint = f"did you mean {meant}?" if meant else f"the items are {', '.join(CATALOG)}"
     return f"the shop has no item {word}; {hint}"
 
 

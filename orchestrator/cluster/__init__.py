@@ -1,6 +1,7 @@
 """Ray: slots that train members, and what they tell. Here and in `search.tuner` it is imported.
 
-connection    Ray, started or joined, and whether it is still there
+connection    Ray, started or joined, and what its nodes have room for
+liveness      whether it is still there
 news          what slots tell the controller, and what it asks of a pool
 member_log    what a member says while it trains, as a file
 log_copy      that file copied to an object store while it grows

@@ -1,10 +1,7 @@
-"""Ray, started here or joined where it runs already, and whether it is still there.
+"""Ray, started here or joined where it runs already, and what its nodes have room for.
 
-In: what a member needs and how many members there are. Out: a running connection, the number of
-slots that fit, and a `LivenessProbe`. Next on the path: `slots`.
-
-Ray's calls block where Ray is gone, and a minute later Ray ends the whole process. So its doors are
-tried before it is asked: a closed one tells at once, and disconnecting in time keeps the process.
+In: what a member needs and how many members there are. Out: a running connection, and the number of
+slots that fit. Next on the path: `slots`; `liveness` tells whether Ray is still there.
 """
 
 import contextlib
@@ -14,13 +11,13 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.admission.cohort import Resources
-from orchestrator.errors import ClusterError, ClusterLost, first_line
+from orchestrator.cluster.liveness import door_of, is_open
+from orchestrator.errors import ClusterError, first_line
 from orchestrator.forecasting.capacity import Machine, num_that_fit
 from orchestrator.loading import loading
 
@@ -50,12 +47,6 @@ SECRETS = (
 )  # fmt: skip
 """Variables that lead to the store and to MLflow, which slots have no business with."""
 LOOPBACK = "127.0.0.1"
-PROBE_EVERY_S = 1.0
-CONNECT_S = 5.0
-HEARD_BYTES = 4096
-
-Door = tuple[str, int]
-"""Host and port of a process of Ray's."""
 
 
 @contextmanager
@@ -85,7 +76,7 @@ def ray_cluster(
         yield
         return
     where = f"at {address}" if address else "on this machine"
-    door = _door(address)
+    door = door_of(address)
     if door is not None and not is_open(door):
         # Ray would try for a minute.
         raise ClusterError(
@@ -120,71 +111,6 @@ def ray_cluster(
             yield
     finally:
         ray.shutdown()
-
-
-class LivenessProbe:
-    """Whether the connected Ray is there, found out without asking it.
-
-    Tried are the doors of its control store (the GCS) and of this node's raylet: without either one
-    nothing works. The connections are kept until the next time, because one that is hung up tells
-    of a process that has died at once, and for nothing.
-    """
-
-    def __init__(self, doors: Sequence[Door], clock: Callable[[], float] = time.monotonic) -> None:
-        self._doors = tuple(doors)
-        self._clock = clock
-        self._next_at = clock()
-        self._kept: list[socket.socket] = []
-
-    @classmethod
-    def of_connection(cls) -> "LivenessProbe":
-        """A probe of the Ray that this process is connected to."""
-        import ray
-        from ray.util.client import ray as client
-
-        if client.is_connected():
-            # The doors are those of another network; the client's own connection raises in time.
-            return cls(())
-        context = ray.get_runtime_context()
-        here = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
-        gcs = _door(context.gcs_address)
-        return cls([*([gcs] if gcs else []), *(_raylet(node) for node in here)])
-
-    def check(self, now: bool = False) -> None:
-        """Tries the doors once a second, and where it has to be `now` and somebody has hung up.
-
-        Raises `ClusterLost` where one is closed.
-        """
-        if self._clock() < self._next_at and not (now and any(map(_hung_up, self._kept))):
-            return
-        self.close()
-        for host, port in self._doors:
-            try:
-                self._kept.append(socket.create_connection((host, port), timeout=CONNECT_S))
-            except OSError as error:
-                self.close()
-                lost = f"Ray was lost: nothing answers at {host}:{port} any more"
-                raise ClusterLost(lost) from error
-        self._next_at = self._clock() + PROBE_EVERY_S
-
-    def close(self) -> None:
-        """Lets go of the connections; the next `check` makes new ones."""
-        while self._kept:
-            self._kept.pop().close()
-        self._next_at = self._clock()
-
-
-def _hung_up(connection: socket.socket) -> bool:
-    """Whether the other side has closed a connection, whatever it said before."""
-    connection.setblocking(False)
-    try:
-        while connection.recv(HEARD_BYTES):
-            pass
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def num_slots_that_fit(resources: Resources) -> int:
@@ -229,17 +155,6 @@ def largest_node() -> Machine:
         gpus=max((node.gpus for node in nodes), default=0.0),
         memory_bytes=max((node.memory_bytes for node in nodes), default=0),
     )
-
-
-def node_is_gone(node_id: str) -> bool:
-    """Whether a node, named by the beginning of its id, is no longer there.
-
-    Ray itself takes half a minute to notice a node that ended without a word.
-    """
-    import ray
-
-    nodes = [node for node in ray.nodes() if node["NodeID"].startswith(node_id)]
-    return not any(node["Alive"] and is_open(_raylet(node)) for node in nodes)
 
 
 @contextmanager
@@ -306,22 +221,3 @@ def _has(resources: dict[str, float]) -> Machine:
 def _largest_in_words() -> str:
     machine = largest_node()
     return f"the largest node has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
-
-
-def _raylet(node: dict[str, Any]) -> Door:
-    return node["NodeManagerAddress"], int(node["NodeManagerPort"])
-
-
-def _door(address: str | None) -> Door | None:
-    """The host and port in an address; None for one without, such as `auto`."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
-
-
-def is_open(door: Door) -> bool:
-    """Whether something listens there."""
-    try:
-        with socket.create_connection(door, timeout=CONNECT_S):
-            return True
-    except OSError:
-        return False

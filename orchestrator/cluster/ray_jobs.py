@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.cluster.connection import is_open
+from orchestrator.cluster.liveness import is_open
 from orchestrator.errors import ClusterError, first_line
 
 ANSWER_S = 10.0

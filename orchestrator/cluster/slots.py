@@ -18,8 +18,8 @@ from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import MemberResult, Place, Teaching
 from orchestrator.admission.cohort import Resources
-from orchestrator.cluster.connection import LivenessProbe, node_is_gone
 from orchestrator.cluster.faults import RAY_LOST, Seen, is_tainted, judge, seen
+from orchestrator.cluster.liveness import LivenessProbe, node_is_gone
 from orchestrator.cluster.news import Failed, Halted, News, Progress, TimedReport, Trained
 from orchestrator.cluster.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.cluster.shared_inputs import SharedInputs

@@ -171,7 +171,7 @@ def clock_finding(now: float, newest: float) -> Finding:
         Level.PROBLEM,
         "clock",
         f"{shown}, which is before what was submitted last, or before this release",
-        "set it (timedatectl set-ntp true): leases, deadlines and expected ends go by it",
+        "set it (timedatectl set-ntp true): deadlines and expected ends go by it",
     )
 
 

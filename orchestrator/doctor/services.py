@@ -90,7 +90,7 @@ def _mlflow_file(path: Path) -> Finding:
 
 
 def _mlflow_server(uri: str) -> Finding:
-    from orchestrator.cluster.connection import is_open
+    from orchestrator.cluster.liveness import is_open
     from orchestrator.errors import NotFound, TrackingError
     from orchestrator.tracking.client import connect, without_user
 
@@ -159,7 +159,8 @@ def _cache_words(folder: Path) -> str:
 
 def ray(deep: bool) -> Iterator[Finding]:
     """Whether the Ray that is joined answers; with `deep`, whether it starts or can be joined."""
-    from orchestrator.cluster.connection import is_open, largest_node, ray_cluster
+    from orchestrator.cluster.connection import largest_node, ray_cluster
+    from orchestrator.cluster.liveness import is_open
     from orchestrator.settings import Settings
 
     address, version = Settings().ray_address, installed_version("ray")

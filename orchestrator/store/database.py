@@ -9,6 +9,7 @@ writers that have both read deadlock, and one fails with "database is locked" wi
 """
 
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,9 +56,12 @@ lease lasts 30 s would not even know that it has lost it."""
 NOT_STUCK = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 """Without them a client that freezes in the middle of a transaction, a laptop whose lid is closed,
 holds up everybody for as long as its connection looks alive: hours."""
-AWAY = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
-"""What asking again may help against: lost connections, locks, full disks, a server that is
-starting, or fails over and is read-only meanwhile. The rest are rights, damage and our mistakes."""
+SQLITE_AWAY = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+})  # fmt: skip
+POSTGRESQL_STATE = "25"
+"""The class of errors of a transaction's state: a server that fails over is read-only meanwhile."""
 MIGRATION_LOCK = 20_261_123
 """Any number, as long as nobody else locks the same."""
 
@@ -239,10 +243,21 @@ def _first_line(error: Exception) -> str:
 def _as_store_error() -> Iterator[None]:
     try:
         yield
-    except AWAY as error:
-        raise StoreUnavailable(f"the store did not answer: {_cause(error)}") from error
     except SQLAlchemyError as error:
+        if _is_away(error):
+            raise StoreUnavailable(f"the store did not answer: {_cause(error)}") from error
         raise StoreError(f"the store refused: {_cause(error)}") from error
+
+
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Whether asking again may help: against lost connections, locks, full disks, a server that is
+    starting. What remains are rights, damage and mistakes of ours."""
+    driver = getattr(error, "orig", None)
+    if isinstance(driver, sqlite3.Error):
+        return getattr(driver, "sqlite_errorcode", -1) & 0xFF in SQLITE_AWAY
+    if isinstance(error, exc.InternalError):
+        return str(getattr(driver, "sqlstate", "")).startswith(POSTGRESQL_STATE)
+    return isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
 
 
 def _cause(error: SQLAlchemyError) -> str:

@@ -60,7 +60,7 @@ class Ledger:
         self._ttl_s = ttl_s
         self._acquired_at = acquired_at
         self._left_at = left_at
-        """When the holder before this one was seen last."""
+        """When the holder before this one was seen last; by this one's clock, as all but leases."""
 
     # --- the lease -------------------------------------------------------------------------------
 

@@ -232,8 +232,9 @@ class Store:
         now: float,
         ttl_s: float,
         is_gone: Callable[[str], bool] = lambda _: False,
+        ahead_s: float = 0.0,
     ) -> Ledger:
-        """Takes the cohort's lease.
+        """Takes the cohort's lease. `now` is the store's; the holder's clock is `ahead_s` of it.
 
         Raises `CohortBusy` while another holder's has not expired, unless `is_gone` knows that this
         holder has ended.
@@ -273,9 +274,8 @@ class Store:
                     slots=None,
                 )
             )
-        return Ledger(
-            self._database, cohort, token, ttl_s, now, row.renewed_at if row.token else None
-        )
+        left_at = row.renewed_at + ahead_s if row.token else None
+        return Ledger(self._database, cohort, token, ttl_s, now + ahead_s, left_at)
 
     def lease(self, cohort: str) -> Lease | None:
         """Who controls the cohort or did last; None where nobody ever has."""

@@ -131,6 +131,9 @@ class Templates:
 def _is_whole(template: Path) -> bool:
     """Whether a template's files can be read."""
     try:
+        for file in template.rglob("*"):
+            if file.is_file():
+                file.read_bytes()
         with zipfile.ZipFile(template / PROGRAM) as program:
             return program.testzip() is None
     except (OSError, *DAMAGED):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.checkpoint import pack
 from jobs.custom.answers import (
     Unacceptable,
     dumped_line,
@@ -21,7 +20,6 @@ from jobs.custom.answers import (
 )
 from jobs.custom.parent import judge, predict_custom, train_custom
 from jobs.custom.sandbox import unavailable
-from jobs.custom.session import largest_state_bytes
 from jobs.errors import (
     DataError,
     Diverged,
@@ -33,19 +31,16 @@ from jobs.errors import (
     TeamCodeTooLarge,
 )
 from jobs.images import LabelledImages
-from jobs.monkeynet import build_model
 from jobs.plan import (
     CustomPlan,
     EpochReport,
     LossPlan,
     MemberPlan,
-    ModelPlan,
     SandboxRules,
     SchedulePlan,
 )
 from jobs.split import split_images
 from jobs.train import MemberResult, train_member
-from jobs.training_state import TrainingState
 
 MISSING = unavailable(SandboxRules())
 needs_sandbox = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -110,25 +105,6 @@ def test_our_network_as_team_code_gives_our_bits(
     probs = predict_custom(trained, theirs.weights, images, RULES, lambda _: None)
     assert probs.dtype == np.float32
     assert np.allclose(probs, theirs.val_probs, atol=1e-6)
-
-
-@pytest.mark.parametrize("memory_mib", [512, 4096])
-def test_the_games_own_networks_fit_through_the_channel(memory_mib: int, plan: MemberPlan) -> None:
-    """Five turbo boosts are in everybody's budget; a team's own networks have the limit."""
-    model = ModelPlan(turbo_blocks=5)
-    data = plan.data.model_copy(update={"image_size_px": 64})
-    loss = CustomPlan(
-        file="loss.py", source="def build_loss(weights): ...", defines=("build_loss",)
-    )
-    large = plan.model_copy(update={"model": model, "data": data, "custom": loss})
-    rules = SandboxRules(memory_mib=memory_mib)
-    network = build_model(model, len(data.classes), 64)
-    state = TrainingState.start(large, 1, 2, 3, network)
-    for parameter in network.parameters():
-        state.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    assert len(pack(state)) <= largest_state_bytes(large, rules)
-    own = _custom(plan)
-    assert largest_state_bytes(own, rules) == min(memory_mib // 4, 256) << 20
 
 
 @needs_sandbox

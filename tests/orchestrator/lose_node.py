@@ -13,8 +13,9 @@ from ray.cluster_utils import Cluster
 from jobs.train import train_member
 from jobs.values import Place
 from orchestrator.admission.cohort import Resources
-from orchestrator.cluster.connection import node_is_gone, num_slots_that_fit, ray_cluster
+from orchestrator.cluster.connection import num_slots_that_fit, ray_cluster
 from orchestrator.cluster.faults import RAY_LOST
+from orchestrator.cluster.liveness import node_is_gone
 from orchestrator.cluster.news import Failed, Trained
 from orchestrator.errors import ClusterError, ClusterLost
 from orchestrator.phases import Blame, Reason

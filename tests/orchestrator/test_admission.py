@@ -102,6 +102,8 @@ def test_nobody_is_told_to_buy_what_is_not_sold() -> None:
     assert sold.message.endswith(": buy resolution-rocket with a smaller size")
     (not_sold,) = admit(loadout(), cohort(limits=rules, offTheShelf=["resolution-rocket"])).problems
     assert not_sold.message.endswith("sells no resolution-rocket: tell the organizer")
+    (tiny,) = admit(loadout(), cohort(limits={"imageSizePx": 16})).problems
+    assert tiny.message.endswith("no smaller ones than 32 px are sold: tell the organizer")
 
 
 @pytest.mark.parametrize(

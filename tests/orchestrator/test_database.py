@@ -1,7 +1,7 @@
 """The database under the store: what cannot be opened, durability, and a server that goes away."""
 
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +170,43 @@ def test_a_server_that_goes_away_is_an_error_of_the_store_and_no_harm(postgres: 
     store.close()
 
 
-def test_what_a_store_refuses_is_not_called_a_store_that_is_away(each_store: Store) -> None:
-    statement = text("INSERT INTO game_schema_version VALUES (NULL)")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO game_schema_version VALUES (NULL)",
+        "SELECT no_such_column FROM jobs",
+        "SELECT 1 FROM no_such_table",
+        "SELEC 1",
+    ],
+)
+def test_what_a_store_refuses_is_not_called_a_store_that_is_away(
+    each_store: Store, statement: str
+) -> None:
     with pytest.raises(StoreError, match="the store refused: ") as caught:  # noqa: SIM117
         with each_store._database.writing() as connection:
-            connection.execute(statement)
+            connection.execute(text(statement))
     assert not isinstance(caught.value, StoreUnavailable)
+
+
+def _deleting(store: Store, pragma: str) -> None:
+    with store._database.reading() as connection:
+        connection.execute(text(f"PRAGMA {pragma}"))
+        connection.execute(text("DELETE FROM jobs"))
+
+
+def test_a_file_that_may_only_be_read_and_one_that_is_locked_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(f"sqlite:///{path}")
+    with pytest.raises(StoreError, match=r"refused: .*readonly") as refused:
+        _deleting(store, "query_only = ON")
+    assert not isinstance(refused.value, StoreUnavailable)
+    store.close()
+    store = Store(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            _deleting(store, "busy_timeout = 1")
+    store.close()
 
 
 def test_a_server_that_was_restarted_between_two_calls_goes_unnoticed(postgres: Server) -> None:

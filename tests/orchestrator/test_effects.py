@@ -60,6 +60,7 @@ def test_what_trains_the_same_bits_is_not_sold(
 ) -> None:
     (problem,) = admit(loadout(purchase, **SETTINGS | settings), Cohort()).problems
     assert problem.code == "no-effect"
+    assert problem.message.endswith("; leave it out, or change that")
     np.testing.assert_array_equal(*with_and_without(purchase, settings, images))
 
 

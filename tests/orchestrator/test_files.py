@@ -121,18 +121,48 @@ def test_a_file_that_is_called_after_its_team_keeps_the_name(tmp_path: Path) -> 
     assert codes(read_paths([tmp_path])) == taken
 
 
+@pytest.mark.parametrize("broken", ["a: b: c\n", b"\xff\xfe\x00"])
+def test_the_name_of_a_file_that_cannot_be_read_is_nobody_elses(
+    tmp_path: Path, broken: str | bytes
+) -> None:
+    write(tmp_path, aa=loadout("howlers"), howlers=broken, monday=loadout("other"))
+    found = codes(read_paths([tmp_path]))
+    assert (found["aa.yaml"], found["monday.yaml"]) == (["team-taken"], [])
+    assert "team-taken" not in found["howlers.yaml"]
+
+
+def test_a_named_cohort_holds_whatever_lies_beside_the_loadouts(tmp_path: Path) -> None:
+    for name, budget in ("one", 50), ("two", 60):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, **{name: loadout(name), "cohort": cohort(f"{{budget: {budget}}}")})
+    reading = read_paths([tmp_path / "one" / "one.yaml", tmp_path / "two" / "cohort.yaml"])
+    assert reading.ok
+    assert reading.cohort.spec.budget == 60
+
+
+def test_of_two_names_for_the_rules_one_comes_first(tmp_path: Path) -> None:
+    write(tmp_path, a=loadout(), cohort=cohort("{budget: 50}"))
+    (tmp_path / "cohort.yml").write_text("kind: Cohort\nnonsense")
+    reading = read_paths([tmp_path])
+    assert reading.cohort.spec.budget == 50
+    assert codes(reading)["cohort.yaml"] == []
+
+
 def test_a_team_brings_a_python_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("def build_loss(class_weights):\n    return None\n")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "net.py").write_text((tmp_path / "net.py").read_text())
     code = "{purchases: [{item: custom, file: net.py}]}"
     rules = cohort("{allowCustomCode: true}")
-    write(tmp_path, a=loadout("apes", code), howlers=loadout("howlers", code), cohort=rules)
+    broken = code.replace("{purchases", "{epochs: x, purchases")
+    write(tmp_path, a=loadout("apes", code), howlers=loadout("howlers", broken), cohort=rules)
     write(tmp_path / "elsewhere", c=loadout("third", code))
     reading = read_paths([tmp_path, tmp_path / "elsewhere" / "c.yaml"])
     found = codes(reading)
     assert found.pop("cohort.yaml") == []
-    assert found == {"a.yaml": ["file-taken"], "howlers.yaml": [], "c.yaml": []}
+    not_a_number = found.pop("howlers.yaml")
+    assert not_a_number == ["not-a-number"]
+    assert found == {"a.yaml": ["file-taken"], "c.yaml": []}
     assert "net.py is the file of " in reading.files[0].problems[0].message
     assert reading.files[0].problems[0].line == 5
 
@@ -190,7 +220,10 @@ def test_what_a_team_sends_does_not_become_the_rules(
 def test_of_several_cohorts_of_other_names_none_gives_the_rules(tmp_path: Path) -> None:
     write(tmp_path, a=loadout(), monday=cohort(), tuesday=cohort("{budget: 5}"))
     refused = {"monday.yaml": ["second-cohort"], "tuesday.yaml": ["second-cohort"]}
-    assert codes(read_paths([tmp_path])) == {"a.yaml": [], **refused}
+    reading = read_paths([tmp_path])
+    assert codes(reading) == {"a.yaml": [], **refused}
+    assert reading.files[0].receipt is None
+    assert reading.cohort.spec.budget == 100
 
 
 def test_files_of_two_folders_are_not_judged_by_the_rules_of_one(tmp_path: Path) -> None:

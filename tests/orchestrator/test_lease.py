@@ -129,6 +129,18 @@ def test_what_a_dead_controller_left_is_queued_and_ends_when_it_was_seen_last(st
     assert ledger.recover(502.0) == 0
 
 
+def test_what_a_dead_controller_left_ends_by_its_own_clock(store: Store) -> None:
+    """An hour ahead of the database's, say; attempts are told by the controller's."""
+    submit(store, new_job("a"))
+    dead = store.acquire("small", "host:1", 100.0, 30.0, ahead_s=3600.0)
+    start(dead, KEY, at=3710.0)
+    dead.renew(120.0)
+    ledger = store.acquire("small", "host:2", 500.0, 30.0, ahead_s=3600.0)
+    assert ledger.recover(4101.0) == 1
+    assert [attempt.ended_at for attempt in store.attempts(1)] == [3720.0]
+    assert store.job(1).active_seconds == 10.0
+
+
 def test_an_attempt_that_began_after_the_last_renewal_took_no_time(store: Store) -> None:
     submit(store, new_job("a"))
     start(take(store), KEY, at=104.0)

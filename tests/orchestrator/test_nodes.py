@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster.connection import EAGER_SETTINGS, LOCAL_SETTINGS, LivenessProbe
+from orchestrator.cluster.connection import EAGER_SETTINGS, LOCAL_SETTINGS
+from orchestrator.cluster.liveness import LivenessProbe
 from orchestrator.errors import ClusterLost
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+import torch
 
 from jobs.images import LabelledImages
 from jobs.plan import OptimizerPlan
@@ -20,8 +21,8 @@ from jobs.train import train_member
 from jobs.values import Place
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster import slots
-from orchestrator.cluster.connection import LivenessProbe
 from orchestrator.cluster.faults import RAY_LOST
+from orchestrator.cluster.liveness import LivenessProbe
 from orchestrator.cluster.news import Failed, Halted, Progress, Trained
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slot import Slot
@@ -211,6 +212,20 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         pool.close()
     finally:
         ray.kill(actor)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_slot_is_not_ready_where_its_gpu_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    with pytest.raises((RuntimeError, AssertionError), match=r"NVIDIA|CUDA"):
+        Slot().ready()
+
+
+def test_a_slot_without_a_gpu_sees_none(make_pool: MakePool) -> None:
+    """Ray Train would take one of those that are there, in every slot."""
+    pool = make_pool()
+    (slot,) = ready(pool)
+    assert call(pool, slot, lambda _: os.environ["CUDA_VISIBLE_DEVICES"]) == ""
 
 
 def test_a_slot_that_dies_while_it_is_idle_costs_no_attempt(
