@@ -27,11 +27,11 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from jobs.values import Place  # noqa: E402
 from orchestrator.admission.cohort import Resources  # noqa: E402
+from orchestrator.cluster import slot  # noqa: E402
 from orchestrator.cluster.connection import (  # noqa: E402
     largest_node,
     num_slots_that_fit,
     ray_cluster,
-    slot,
 )
 from orchestrator.cluster.news import Trained  # noqa: E402
 from orchestrator.cluster.room import Room  # noqa: E402

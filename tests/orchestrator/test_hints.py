@@ -60,7 +60,7 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
         ("purchases: [{item: rate}]", "did you mean learning-rate-decay or rate-rollercoaster?"),
         ("epochs: -3.0", "a whole number is wanted"),
         ("purchases: [{item: ensemble-enchanter, members: [{members: 3}, {}]}]",
-         "allowed is learningRate, batchSize, epochs, seed, items"),
+         "unknown key 'members'; did you mean items?"),
         ("purchases: [{item: tokyo}]", "; did you mean tokyo-data-drift?"),
         ("purchases: [{item: speedbost}]", "; did you mean speed-boost?"),
         ("purchases: [{item: adam}]", "custom, ensemble-enchanter"),
