@@ -151,6 +151,11 @@ class SandboxRules(Plan):
     temporary_mib: int = Field(default=256, ge=1, description="of its temporary folder")
     output_mib: int = Field(default=16, ge=1, description="of what it prints")
 
+    @property
+    def state_mib(self) -> int:
+        """The most that weights and momentum of a team's network take: they come out at once."""
+        return min(self.memory_mib // 4, 256)
+
 
 class MemberPlan(Plan):
     """Everything that decides the bits of one trained member."""

@@ -37,7 +37,6 @@ from jobs.plan import MemberPlan, SandboxRules
 
 READY_S = 120.0  # importing torch from a cold disk, beside fifteen others
 END_S = 2.0
-LARGEST_STATE_MIB = 256  # weights and momentum, which come into the slot's own memory
 BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 TAIL_BYTES = 64 * 1024
 # What is given for a traceback before the end: a team wants to know where it hung.
@@ -57,7 +56,7 @@ SIGNALS: dict[int, str] = {
 
 def largest_state_bytes(plan: MemberPlan, rules: SandboxRules) -> int:
     """The most that a sandbox may send at once; the game's own networks always fit."""
-    largest = min(rules.memory_mib // 4, LARGEST_STATE_MIB) * MIB
+    largest = rules.state_mib * MIB
     if plan.custom is None or "build_model" in plan.custom.defines:
         return largest
     with torch.device("meta"):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.admission.combinations import PURCHASES, LocatedProblem
-from orchestrator.admission.draft import Draft
+from orchestrator.admission.draft import SUFFIXES, Draft
 from orchestrator.admission.yaml_nodes import Loc
 from orchestrator.console import printable, shortened
 
@@ -75,7 +75,7 @@ def compare_claims(drafts: Sequence[Draft]) -> None:
 
 def _team_of_unread(draft: Draft) -> str | None:
     """Whose a loadout may be that cannot be read: that of the team that it is called after."""
-    is_loadout = draft.path.suffix in (".yaml", ".yml") and not is_cohort(draft)
+    is_loadout = draft.path.suffix.lower() in SUFFIXES and not is_cohort(draft)
     return draft.path.stem if is_loadout and draft.kind is None else None
 
 

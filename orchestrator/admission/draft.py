@@ -28,6 +28,7 @@ from orchestrator.console import printable
 
 API_VERSION = "game/v1"
 KINDS: dict[str, type[Model]] = {"Loadout": Loadout, "Cohort": Cohort}
+SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 64 * 1024
 ENVELOPE = (("apiVersion",), ("kind",))
 # What a file of another kind starts with

@@ -23,7 +23,7 @@ from orchestrator.admission.admit import (
 )
 from orchestrator.admission.claims import COHORT_FILES, compare_claims, is_cohort, rules_among
 from orchestrator.admission.cohort import Cohort
-from orchestrator.admission.draft import Draft, Problem, read_draft
+from orchestrator.admission.draft import SUFFIXES, Draft, Problem, read_draft
 from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.yaml_nodes import parse
 from orchestrator.console import printable
@@ -31,7 +31,6 @@ from orchestrator.errors import Refused
 
 __all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_cohort", "read_paths"]
 
-SUFFIXES = (".yaml", ".yml")
 WORD_PROCESSORS = (".doc", ".docx", ".odt", ".pages", ".rtf")
 MANIFEST = re.compile(
     r"""(?:\s|#.*\n|---|\{)*["']?(?:apiVersion|kind|metadata|spec)["']?\s*:""", re.IGNORECASE
@@ -223,15 +222,14 @@ def _reading(
     drafts: list[Draft], skipped: tuple[str, ...], other_data: bool, wanted: Path | None
 ) -> Reading:
     """Hold the files against the cohort and against each other."""
-    given, rules = rules_among(drafts, wanted), Cohort()
-    usable = given is None or not given.problems
-    if given is not None and isinstance(given.model, Cohort) and usable:
-        rules = given.model
-    judged_by = rules if usable else None
-    receipts = {id(draft): _admit(draft, judged_by, other_data) for draft in drafts}
+    given = rules_among(drafts, wanted)
+    rules: Cohort | None = Cohort()
+    if given is not None:  # one that has problems judges nobody
+        rules = given.model if isinstance(given.model, Cohort) and not given.problems else None
+    receipts = {id(draft): _admit(draft, rules, other_data) for draft in drafts}
     compare_claims(drafts)
     files = tuple(_finished(draft, receipts[id(draft)]) for draft in drafts)
-    return Reading(rules, given.path if given else None, files, skipped)
+    return Reading(rules or Cohort(), given.path if given else None, files, skipped)
 
 
 def _admit(draft: Draft, rules: Cohort | None, other_data: bool) -> Receipt | None:

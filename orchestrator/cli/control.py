@@ -225,7 +225,9 @@ def _end(
         name = pick_cohort(store, cohort).name
         if all_teams:
             teams = _teams(store, name, _live, f"every job is over, so there is none to {verb}")
-        ok = _fulfil(name, teams, wish_of(store), lambda it: in_words(it, _at_work(store, name)))
+        ok = _fulfil(
+            name, teams, wish_of(store), lambda it: in_words(it, bool(controller_of(store, name)))
+        )
     _exit(ok)
 
 
@@ -285,10 +287,6 @@ def _teams(
 
 def _live(job: Job) -> bool:
     return not job.phase.terminal
-
-
-def _at_work(store: Store, cohort: str) -> bool:
-    return controller_of(store, cohort) is not None
 
 
 def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:

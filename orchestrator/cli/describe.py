@@ -16,7 +16,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
-from orchestrator.cli.get import as_json, event_json
+from orchestrator.cli.documents import event_document, job_document
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
@@ -93,7 +93,7 @@ def _describe(store: Store, cohort: str, team: str, revision: int | None) -> _De
 
 
 def _as_json(told: _Description) -> dict[str, Any]:
-    document = as_json(told.job, told.seen.outlook, told.seen.now)
+    document = job_document(told.job, told.seen.outlook, told.seen.now)
     by_member: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for attempt in told.attempts:
         by_member[attempt.key.index].append(_attempt_json(attempt))
@@ -105,7 +105,7 @@ def _as_json(told: _Description) -> dict[str, Any]:
         "phases": [{"at": s.at, "phase": s.phase, "reason": s.reason} for s in told.steps],
         "loadout": told.loadout,
         "receipt": told.receipt,
-        "events": [event_json(event) for event in told.events],
+        "events": [event_document(event) for event in told.events],
     }
 
 

@@ -16,7 +16,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
-from orchestrator.forecasting.outlook import Outlook
+from orchestrator.cli.documents import event_document, job_document
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
@@ -75,7 +75,7 @@ def get_jobs(cohort: str | None, all_revisions: bool, watch: bool, output: str) 
         seen = look_up(store, name, time.time())
     jobs = seen.jobs if all_revisions else newest_revisions(seen.jobs)
     if output == "json":
-        console.print_json({"jobs": [as_json(job, seen.outlook, seen.now) for job in jobs]})
+        console.print_json({"jobs": [job_document(job, seen.outlook, seen.now) for job in jobs]})
     else:
         _print_jobs(jobs, seen)
 
@@ -89,7 +89,7 @@ def _watch_jobs(store: Store, name: str, output: str) -> None:
     try:
         if output == "json":
             for job, seen in _changing_jobs(store, name):
-                _print_json_line(as_json(job, seen.outlook, seen.now))
+                _print_json_line(job_document(job, seen.outlook, seen.now))
         else:
             watch(name, store, patient=True, console=Console())
     except KeyboardInterrupt:
@@ -176,7 +176,7 @@ def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -
             return
         events = store.events(name, team=team)
     if output == "json":
-        console.print_json({"events": [event_json(event) for event in events]})
+        console.print_json({"events": [event_document(event) for event in events]})
     else:
         now = time.time()
         console.print_table(
@@ -190,7 +190,7 @@ def _watch_events(store: Store, name: str, team: str | None, output: str) -> Non
     try:
         for event in _coming_events(store, name, team):
             if output == "json":
-                _print_json_line(event_json(event))
+                _print_json_line(event_document(event))
                 continue
             at = display.clock_time(event.at, time.time())
             about = display.object_of(event)
@@ -212,59 +212,6 @@ def _coming_events(store: Store, name: str, team: str | None) -> Iterator[Event]
         if over:
             return
         time.sleep(POLL_S)
-
-
-def event_json(event: Event) -> dict[str, Any]:
-    """An event in the form of `-o json`; times in seconds since 1970."""
-    keys = ["id", "at", "kind", "team", "revision", "member", "reason", "message"]
-    return {key: getattr(event, key) for key in keys}
-
-
-def as_json(job: Job, outlook: Outlook, now: float) -> dict[str, Any]:
-    """A job in the form of `-o json`; times in seconds since 1970, spans in seconds."""
-    return {
-        "team": job.team,
-        "revision": job.revision,
-        "phase": job.phase,
-        "reason": job.reason,
-        "message": job.message,
-        "blame": job.blame,
-        "priority": job.priority,
-        "suspended": job.suspended,
-        "position": outlook.positions.get(job.id),
-        "expected_finish": outlook.finish.get(job.id),
-        "val_accuracy": job.val_accuracy,
-        "spent_bnn": job.spent_bnn,
-        "num_members": len(job.members),
-        "members_trained": job.members_trained,
-        "min_members": job.min_members,
-        "submitted_at": job.submitted_at,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-        "active_seconds": job.active_seconds_at(now),
-        "slot_seconds": job.slot_seconds_at(now),
-        "members": [
-            {
-                "index": member.index,
-                "phase": member.phase,
-                "reason": member.reason,
-                "message": member.message,
-                "blame": member.blame,
-                "attempt": member.attempt,
-                "team_failures": member.team_failures,
-                "cluster_failures": member.cluster_failures,
-                "not_before": member.not_before,
-                "slot": member.slot,
-                "node": member.node,
-                "started_at": member.started_at,
-                "ended_at": member.ended_at,
-                "epoch": member.epoch,
-                "epochs": member.epochs,
-                "val_accuracy": member.val_accuracy,
-            }
-            for member in job.members
-        ],
-    }
 
 
 def _print_json_line(row: dict[str, Any]) -> None:

@@ -11,10 +11,12 @@ would have met is the cluster's.
 import errno
 import re
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jobs.errors import WorkerLost
 from orchestrator.phases import Blame, Reason
 from orchestrator.state import Fault
 
@@ -55,6 +57,23 @@ def seen(scene: Scene, error: BaseException, node_gone: bool = False) -> Seen:
         line=f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "",
         node_gone=node_gone,
     )
+
+
+class MemberFailed(Exception):
+    """Ends a group of several workers, as it would wait for the one that failed; says why."""
+
+    def __init__(self, what: Seen) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def cause(failures: Mapping[int, Exception]) -> Seen:
+    """What went wrong in a group, before others lost touch with the worker that it happened to."""
+    told = [error.what for error in failures.values() if isinstance(error, MemberFailed)]
+    of_workers = [error for error in failures.values() if not isinstance(error, MemberFailed)]
+    causes = [what for what in told if what.kind != WorkerLost.__name__]
+    causes += [seen("trainer", error) for error in of_workers]
+    return [*causes, *told][0]
 
 
 @dataclass(frozen=True)

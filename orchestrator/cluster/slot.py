@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -31,13 +31,13 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import RayError
 
-from jobs.errors import Stopped, WorkerLost
+from jobs.errors import Stopped
 from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.places import where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.values import MemberResult, Place
-from orchestrator.cluster.faults import Seen, seen
+from orchestrator.cluster.faults import MemberFailed, Seen, cause, seen
 from orchestrator.cluster.member_log import member_log
 from orchestrator.cluster.news import TimedReport
 from orchestrator.loading import loading
@@ -49,14 +49,6 @@ ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
-
-
-class MemberFailed(Exception):
-    """Ends a group of several workers, as it would wait for the one that failed; says why."""
-
-    def __init__(self, what: Seen) -> None:
-        super().__init__(what)
-        self.what = what
 
 
 class Slot:
@@ -121,7 +113,7 @@ class Slot:
             )
             plan = _plan(trainee, plan_json)
             scaling = ScalingConfig(
-                num_workers=plan.workers if isinstance(plan, MemberPlan) else 1,
+                num_workers=_num_workers(plan),
                 use_gpu=workers.get("GPU", 0) > 0,
                 resources_per_worker=workers,
             )
@@ -228,7 +220,7 @@ def _outcome(plan: MemberPlan | TeacherPlan, train: Callable[[], MemberResult]) 
         raise  # the cluster's fault, not the member's
     except Exception as error:
         what = seen("training", error)
-        if isinstance(plan, MemberPlan) and plan.workers > 1:
+        if _num_workers(plan) > 1:
             raise MemberFailed(what) from error
         return what
 
@@ -238,13 +230,8 @@ def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:
     return model.model_validate_json(plan_json)
 
 
-def cause(failures: Mapping[int, Exception]) -> Seen:
-    """What went wrong in a group, before others lost touch with the worker that it happened to."""
-    told = [error.what for error in failures.values() if isinstance(error, MemberFailed)]
-    of_workers = [error for error in failures.values() if not isinstance(error, MemberFailed)]
-    causes = [what for what in told if what.kind != WorkerLost.__name__]
-    causes += [seen("trainer", error) for error in of_workers]
-    return [*causes, *told][0]
+def _num_workers(plan: MemberPlan | TeacherPlan) -> int:
+    return plan.workers if isinstance(plan, MemberPlan) else 1
 
 
 def _train(
@@ -259,7 +246,7 @@ def _train(
     from jobs.teacher_training import train_teacher
     from jobs.train import train_member
 
-    num_workers = plan.workers if isinstance(plan, MemberPlan) else 1
+    num_workers = _num_workers(plan)
     several = num_workers > 1
     leads = not several or ray.train.get_context().get_world_rank() == 0
     self_reported = isinstance(plan, MemberPlan) and plan.custom is not None

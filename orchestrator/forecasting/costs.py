@@ -58,8 +58,6 @@ PAGED_BYTES = 64 * MIB
 """Larger tensors are given back to the system after use (see `jobs.memory`), and clearing them anew
 costs time. So are those from 32 MiB on, glibc's largest threshold, but there it hardly shows."""
 
-LARGEST_STATE_MIB = 256
-"""Of a team's own network; `jobs.custom.session` has it, with torch."""
 SLOT_BYTES = 840 * MIB
 """A warm slot after its first member, without what depends on the plan."""
 LIBRARY_BYTES = 380 * MIB
@@ -219,8 +217,7 @@ def memory_bytes(
         given = image_bytes(plan.data.image_size_px, num_training_images)
         if rules is None:
             return SLOT_BYTES + given
-        state = min(rules.memory_mib // 4, LARGEST_STATE_MIB) * MIB  # comes out after every epoch
-        return SLOT_BYTES + given + rules.memory_mib * MIB + state
+        return SLOT_BYTES + given + (rules.memory_mib + rules.state_mib) * MIB
     num_train, num_validation = num_images(plan, num_training_images)
     batch = min(math.ceil(plan.batch_size / plan.workers), num_train)
     net, side = network(plan), plan.data.image_size_px

@@ -21,10 +21,9 @@ from jobs.values import Place
 from orchestrator.admission.admit import admit, member_plans
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import num_slots_that_fit
-from orchestrator.cluster.faults import judge, seen
+from orchestrator.cluster.faults import MemberFailed, cause, judge, seen
 from orchestrator.cluster.news import Failed, Trained
 from orchestrator.cluster.room import Room
-from orchestrator.cluster.slot import MemberFailed, cause
 from orchestrator.cluster.slots import RaySlots
 from orchestrator.errors import ClusterError
 from orchestrator.forecasting.capacity import Machine, fits, num_slots
