@@ -81,11 +81,12 @@ class Queue:
         self._backing_off: LazyHeap[tuple[int, int]] = LazyHeap()
         self._now = 0.0
 
-    def put(self, job: Job) -> None:
+    def put(self, job: Job, *, gated: bool = False) -> None:
         """Takes note of the newest state of a job, in any phase.
 
         It replaces what was known, members that `next` gave out included: those that are Pending
-        here wait again. Jobs that are over or suspended leave.
+        here wait again, unless the job is `gated`, until it is put without. Jobs that are over or
+        suspended leave.
         """
         team = self._account(job)
         known = self._entries.get(job.id)
@@ -101,7 +102,7 @@ class Queue:
         ready: list[int] = []
         backing_off: list[int] = []
         for index, member in enumerate(job.members):
-            if member.phase is not Phase.PENDING:
+            if member.phase is not Phase.PENDING or gated:
                 continue
             if member.not_before is None:
                 ready.append(index)

@@ -18,7 +18,7 @@ from jobs.places import Where, where
 class Settings(BaseSettings):
     """Paths and URLs of one installation."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
 
     home: Path = Field(
         default=Path(".game"),

@@ -56,6 +56,11 @@ class Combiner:
         """The job has come to an end by another way."""
         self._again.pop(job_id, None)
 
+    def put_off(self, job_id: int) -> None:
+        """What its members trained on is being fetched: it is looked at again soon."""
+        failures, _ = self._again.get(job_id, (0, 0.0))
+        self._again[job_id] = failures, self.clock()
+
     def combine(self, job: Job, plan: MemberPlan, retry: Retry) -> Job:
         """Returns the job afterwards: with a result, given up, in training again, or as it was."""
         failures = self._again.get(job.id, (0, 0.0))[0] + 1

@@ -20,8 +20,9 @@ from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.admission.cohort import Cohort, CohortSpec, Resources
 from orchestrator.artifacts import Artifacts
-from orchestrator.cluster.news import Failed, News, Progress, SlotPool, Trained, epochs_of, whose
+from orchestrator.cluster.news import SlotPool
 from orchestrator.control.combiner import Combiner
+from orchestrator.control.recorder import Recorder
 from orchestrator.control.sleep import Sleep
 from orchestrator.errors import (
     ClusterLost,
@@ -34,7 +35,7 @@ from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.results.truth import Truth
 from orchestrator.schedule import Queue, Start, decide
-from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
+from orchestrator.state import Fault, Job
 from orchestrator.store import Ledger, Store
 
 POLL_S = 0.5
@@ -45,10 +46,11 @@ POLL_S = 0.5
 class Controller:
     """Runs one cohort to its end.
 
-    `resources` are what the pool's slots are made for; None where any would do. `unfit` says why a
-    plan can never run on this cluster, or None where it can; it is not asked while
-    `nodes_may_come`. `steady` is as in `Sleep`. `on_change` is called with all jobs after every
-    round, `on_trouble` with what is in the way of going on.
+    `resources` are what the pool's slots are made for; None where any would do. `fetched` tells
+    whether what a plan trains on is here, or cannot be had, and has it fetched if not; until then
+    its job gets no slot. `unfit` says why a plan can never run on this cluster, or None where it
+    can; it is not asked while `nodes_may_come`. `steady` is as in `Sleep`. `on_change` is called
+    with all jobs after every round, `on_trouble` with what is in the way of going on.
     """
 
     cohort: str
@@ -59,6 +61,7 @@ class Controller:
     truth: Truth
     clock: Callable[[], float]
     resources: Resources | None = None
+    fetched: Callable[[MemberPlan], bool] = lambda _: True
     unfit: Callable[[MemberPlan], str | None] = lambda _: None
     nodes_may_come: Callable[[], bool] = lambda: False
     steady: Callable[[], float] | None = None
@@ -71,15 +74,14 @@ class Controller:
     _demands: dict[int, int] = field(default_factory=dict)
     """How many members of each job want a slot or have one."""
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
+    _gated: set[int] = field(default_factory=set)
+    """Jobs whose images or teacher are being fetched."""
     _unjudged: set[int] = field(default_factory=set)
     """Jobs that may be too large for every node."""
+    _recorder: Recorder = field(init=False)
     _combiner: Combiner = field(init=False)
     _sleep: Sleep = field(init=False)
-    _news: list[News] = field(default_factory=list)
-    """What slots told and the store does not know yet."""
     _poll_s: float = 0.0  # in the first round there is nothing to wait for
-    _progressed: set[int] = field(default_factory=set)
-    """Jobs with new epochs, which make no event."""
     _seen: int = 0
     """The id of the newest event whose job was read."""
     _listed: bool = False
@@ -87,6 +89,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         self._sleep = Sleep(self.clock, self.steady)
+        self._recorder = Recorder(self.ledger, self.artifacts, self.clock)
         self._combiner = Combiner(
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
         )
@@ -105,7 +108,7 @@ class Controller:
                 pass
         except BaseException as error:
             if isinstance(error, ClusterLost):
-                self._news.extend(self.pool.abandon())
+                self._recorder.take(self.pool.abandon())
                 # Where the network is away the store is too, and after a sleep so is the cluster.
                 patiently(self._account_for_sleep, self.on_trouble)
                 patiently(self._record_news, self.on_trouble)
@@ -117,12 +120,13 @@ class Controller:
         """One round of the loop; returns whether nothing is left to do."""
         try:
             # 1. Observe: what slots tell goes into the store, what it tells is read.
-            self._news.extend(self.pool.poll(self._poll_s))
+            self._recorder.take(self.pool.poll(self._poll_s))
             self._poll_s = POLL_S
             self._account_for_sleep()  # before anything is judged by the time
             self._record_news()
             changed = self._watch()
-            self.pool.want(sum(self._demands.values()))  # they start while images are looked at
+            self.pool.want(sum(self._demands.values()))  # they start while images are fetched
+            self._open_gates()
             self._refuse_unfit()
             # 2. Jobs that are at their end: combined, or over their time.
             self._finish(changed)
@@ -162,9 +166,9 @@ class Controller:
         """Reads what has changed since the last round, by whomever; at first everything."""
         if not self._listed:
             return self._list()
-        news = self.store.changes(self.cohort, self._seen, also=self._progressed)
+        news = self.store.changes(self.cohort, self._seen, also=self._recorder.progressed)
         self._seen = max(self._seen, news.last_event_id)
-        self._progressed.clear()
+        self._recorder.progressed.clear()
         before = self._spec.queue
         self._see_rules(news.spec)
         if self._spec.queue != before:
@@ -178,7 +182,7 @@ class Controller:
         self._seen = everything.last_event_id
         self._see_rules(everything.spec)
         self._queue = Queue(self._spec.queue.policy, self._spec.queue.max_wait_seconds)
-        on_slots = {slot.busy_with for slot in self.pool.states()} | {n.key for n in self._news}
+        on_slots = {slot.busy_with for slot in self.pool.states()} | self._recorder.pending()
         for job in everything.jobs:
             self._update(job)
             for member in job.members:
@@ -206,14 +210,27 @@ class Controller:
             member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.is_left)
             for member in job.members
         )
-        self._queue.put(job)
+        self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        """Puts a job into the queue as it is now; a gated one gets no slot there."""
+        waits = job.is_left and any(member.phase is Phase.PENDING for member in job.members)
+        if waits and not all(self.fetched(plan) for plan in self._plans_of(job.id)):
+            self._gated.add(job.id)
+        else:
+            self._gated.discard(job.id)
+        self._queue.put(job, gated=job.id in self._gated)
+
+    def _open_gates(self) -> None:
+        for job_id in list(self._gated):
+            self._enqueue(self._jobs[job_id])
 
     def _refuse_unfit(self) -> None:
         """Gives up on jobs that would wait forever."""
         if self.nodes_may_come():  # whoever was judged by the nodes before is so once more
             self._unjudged.update(k for k, job in self._jobs.items() if not job.phase.terminal)
             return
-        for job in [self._jobs[job_id] for job_id in self._unjudged]:
+        for job in [self._jobs[job_id] for job_id in self._unjudged - self._gated]:
             plans = () if job.phase.terminal else self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
@@ -227,48 +244,20 @@ class Controller:
         return self._plans[job_id]
 
     def _record_news(self) -> None:
-        """Writes what slots told. What the store has not taken is kept until the next time."""
-        # An attempt's last epochs go with its result, and all others together: a transaction each.
-        others, last = epochs_of(self._news)
-        if others:
-            self.ledger.record_epochs(others)
-            self._progressed.update(key.job_id for key, *_ in others)
-        self._news = [n for n in self._news if not isinstance(n, Progress) or whose(n) in last]
-        for end in [news for news in self._news if not isinstance(news, Progress)]:
-            if isinstance(end, Trained):
-                self._keep(end, last[whose(end)])
-            elif isinstance(end, Failed):
-                self._fail(end.key, end.attempt, end.fault)
-            else:
-                self._update(self.ledger.halt(end.key, end.attempt, self.clock()))
-            self._news = [news for news in self._news if whose(news) != whose(end)]
-
-    def _keep(self, news: Trained, epochs: list[EpochOfAttempt]) -> None:
-        key, attempt = news.key, news.attempt
-        try:
-            trained = self.artifacts.save(
-                self._jobs[key.job_id], key.index, attempt, news.weights, news.val_probs
-            )
-        except OSError as error:
-            self.ledger.record_epochs(epochs)
-            message = f"its results cannot be kept: {error}"
-            self._fail(key, attempt, Fault(Reason.STORAGE, message, Blame.CLUSTER))
-            return
-        self._update(self.ledger.succeed(key, attempt, trained, self.clock(), epochs))
-
-    def _fail(self, key: MemberKey, attempt: int, fault: Fault) -> None:
-        self._update(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
+        for job in self._recorder.record(self._jobs, self._spec.retry):
+            self._update(job)
 
     # --- jobs at their end ------------------------------------------------------------------------
 
     def _finish(self, changed: Sequence[Job]) -> None:
         for job_id in self._combiner.due([job.id for job in changed]):
             job = self._jobs[job_id]
-            if lifecycle.ready_to_finish(job):
-                plan = self._plans_of(job_id)[0]
+            if not lifecycle.ready_to_finish(job):
+                self._combiner.forget(job_id)
+            elif self.fetched(plan := self._plans_of(job_id)[0]):
                 self._update(self._combiner.combine(job, plan, self._spec.retry))
             else:
-                self._combiner.forget(job_id)
+                self._combiner.put_off(job_id)
         self._account_for_sleep()
         limit_s = self._spec.limits.active_deadline_seconds
         for job in list(self._jobs.values()) if limit_s is not None else ():
@@ -280,6 +269,9 @@ class Controller:
     def _start(self, action: Start) -> None:
         key, slot = action.key, action.slot
         plan = self._plans_of(key.job_id)[key.index]
+        if not self.fetched(plan):  # it could not be had, some time ago
+            self._enqueue(self._jobs[key.job_id])
+            return
         trouble: Exception | None = None
         try:
             self.pool.prepare(plan)  # before the attempt begins, whose time is the team's
@@ -294,7 +286,8 @@ class Controller:
         attempt = job.members[key.index].attempt
         if trouble is not None:
             message = f"its images or its teacher cannot be read: {trouble}"
-            self._fail(key, attempt, Fault(Reason.STORAGE, message, Blame.CLUSTER))
+            fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
+            self._update(self.ledger.fail(key, attempt, fault, self._spec.retry, self.clock()))
             return
         place = self.artifacts.place(job, key.index, attempt, self._spec.sandbox_rules)
         self.pool.start(slot, key, attempt, plan, place)

@@ -3,18 +3,25 @@
 In: a cohort in the store, and plans. Out: decoded images and teachings; they come from the caches
 that `gamectl submit` filled, and are made again where those are gone. Loadouts may be handed in
 while the cohort runs, with images of other sizes and with other teachers, so nothing is fetched
-beforehand. Next on the path: `slots`, and `truth` for what is known of validation images.
+beforehand; as it may take a minute, a thread fetches while the controller goes on with everything
+else. Next on the path: `slots`, and `truth` for what is known of validation images.
 """
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from jobs.errors import JobsError
+from jobs.errors import JobsError, Stopped
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
 from orchestrator.admission.cohort import Cohort
-from orchestrator.errors import Damaged
+from orchestrator.errors import Damaged, StoreUnavailable
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.store import Store
@@ -23,9 +30,27 @@ from orchestrator.teaching.teachings import TeacherWeights, TeachingKey, teachin
 LOOK_AGAIN_S = 30.0
 """So long images that could not be read are not looked for again: every member of a cohort asks."""
 
+ImagesKey = tuple[str, int]
+"""A fingerprint, and the images' side in pixels."""
+
+
+@dataclass
+class _Fetch:
+    result: Future[Any]
+    failed_at: float = 0.0
+
+    def get(self) -> Any:
+        """The result once it is there; raises what fetching raised."""
+        if (error := self.result.exception()) is not None:
+            raise error.with_traceback(None)  # which would grow with every member that asks
+        return self.result.result()
+
 
 class Inputs:
-    """The inputs of one cohort's members. Not shared between threads."""
+    """The inputs of one cohort's members.
+
+    Ask from one thread only. Close it where no more is needed: what is being fetched then ends.
+    """
 
     def __init__(
         self,
@@ -40,54 +65,85 @@ class Inputs:
         self._settings = settings
         self._progress = progress
         self._clock = clock
-        self._failures: dict[tuple[str, int], tuple[float, Exception]] = {}
-        """Why images could not be read, and when that was."""
-        self._images: dict[tuple[str, int], LabelledImages] = {}
-        self._teachings: dict[TeachingKey, Teaching] = {}
+        self._fetches: dict[ImagesKey | TeachingKey, _Fetch] = {}
+        # One after another: a teacher is asked about images that were fetched before.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inputs")
+        self._closed = threading.Event()
+
+    def fetched(self, plan: MemberPlan) -> bool:
+        """Whether what the plan needs is here, or cannot be had; if not, it is being fetched.
+
+        What could not be had is fetched again after a while.
+        """
+        fetches = [self._fetch_images(plan.data)]
+        if plan.distill is not None:
+            fetches.append(self._fetch_teaching(plan))
+        return all(fetch.result.done() for fetch in fetches)
 
     def images(self, plan: DataPlan) -> LabelledImages:
-        """The training images that a plan names.
+        """The training images that a plan names; waits for them where they are not fetched yet.
 
         Raises `jobs.errors.DataError` where they can't be read, and `Damaged` where they are no
         longer those that the cohort was submitted with.
         """
-        key = (plan.fingerprint, plan.image_size_px)
-        if key not in self._images:
-            failed_at, failure = self._failures.get(key, (float("-inf"), None))
-            if failure is not None and self._clock() < failed_at + LOOK_AGAIN_S:
-                raise failure.with_traceback(None)
-            try:
-                self._images[key] = self._decoded(plan)
-            except (Damaged, JobsError, OSError) as error:
-                self._failures[key] = self._clock(), error
-                raise
-        return self._images[key]
+        images: LabelledImages = self._fetch_images(plan).get()
+        return images
 
     def teaching(self, plan: MemberPlan) -> Teaching | None:
-        """What a member is given of its teacher, or None where it has none.
+        """What a member is given of its teacher, or None where it has none; waits like `images`.
 
         Raises `Damaged` where the teacher's weights are gone or changed.
         """
-        key = teaching_key(plan)
-        if key is None:
+        if plan.distill is None:
             return None
-        if key not in self._teachings:
-            self._teachings |= teachings(
-                [plan],
-                {plan.data.image_size_px: self.images(plan.data)},
-                TeacherWeights(self._settings.artifacts),
-                self._settings.teacher_logits,
-                self._progress,
-            )
-        return self._teachings[key]
+        self._fetch_images(plan.data)  # before, as they are what the teacher is asked about
+        teaching: Teaching = self._fetch_teaching(plan).get()
+        return teaching
 
-    def _decoded(self, plan: DataPlan) -> LabelledImages:
+    def close(self) -> None:
+        """Ends what is being fetched, and fetches nothing more."""
+        self._closed.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _fetch_images(self, plan: DataPlan) -> _Fetch:
+        return self._fetch(_images_key(plan), partial(self._decode, plan))
+
+    def _fetch_teaching(self, plan: MemberPlan) -> _Fetch:
+        key = teaching_key(plan)
+        assert key is not None, "it has a teacher"
+        return self._fetch(key, partial(self._ask_teacher, plan, key))
+
+    def _fetch(self, key: ImagesKey | TeachingKey, work: Callable[[], Any]) -> _Fetch:
+        known = self._fetches.get(key)
+        if known is None or self._is_worth_another_try(known):
+            known = self._fetches[key] = _Fetch(Future())
+            self._thread.submit(self._run, known, work)
+        return known
+
+    def _is_worth_another_try(self, fetch: _Fetch) -> bool:
+        error = fetch.result.exception() if fetch.result.done() else None
+        if isinstance(error, Damaged | JobsError | OSError):
+            return self._clock() >= fetch.failed_at + LOOK_AGAIN_S
+        return isinstance(error, StoreUnavailable)
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def _run(self, fetch: _Fetch, work: Callable[[], Any]) -> None:
+        try:
+            found = work()
+        except BaseException as error:
+            fetch.failed_at = self._clock()
+            fetch.result.set_exception(error)
+        else:
+            fetch.result.set_result(found)
+
+    def _decode(self, plan: DataPlan) -> LabelledImages:
         record = self._store.cohort(self._cohort)
         rules = Cohort.stored(record.spec)
         source, size_px = record.data.source, plan.image_size_px
         skip_broken = rules.spec.data.skip_broken_images
         decoded = decode_source(
-            source, [size_px], skip_broken, self._settings, self._progress, with_test=False
+            source, [size_px], skip_broken, self._settings, self._shown, with_test=False
         )
         if decoded.folder.fingerprint != plan.fingerprint:
             raise Damaged(
@@ -95,3 +151,24 @@ class Inputs:
                 "submitted with; put them back, or submit the cohort again"
             )
         return decoded.training(size_px)
+
+    def _ask_teacher(self, plan: MemberPlan, key: TeachingKey) -> Teaching:
+        images: LabelledImages = self._fetches[_images_key(plan.data)].get()
+        of_size = {plan.data.image_size_px: images}
+        weights, cache = TeacherWeights(self._settings.artifacts), self._settings.teacher_logits
+        return teachings([plan], of_size, weights, cache, self._shown)[key]
+
+    @contextmanager
+    def _shown(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        with self._progress(label) as show:
+
+            def unless_closed(done: int, total: int) -> None:
+                if self._closed.is_set():
+                    raise Stopped("no more images are needed")
+                show(done, total)
+
+            yield unless_closed
+
+
+def _images_key(plan: DataPlan) -> ImagesKey:
+    return plan.fingerprint, plan.image_size_px

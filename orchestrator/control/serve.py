@@ -118,7 +118,8 @@ def _serve(
     from orchestrator.control.controller import Controller
     from orchestrator.control.inputs import Inputs
     from orchestrator.results.truth import validation_truth
-    from orchestrator.terminal.live import LiveView, progress
+    from orchestrator.terminal.live import LiveView
+    from orchestrator.terminal.progress_bars import said
 
     cohort = patiently(partial(_rules, store, name), print_note)
     resources = cohort.spec.resources
@@ -132,7 +133,7 @@ def _serve(
         grows=joined,
         num_ahead=num_ahead(resources),
     )
-    inputs = Inputs(name, store, settings, progress)
+    inputs = Inputs(name, store, settings, said)
     # Where nobody would see the figures, none are made.
     gauges = Gauges(RayMeter(name), lambda: store.retries(name)) if joined else None
 
@@ -177,11 +178,13 @@ def _serve(
                 clock=time.time,
                 steady=time.monotonic,
                 resources=resources,
+                fetched=inputs.fetched,
                 unfit=reason_why_not,
                 nodes_may_come=lambda: room.nodes_may_come,
                 on_change=show,
                 on_trouble=view.say,
             ).run()
     finally:
+        inputs.close()
         pool.close()
         artifacts.close()

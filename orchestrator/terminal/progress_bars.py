@@ -106,26 +106,39 @@ def _done_of_total(console: Console) -> Progress:
 def progress(
     label: str, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), drawn as a bar; a line now and then elsewhere."""
+    """A function to call with (done, total), drawn as a bar; as `said` without a terminal."""
     console = stderr_console()
-    began = said_at = clock()
+    if not draws(console):
+        with said(label, clock) as say:
+            yield say
+        return
     with _done_of_total(console) as shown:
         task = shown.add_task(label, total=None, visible=False)
+        yield lambda done, total: shown.update(task, completed=done, total=total, visible=True)
 
-        def update(done: int, total: int) -> None:
-            nonlocal said_at
-            shown.update(task, completed=done, total=total, visible=True)
-            if draws(console):
-                return
-            now = clock()
-            if done == 1:
-                console.print(f"{label}: {total}", highlight=False)
-            elif now - said_at >= SAY_EVERY_S and 0 < done < total:
-                said_at = now
-                left = duration((now - began) * (total - done) / done)
-                console.print(f"{label}: {done} of {total}, {left} left", highlight=False)
 
-        yield update
+@contextmanager
+def said(
+    label: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total): a line is written first, and another now and then.
+
+    For steps that go on beside others, also below a live view.
+    """
+    console = stderr_console()
+    began = said_at = clock()
+
+    def update(done: int, total: int) -> None:
+        nonlocal said_at
+        now = clock()
+        if done == 1:
+            console.print(f"{label}: {total}", highlight=False)
+        elif now - said_at >= SAY_EVERY_S and 0 < done < total:
+            said_at = now
+            left = duration((now - began) * (total - done) / done)
+            console.print(f"{label}: {done} of {total}, {left} left", highlight=False)
+
+    yield update
 
 
 @contextmanager

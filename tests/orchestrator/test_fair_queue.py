@@ -209,3 +209,21 @@ def test_a_back_off_does_not_grow_with_a_clock_that_is_set_back() -> None:
     assert queue.next(NOW) is None
     assert queue.next_change(NOW) == NOW + 8
     assert queue.next(NOW - 3600) == MemberKey(1, 0)
+
+
+@pytest.mark.parametrize("policy", BOTH)
+def test_a_gated_job_gets_no_slot_until_it_is_put_without(policy: Policy) -> None:
+    gated = job(1, P, P)
+    queue = queue_of(gated, policy=policy)
+    queue.put(gated, gated=True)
+    queue.put(job(2, submitted_at=9.0, work=0.1))
+    assert queue.next(NOW) == MemberKey(2, 0)
+    assert queue.next(NOW) is None
+    queue.put(gated)
+    assert drained(queue) == [(1, 0), (1, 1)]
+
+
+def test_what_a_gated_job_uses_counts_for_its_team() -> None:
+    queue = queue_of(job(3, slot_seconds=5.0), job(2, team="a", revision=2))
+    queue.put(job(1, R, P, team="a", slot_seconds=50.0), gated=True)
+    assert drained(queue) == [(3, 0), (2, 0)]

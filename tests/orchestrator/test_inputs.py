@@ -1,32 +1,146 @@
-"""Members' inputs where they can't be had: every member of a cohort asks for them."""
+"""Members' inputs: fetched beside everything else, and where they can't be had."""
 
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
-from jobs.errors import DataError
-from jobs.plan import DataPlan
+from jobs.errors import DataError, Stopped
+from jobs.plan import DataPlan, MemberPlan
 from orchestrator.control import inputs
 from orchestrator.control.inputs import LOOK_AGAIN_S, Inputs
+from orchestrator.errors import Damaged, StoreUnavailable
 from orchestrator.settings import Settings
 from orchestrator.sources import decode_source
 from orchestrator.store import Store
 from tests.conftest import write_photos
 from tests.orchestrator.cohorts import DATA, cohort, new_job
 
+PATIENCE_S = 60.0
 
-def test_images_that_are_away_are_looked_for_now_and_then(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photos = write_photos(tmp_path / "photos")
-    settings = Settings(home=tmp_path / "home")
-    folder = decode_source(str(photos), [16], False, settings).folder
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of photos."""
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a home of its own."""
+    return Settings(GAME_HOME=tmp_path / "home")
+
+
+@pytest.fixture
+def plan(store: Store, photos: Path, settings: Settings) -> DataPlan:
+    """Of a cohort `small` that was submitted with the photos, none of them decoded at this size."""
+    folder = decode_source(str(photos), [8], False, settings).folder
     data = replace(DATA, source=str(photos), fingerprint=folder.fingerprint)
     rules = cohort().model_dump(mode="json", by_alias=True)
     store.submit("small", rules, data, [new_job("a")], 100.0, None)
-    plan = DataPlan(fingerprint=folder.fingerprint, classes=folder.classes, image_size_px=16)
+    return DataPlan(fingerprint=folder.fingerprint, classes=folder.classes, image_size_px=16)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Waits for something that a thread is about to do."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Held:
+    """A progress bar whose step waits at its first image until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached, self.let_go = threading.Event(), threading.Event()
+        self.shown: list[int] = []
+
+    @contextmanager
+    def __call__(self, _label: str) -> Iterator[Callable[[int, int], None]]:
+        def show(done: int, _total: int) -> None:
+            self.shown.append(done)
+            self.reached.set()
+            assert self.let_go.wait(PATIENCE_S)
+
+        yield show
+
+
+def test_images_are_fetched_while_whoever_asked_goes_on(
+    store: Store, settings: Settings, plan: DataPlan
+) -> None:
+    held = Held()
+    known = Inputs("small", store, settings, held)
+    member = MemberPlan(data=plan)
+    assert not known.fetched(member)
+    assert held.reached.wait(PATIENCE_S)
+    assert not known.fetched(member)
+    held.let_go.set()
+    until(lambda: known.fetched(member))
+    assert len(known.images(plan).labels) == held.shown[-1]
+    known.close()
+
+
+def test_what_is_being_fetched_ends_where_nobody_needs_it_any_more(
+    store: Store, settings: Settings, plan: DataPlan
+) -> None:
+    held = Held()
+    known = Inputs("small", store, settings, held)
+    known.fetched(MemberPlan(data=plan))
+    assert held.reached.wait(PATIENCE_S)
+    threading.Timer(0.2, held.let_go.set).start()
+    known.close()
+    assert len(held.shown) == 1
+    with pytest.raises(Stopped):
+        known.images(plan)
+
+
+def test_a_store_that_does_not_answer_is_asked_again_at_once(
+    store: Store, settings: Settings, plan: DataPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([StoreUnavailable("away"), StoreUnavailable("away"), store.cohort("small")])
+
+    def cohort_of(_name: str) -> object:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(store, "cohort", cohort_of)
+    known = Inputs("small", store, settings, clock=lambda: 0.0)
+
+    def is_here() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            return known.fetched(MemberPlan(data=plan)) and len(known.images(plan).labels) > 0
+        return False
+
+    until(is_here)
+    known.close()
+
+
+def test_other_images_than_were_submitted_are_refused(
+    store: Store, settings: Settings, plan: DataPlan, photos: Path
+) -> None:
+    next((photos / "training" / "n0").iterdir()).unlink()
+    known = Inputs("small", store, settings)
+    with pytest.raises(Damaged, match="are not those that cohort 'small' was submitted with"):
+        known.images(plan)
+    known.close()
+
+
+def test_images_that_are_away_are_looked_for_now_and_then(
+    store: Store,
+    settings: Settings,
+    plan: DataPlan,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     decoded = Mock(side_effect=decode_source)
     monkeypatch.setattr(inputs, "decode_source", decoded)
     now = 0.0
@@ -40,3 +154,4 @@ def test_images_that_are_away_are_looked_for_now_and_then(
     now = LOOK_AGAIN_S
     assert len(known.images(plan).labels) > 0
     assert decoded.call_count == 2
+    known.close()

@@ -1,0 +1,68 @@
+"""What slots told, written to the store: epochs, results, failures.
+
+In: news of a slot pool. Out: the jobs as they are afterwards, for the `controller`; weights and
+probabilities among the artifacts. What the store has not taken is kept until the next time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.admission.cohort import Retry
+from orchestrator.artifacts import Artifacts
+from orchestrator.cluster.news import Failed, News, Progress, Trained, epochs_of, whose
+from orchestrator.phases import Blame, Reason
+from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
+from orchestrator.store import Ledger
+
+
+@dataclass
+class Recorder:
+    """Writes news to the ledger, each once."""
+
+    ledger: Ledger
+    artifacts: Artifacts
+    clock: Callable[[], float]
+    progressed: set[int] = field(default_factory=set)
+    """Jobs with new epochs, which make no event; whoever has read them takes them out."""
+    _news: list[News] = field(default_factory=list)
+    """What the store does not know yet."""
+
+    def take(self, news: Iterable[News]) -> None:
+        """Takes what slots told; `record` writes it."""
+        self._news.extend(news)
+
+    def pending(self) -> set[MemberKey]:
+        """The members of whom there is something to write."""
+        return {news.key for news in self._news}
+
+    def record(self, jobs: Mapping[int, Job], retry: Retry) -> Iterator[Job]:
+        """Writes the news, and gives each job that changed by it; `jobs` are those before.
+
+        Raises `StoreError` where the store does not take it.
+        """
+        # An attempt's last epochs go with its result, and all others together: a transaction each.
+        others, last = epochs_of(self._news)
+        if others:
+            self.ledger.record_epochs(others)
+            self.progressed.update(key.job_id for key, *_ in others)
+        self._news = [n for n in self._news if not isinstance(n, Progress) or whose(n) in last]
+        for end in [news for news in self._news if not isinstance(news, Progress)]:
+            if isinstance(end, Trained):
+                job = self._keep(end, last[whose(end)], jobs[end.key.job_id], retry)
+            elif isinstance(end, Failed):
+                job = self.ledger.fail(end.key, end.attempt, end.fault, retry, self.clock())
+            else:
+                job = self.ledger.halt(end.key, end.attempt, self.clock())
+            self._news = [news for news in self._news if whose(news) != whose(end)]
+            yield job
+
+    def _keep(self, news: Trained, epochs: list[EpochOfAttempt], job: Job, retry: Retry) -> Job:
+        key, attempt = news.key, news.attempt
+        try:
+            trained = self.artifacts.save(job, key.index, attempt, news.weights, news.val_probs)
+        except OSError as error:
+            self.ledger.record_epochs(epochs)
+            message = f"its results cannot be kept: {error}"
+            fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
+            return self.ledger.fail(key, attempt, fault, retry, self.clock())
+        return self.ledger.succeed(key, attempt, trained, self.clock(), epochs)

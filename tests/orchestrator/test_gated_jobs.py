@@ -1,0 +1,75 @@
+"""Jobs whose images or teacher are still being fetched: they wait, and nobody else does."""
+
+from pathlib import Path
+
+from jobs.plan import MemberPlan
+from orchestrator.artifacts import Artifacts
+from orchestrator.phases import Phase
+from orchestrator.results.truth import ValidationTruth
+from orchestrator.state import MemberKey
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job
+from tests.orchestrator.pretended import RIGHT, TRUTH, PretendedSlots, Run, hand_in
+
+
+def test_a_job_whose_images_are_being_fetched_keeps_nobody_waiting(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a", seed=7, num_members=2), new_job("b"), new_job("c"))
+    judged: list[int] = []
+
+    def unfit(plan: MemberPlan) -> None:
+        judged.append(plan.seed)
+
+    pool = PretendedSlots(names=("slot-0",))
+    jobs = run(pool, fetched=lambda plan: plan.seed not in (7, 8) or pool.polls > 8, unfit=unfit)
+    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 3
+    assert [key.job_id for key, _ in pool.started] == [2, 3, 1, 1]
+    assert judged[-2:] == [7, 8]  # what it takes depends on how many images there are
+
+
+def test_a_job_that_is_gated_can_be_cancelled(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+
+    def cancel(poll: int) -> None:
+        if poll == 3:
+            store.cancel("small", "a", 1100.0)
+
+    (job,) = run(pool := PretendedSlots(on_poll=cancel), fetched=lambda _: False)
+    assert (job.phase, pool.started) == (Phase.CANCELLED, [])
+
+
+def test_what_could_not_be_had_is_fetched_again_before_the_next_attempt_begins(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"), retry={"clusterRetries": 1})
+    pool = PretendedSlots()
+    asked: list[int] = []
+
+    def fetched(_: MemberPlan) -> bool:
+        """Whatever is decided, what was found has become too old by the time a slot is free."""
+        asked.append(pool.polls)
+        return len(asked) not in (2, 3)
+
+    (job,) = run(pool, fetched=fetched)
+    assert (job.phase, job.members[0].attempt) == (Phase.SUCCEEDED, 1)
+    assert len(pool.started) == 1
+    assert asked[3] > asked[1]
+
+
+def test_members_that_were_trained_are_combined_once_their_images_are_here_again(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    dead = store.acquire("small", "host:1", 100.0, ttl_s=30)
+    job = dead.start(MemberKey(1, 0), "slot-9", "node", 101.0)
+    trained = Artifacts(tmp_path / "artifacts").save(job, 0, 1, b"weights", RIGHT)
+    dead.succeed(MemberKey(1, 0), 1, trained, 102.0)
+    pool = PretendedSlots()
+    seen: list[int] = []
+
+    def truth(_: object) -> ValidationTruth:
+        seen.append(pool.polls)
+        return TRUTH
+
+    (job,) = run(pool, fetched=lambda _: pool.polls > 4, truth=truth)
+    assert (job.phase, job.val_accuracy, pool.started) == (Phase.SUCCEEDED, 1.0, [])
+    assert seen == [5]
