@@ -34,6 +34,7 @@ The path, a part a line; a package's first lines name its files:
     search/       better settings for what was bought, found by Ray Tune
     diagrams      how diagrams look
 
+    workflows/    what several commands do: submit and run, score, measure
     cli/          the commands, one file each
     terminal/     a cohort in words: tables, the live view, logs that grow
     doctor/       what an installation, a machine and its services are like

@@ -2,7 +2,7 @@
 
 In: a cohort's data section, and perhaps another folder named on the command line. Out: a source
 (`drawn`, an absolute path, or a URI) and its images, fetched and decoded once and cached. Used by
-`submission`, `inputs` and `cli.score`.
+`submission`, `inputs` and `workflows.scoring`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -3,7 +3,7 @@
 In: one admitted loadout and its cohort's rules. Out: its `Variants`, the loadouts to run (whole,
 and without each item), as a `Reading` that `balance.side_cohort` gives several seeds; and, once
 these have run, an `Ablation`: by how many points each item moved the accuracy. Pure. Next on the
-path: `cli.ablate` runs the side cohort in between; `table` and `picture` show the result.
+path: `workflows` runs the side cohort in between; `table` and `picture` show the result.
 
 Every comparison is paired: with and without an item networks train from the same seed. Where the
 item leaves them alike they start from the same weights and see the same images in the same order,

@@ -6,8 +6,6 @@ where they were interrupted. Validation images decide, so that a team may ask; w
 the hidden test set, for the organizer, and the picture is for nobody else either.
 """
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +14,7 @@ import click
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission.cohort import HERE
-from orchestrator.admission.files import Reading
 from orchestrator.cli.common import (
-    check_cpus,
     check_places,
     cohort_file_option,
     cpus_option,
@@ -28,14 +24,12 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.opening import open_store
+from orchestrator.control.place import check_cpus
 from orchestrator.settings import Settings
-from orchestrator.state import Job
-from orchestrator.terminal.display import duration, short_time
+from orchestrator.workflows.measuring import measure_ablation
 
 if TYPE_CHECKING:
-    from orchestrator.ablation.worth import Ablation, Variants
-    from orchestrator.admission.cohort import CohortSpec
+    from orchestrator.ablation.worth import Ablation
 
 
 @click.command(
@@ -91,7 +85,7 @@ def command(
     from orchestrator.ablation.worth import variants
 
     all_of_it = variants(file, reading.cohort)
-    result = measure(reading, all_of_it, seeds, data, cpus, test_set, settings)
+    result = measure_ablation(reading, all_of_it, seeds, data, cpus, test_set, settings)
     if output == "json":
         console.print_json(result.to_dict())
     else:
@@ -109,90 +103,6 @@ def command(
         )
     else:
         console.print_note(f"the networks: gamectl get jobs --cohort {result.cohort}")
-
-
-def measure(
-    reading: Reading,
-    all_of_it: "Variants",
-    num_seeds: int,
-    data: Where | None,
-    cpus: int | None,
-    test_set: bool,
-    settings: Settings,
-) -> "Ablation":
-    """Runs what is left to do of the side cohort, and sums it up.
-
-    Raises a `GameError` where it can't be run.
-    """
-    from orchestrator.ablation.worth import WHOLE, ablation, to_run
-    from orchestrator.cli.balance import images_of, label_of
-    from orchestrator.cli.score import score_cohort
-    from orchestrator.cli.submit import run_cohort
-    from orchestrator.control.inputs import Inputs
-    from orchestrator.measuring.balance import job_name, side_cohort
-    from orchestrator.results.scorebook import read_scores
-    from orchestrator.results.truth import validation_truth
-    from orchestrator.state import newest_revisions
-
-    images = images_of(reading, data, settings, with_test=test_set)
-    label = label_of(reading, data, images)
-    side = side_cohort(to_run(reading, all_of_it, len(f"-{label}")), num_seeds, label)
-    spec = side.cohort.spec
-    cohort, _ = run_cohort(
-        side,
-        data,
-        False,
-        cpus,
-        settings,
-        lambda jobs: announce(jobs, spec, cpus, settings),
-        with_test=test_set,
-    )
-    if test_set:
-        score_cohort(cohort, False, None, settings)
-    with open_store(settings) as store:
-        jobs = store.jobs(cohort)
-        if test_set:
-            book = read_scores(settings.scores, cohort)
-            assert book is not None, "score_cohort has just written it"
-            scores = {score.job: score.accuracy for score in book.scores}
-            return ablation(all_of_it, num_seeds, jobs, scores, "test", book.test_images)
-        scores = {job.uid: job.val_accuracy for job in jobs if job.val_accuracy is not None}
-        truth = validation_truth(Inputs(cohort, store, settings).images)
-        whole = next(job for job in newest_revisions(jobs) if job.team == job_name(WHOLE, 0))
-        num_images = len(truth(store.plans(whole.id)[0].data).labels)
-        return ablation(all_of_it, num_seeds, jobs, scores, "validation", num_images)
-
-
-def announce(jobs: Sequence[Job], spec: "CohortSpec", cpus: int | None, settings: Settings) -> None:
-    """Says how many networks are left to train and, of this machine, when they will be done."""
-    left = [job for job in jobs if job.is_left]
-    if not left:
-        return
-    num = sum(not member.phase.terminal for job in left for member in job.members)
-    ahead = f"{_number(len(left), 'job')} to run, {_number(num, 'network')}"
-    if spec.cluster == HERE and settings.ray_address is None:
-        ahead += f": {_how_long(jobs, num, spec, cpus, settings)}"
-    console.print_note(f"{ahead}; Ctrl-C keeps what is done")
-
-
-def _how_long(
-    jobs: Sequence[Job], num: int, spec: "CohortSpec", cpus: int | None, settings: Settings
-) -> str:
-    from orchestrator.cli.plan import known_speeds
-    from orchestrator.forecasting.capacity import num_slots, this_machine
-    from orchestrator.forecasting.forecast import AROUND_S, forecast
-
-    slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
-    speeds, now = known_speeds(settings), time.time()
-    end = (forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now) + AROUND_S
-    return (
-        f"about {duration(end - now)} on {_number(slots, 'slot')} of this machine, until "
-        f"{short_time(end, now)}"
-    )
-
-
-def _number(number: int, of: str) -> str:
-    return f"1 {of}" if number == 1 else f"{number} {of}s"
 
 
 def _draw(result: "Ablation", file: Path, secret: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,12 +21,7 @@ from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 from orchestrator.cli import completing
 from orchestrator.errors import Refused
 from orchestrator.phases import Phase
-from orchestrator.settings import Settings
 from orchestrator.state import Job
-
-if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
-    from orchestrator.admission.cohort import CohortSpec
-    from orchestrator.control.remote import Code, RemoteLauncher
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -195,35 +190,6 @@ def run_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
     for option in (code_option, cluster_option, detach_option, cpus_option):
         command = option(command)
     return command
-
-
-def check_cpus(cpus: int | None, settings: Settings) -> None:
-    """Raises `Refused` where --cpus is given for a Ray that runs already."""
-    if cpus is not None and settings.ray_address is not None:
-        raise Refused(
-            "--cpus is for a Ray that is started here, and RAY_ADDRESS names another; "
-            "leave one of them out"
-        )
-
-
-def elsewhere(
-    asked: str | None, cohort: CohortSpec, code: Code, cpus: int | None, settings: Settings
-) -> RemoteLauncher | None:
-    """Where --cluster, or else the cohort, wants to be run; None is here.
-
-    Raises `Refused` for an address that is none, and for --cpus on a cluster.
-    """
-    from orchestrator.control.remote import launcher_of
-
-    launcher = launcher_of(asked, cohort.cluster, settings, code)
-    if launcher is None:
-        check_cpus(cpus, settings)
-    elif cpus is not None:
-        raise Refused(
-            f"--cpus is for a Ray that is started here, not for {launcher.address}; "
-            "leave it out, or pass --cluster local"
-        )
-    return launcher
 
 
 def print_next(name: str, jobs: Sequence[Job]) -> None:

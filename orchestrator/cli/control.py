@@ -18,12 +18,12 @@ from orchestrator import console
 from orchestrator.cli import altered, completing
 from orchestrator.cli.common import (
     cohort_option,
-    elsewhere,
     print_next,
     run_options,
     teams_argument,
 )
 from orchestrator.control import attend
+from orchestrator.control.place import elsewhere
 from orchestrator.errors import NotFound, Refused
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import console
-from orchestrator.cli.common import check_cpus, cohort_option, cpus_option, print_next
+from orchestrator.cli.common import cohort_option, cpus_option, print_next
 from orchestrator.control.attend import control_here, say_how_it_ended
+from orchestrator.control.place import check_cpus
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.lease import holder_name
 from orchestrator.opening import open_store, pick_cohort

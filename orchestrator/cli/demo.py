@@ -35,12 +35,12 @@ def command() -> None:
     if not LOADOUTS.is_dir():
         raise NotFound(f"no folder {LOADOUTS}; run `gamectl demo` from a checkout")
 
-    from orchestrator.cli.leaderboard import print_leaderboard
-    from orchestrator.cli.score import score_cohort
-    from orchestrator.cli.submit import run_cohort
     from orchestrator.opening import open_store
     from orchestrator.results.leaderboard import leaderboard
     from orchestrator.results.scorebook import read_scores
+    from orchestrator.terminal.ranking import print_leaderboard
+    from orchestrator.workflows.scoring import score_and_publish
+    from orchestrator.workflows.submitting import run_cohort
 
     settings = Settings()
     reading = _with_safe_code(read_paths([LOADOUTS]), settings)
@@ -50,9 +50,9 @@ def command() -> None:
         # On another kind of processor the monkeys may be drawn with other bits than the teacher's.
         console.print_note(f"the demo goes on without the teams that have a teacher: {error}")
         name, _ = run_cohort(without_students(reading), None, False, None, settings)
-    score_cohort(name, True, None, settings)
+    score_and_publish(name, True, None, settings)
     book = read_scores(settings.scores, name)
-    assert book is not None, "score_cohort has just written it"
+    assert book is not None, "it has just written it"
     with open_store(settings) as store:
         board = leaderboard(store.jobs(name), book)
     console.print_text("")

@@ -23,15 +23,12 @@ from orchestrator.errors import Refused
 from orchestrator.forecasting.capacity import Machine, human_bytes, this_machine
 from orchestrator.forecasting.forecast import AROUND_S
 from orchestrator.forecasting.planning import CohortPlan, Misfit, plan_cohort
-from orchestrator.forecasting.speeds import Speeds, factor_here
-from orchestrator.opening import open_store
+from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
-from orchestrator.state import Member
 from orchestrator.teaching.teacher_manifest import expected_teacher
+from orchestrator.workflows.speeds import known_speeds
 
 MINUTE_S = 60
-BENCHMARK_S = 5.0
-"""About how long the benchmark takes, with what it imports."""
 
 Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
 """A file and all that is wrong with it."""
@@ -154,25 +151,6 @@ def _kept_apart(
 
 def _misfit_problems(misfit: Misfit) -> tuple[Problem, ...]:
     return located(misfit.file, [LocatedProblem(("spec",), "does-not-fit", misfit.reason)])
-
-
-def known_speeds(settings: Settings) -> Speeds:
-    """Measured speeds if any member was trained before, or else this machine's; says which."""
-    measured: tuple[Member, ...] = ()
-    if settings.store is not None or (settings.store_file and settings.store_file.exists()):
-        with open_store(settings) as store:
-            measured = store.measured()
-    speeds = Speeds.of(measured)
-    if speeds.measured:
-        members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
-        console.print_note(f"speeds: as measured on {members} trained before")
-        return speeds
-    from orchestrator.terminal.progress_bars import waiting
-
-    with waiting("measuring this machine", BENCHMARK_S):
-        factor = factor_here()
-    console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
-    return Speeds(machine=factor)
 
 
 def _print_refused(refused: Sequence[Refusal], print_line: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import DataPlace, cohort_option, form_option
-from orchestrator.cli.report import find_pictures, page_option, write_page
+from orchestrator.cli.pages import find_pictures, page_option, write_page
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.results.scorebook import read_published
 from orchestrator.settings import Settings

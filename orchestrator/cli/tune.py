@@ -17,7 +17,6 @@ from orchestrator import console
 from orchestrator.admission.cohort import HERE
 from orchestrator.admission.files import LoadoutFile, Reading
 from orchestrator.cli.common import (
-    check_cpus,
     check_places,
     cohort_file_option,
     cpus_option,
@@ -28,6 +27,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
+from orchestrator.control.place import check_cpus
 from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
@@ -214,11 +214,11 @@ def _forecast(
     settings: Settings,
 ) -> None:
     """Says how long it may take at most; raises `Refused` where a trial can never run."""
-    from orchestrator.cli.plan import known_speeds
     from orchestrator.forecasting.capacity import num_slots, this_machine
     from orchestrator.forecasting.forecast import AROUND_S
     from orchestrator.search.run import longest_s
     from orchestrator.submission import misfits
+    from orchestrator.workflows.speeds import known_speeds
 
     resources = prepared.cohort.spec.resources
     if settings.ray_address is not None:

@@ -9,5 +9,6 @@ serve         the parts of a run on Ray put together
 run           being a cohort's controller, from lease to MLflow
 launch        starting one that outlives its client, in the background
 remote        starting one as a job of a Ray cluster elsewhere
+place         here, or on which cluster
 attend        making sure that there is one: here, in the background, elsewhere, or watched
 """

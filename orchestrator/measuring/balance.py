@@ -2,7 +2,7 @@
 
 In: a `Reading` of the loadouts to compare. Out: a `Reading` of a side cohort, in which each of them
 is there once a seed; and, once that cohort has run and was scored, a `Balance`: mean and spread of
-each loadout's test accuracy. Pure, like `leaderboard`; `cli.balance` runs the side cohort between
+each loadout's test accuracy. Pure, like `leaderboard`; `workflows` runs the side cohort between
 the two halves, and `balance_table` writes the result down.
 """
 

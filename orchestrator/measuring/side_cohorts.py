@@ -1,7 +1,7 @@
 """What a measurement asks of its side cohort, apart from what other calls of it asked.
 
 In: the store, and the names of the jobs that this call wants. Out: only these are run, and they are
-known again afterwards. Used by `cli.submit` for `ablate` and `balance`.
+known again afterwards. Used by `workflows`.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from orchestrator.cli.ablate import announce
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.workflows.measuring import announce
 from tests.orchestrator.cohorts import cohort
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.job_states import job

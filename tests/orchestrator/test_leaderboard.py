@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.leaderboard import print_leaderboard
 from orchestrator.errors import Damaged
 from orchestrator.phases import Phase, Reason
 from orchestrator.results.leaderboard import leaderboard, unranked
@@ -20,6 +19,7 @@ from orchestrator.results.scorebook import (
 )
 from orchestrator.state import Job, newest_revisions
 from orchestrator.store import Store
+from orchestrator.terminal.ranking import print_leaderboard
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.job_states import job, member
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.report import find_pictures
+from orchestrator.cli.pages import find_pictures
 from orchestrator.results.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
 from orchestrator.store import Store

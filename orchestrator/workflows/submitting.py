@@ -1,0 +1,171 @@
+"""From loadout files to jobs in the store, and to a cohort that is run.
+
+In: files that were read. Out: desired state, written without a lease and without Ray; then whoever
+runs it. Next on the path: `control.attend`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.places import Where
+from orchestrator import console
+from orchestrator.admission.cohort import HERE
+from orchestrator.admission.files import Reading
+from orchestrator.control import attend
+from orchestrator.control.place import elsewhere
+from orchestrator.errors import Refused
+from orchestrator.measuring.side_cohorts import check_same, handed_in, set_others_aside
+from orchestrator.opening import make_home, open_store
+from orchestrator.phases import Phase
+from orchestrator.settings import Settings
+from orchestrator.state import Job
+
+if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
+    from orchestrator.control.remote import RemoteLauncher
+    from orchestrator.store import Store, Submitted
+
+
+def run_cohort(
+    reading: Reading,
+    data: Where | None,
+    skip_refused: bool,
+    cpus: int | None,
+    settings: Settings,
+    announce: Callable[[Sequence[Job]], None] = lambda _jobs: None,
+    with_test: bool = True,
+) -> tuple[str, int]:
+    """Admits, stores and runs a cohort; returns its name and how many jobs have succeeded.
+
+    `announce` is called with these jobs, as they are stored, before any of them is run. Without
+    `with_test` no test image is read. Of a side cohort only what this call asks for is run. Raises
+    a `GameError` where it can't start, or where another call replaces the jobs of a side cohort;
+    jobs that fail are no error.
+    """
+    launcher = elsewhere(None, reading.cohort.spec, "carried", cpus, settings)
+    with submitted(reading, data, skip_refused, cpus, settings, launcher, with_test) as (
+        name,
+        store,
+    ):
+        wanted = {file.loadout.team for file in reading.files if file.loadout is not None}
+        if reading.side:
+            set_others_aside(store, name, wanted, time.time())
+        mine = handed_in(store, name, wanted)
+        announce(mine)
+        jobs = attend.attend(name, store, settings, cpus, launcher)
+        if reading.side:
+            check_same(mine, handed_in(store, name, wanted))
+    return name, sum(job.phase is Phase.SUCCEEDED for job in jobs)
+
+
+@contextmanager
+def submitted(
+    reading: Reading,
+    data: Where | None,
+    skip_refused: bool,
+    cpus: int | None,
+    settings: Settings,
+    launcher: RemoteLauncher | None,
+    with_test: bool = True,
+) -> Iterator[tuple[str, Store]]:
+    """Writes what is wanted into the store; gives the cohort's name and the open store.
+
+    `launcher` leads to the cluster that is to run it. Raises `Refused` and other `GameError` where
+    nothing was stored.
+    """
+    reading = _admitted(reading, skip_refused)
+    if launcher is not None:
+        launcher.check()
+    reading = _to_run_at(reading, HERE if launcher is None else launcher.address)
+    name = reading.cohort.name
+
+    # Imported here: reading and refusing files needs none of it.
+    from orchestrator import submission
+    from orchestrator.forecasting.capacity import this_machine
+    from orchestrator.sources import source_of
+    from orchestrator.terminal.progress_bars import progress
+
+    make_home(settings)
+    with ExitStack() as stack:
+        farewell = "stopped before anything was submitted"
+        with attend.interruptible(lambda: farewell):
+            source = source_of(reading, data)
+            prepared = submission.prepare(reading, source, settings, progress, with_test)
+            # Of another cluster only its controller knows.
+            if settings.ray_address is None and launcher is None:
+                machine = this_machine(cpus, prepared.cohort.spec.resources)
+                misfits = submission.misfits(prepared, machine)
+                for team, reason in misfits.items():
+                    console.print_note(f"{team}: {reason}")
+                fitting = tuple(job for job in prepared.jobs if job.team not in misfits)
+                if misfits and not (skip_refused and fitting):
+                    raise Refused(
+                        f"{len(misfits)} can never run on this machine, so nothing was submitted; "
+                        "change them as said, or pass --skip-refused to submit the others"
+                    )
+                prepared = replace(prepared, jobs=fitting)
+            for broken in prepared.decoded.broken:
+                console.print_note(f"left out: {broken.path}: {broken.reason}")
+            store = stack.enter_context(open_store(settings, create=True))
+            farewell = (
+                "stopped while the jobs were handed in: all of them are in, or none. "
+                f"`gamectl get jobs --cohort {name}` tells; submitting again does no harm"
+            )
+            jobs = submission.submit(prepared, store, settings, time.time(), progress)
+        _say_what_is_new(name, jobs, sum(not j.phase.terminal for j in store.jobs(name)))
+        yield name, store
+
+
+def _to_run_at(reading: Reading, address: str) -> Reading:
+    """With the cluster in the cohort's rules, where `gamectl resume` finds it."""
+    spec = reading.cohort.spec.model_copy(update={"cluster": address})
+    return replace(reading, cohort=reading.cohort.model_copy(update={"spec": spec}))
+
+
+def _admitted(reading: Reading, skip_refused: bool) -> Reading:
+    if reading.not_read:
+        console.print_note(reading.not_read)
+    refused = [file for file in reading.files if not file.ok]
+    for file in refused:
+        for problem in file.problems:
+            console.print_note(str(problem))
+    good = tuple(file for file in reading.files if file.ok and file.loadout is not None)
+    if reading.cohort_path is None and not reading.side:
+        raise Refused(
+            "no file of kind Cohort among the paths; name the folder that holds cohort.yaml "
+            "(`gamectl schema cohort` says what it may hold)"
+        )
+    cohort_refused = any(Path(file.path) == reading.cohort_path for file in refused)
+    if refused and (cohort_refused or not skip_refused):
+        hint = ", or pass --skip-refused to submit the others"
+        hint = hint if good and not cohort_refused else ""
+        raise Refused(f"{len(refused)} refused, so nothing was submitted; correct them{hint}")
+    if not good and refused:
+        raise Refused("no loadout is left to submit; correct one that is refused")
+    if not good:
+        raise Refused("no loadout among these files; name the folder with the teams' .yaml files")
+    return replace(reading, files=good)
+
+
+def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:
+    new = [s for s in submitted if s.created]
+    unchanged = len(submitted) - len(new)
+    revised = [s.team for s in new if s.revision > 1]
+    if new:
+        same = f", {unchanged} unchanged" if unchanged else ""
+        console.print_note(f"cohort {name}: {_jobs(len(new))} submitted{same}")
+    elif num_waiting:
+        console.print_note(f"cohort {name}: unchanged; {_jobs(num_waiting)} left to run")
+    else:
+        console.print_note(f"cohort {name}: unchanged, nothing is run twice")
+    if revised:
+        console.print_note(f"new revisions of: {', '.join(revised)}")
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"
