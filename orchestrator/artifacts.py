@@ -8,7 +8,7 @@ be a URI, of one in an object store. Next on the path: `combiner` and `networks`
     COHORT/TEAM/rREVISION-UID/mINDEX-val.npy         (validation images, classes) float32
     COHORT/TEAM/rREVISION-UID/mINDEX.checkpoint      where its training stands, until it is trained
     COHORT/TEAM/rREVISION-UID/mINDEX-aATTEMPT.log    what it said, attempt by attempt
-    COHORT/TEAM/rREVISION-UID/stack.safetensors      the layer that stacks the members, if one does
+    COHORT/TEAM/rREVISION-UID/stack-SHA.safetensors  the layer that stacks the members, if one does
 
 Results of a second attempt and later ones have it in their names, as in mINDEX-a2.safetensors.
 """
@@ -76,11 +76,16 @@ class Artifacts:
         )
 
     def save_stacker(self, job: Job, content: bytes) -> FittedStacker:
-        """Writes a job's stacker, safetensors; writing it again replaces it."""
-        name = f"{_folder(job)}/stack.safetensors"
+        """Writes a job's stacker, safetensors.
+
+        One of other bits, as a controller that has lost its lease unawares may write late on
+        another kind of processor, is another file.
+        """
+        sha256 = hashlib.sha256(content).hexdigest()
+        name = f"{_folder(job)}/stack-{sha256[:8]}.safetensors"
         with whole_file(self.path(name)) as file:
             file.write(content)
-        return FittedStacker(name, hashlib.sha256(content).hexdigest())
+        return FittedStacker(name, sha256)
 
     def weights(self, trained: TrainedWeights) -> bytes:
         """A member's weights, safetensors; raises `Damaged` where they are gone or changed."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from jobs.image_folder import ImageFolder
 from orchestrator.artifacts import Artifacts
+from orchestrator.errors import GameError
 from orchestrator.report.gather import gather
 from orchestrator.report.html import report_html
 from orchestrator.report.pictures import pictures
@@ -46,15 +47,19 @@ def publish_cohort(
     write_scores(settings.scores, book)
     jobs = store.jobs(cohort)
     artifacts, templates = Artifacts(settings.artifacts), settings.model_templates
-    # A controller may still be at work on the last model, which then only looks half-made.
-    projection = Projection(experiment, store, artifacts, cohort, templates, drop_half_made=False)
-    crowning = crown(
-        experiment,
-        book,
-        jobs,
-        projection.model_of,
-        lambda job: store.plans(job.id)[0].data.image_size_px,
-    )
+    projection = Projection(experiment, store, artifacts, cohort, templates)
+    try:
+        crowning = crown(
+            experiment,
+            book,
+            jobs,
+            projection.model_of,
+            lambda job: store.plans(job.id)[0].data.image_size_px,
+        )
+    except GameError:
+        # The scores are out all the same, and the front page is to say so.
+        projection.publish(jobs, None, report_run, measured_on(book))
+        raise
     champion = crowning.champion.model if crowning.champion else None
     projection.publish(jobs, champion, report_run, measured_on(book))
     return crowning

@@ -22,9 +22,9 @@ from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.phases import Phase, Reason
+from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import Job
+from orchestrator.state import Job, newest_revisions
 from orchestrator.terminal.display import team_of
 from orchestrator.terminal.lookup import find_job
 
@@ -125,11 +125,12 @@ def _job_of(store: Store, cohort: str, team: str | None, settings: Settings) -> 
         raise no_champion(cohort)
     crowned = find_champion(connect(uri, settings.mlflow_artifacts, cohort, create=False), cohort)
     found = next((job for job in jobs if job.uid == crowned.job), None)
-    if found is not None and found.reason == Reason.WITHDRAWN:
-        raise NotFound(
-            f"the champion of cohort {cohort!r}, team {crowned.team!r}, was withdrawn; `gamectl "
-            f"score --cohort {cohort} --publish` makes another one"
-        )
+    newest = newest_revisions(jobs)
+    if found is not None and found.team not in {job.team for job in newest}:
+        gone = f"the champion of cohort {cohort!r}, team {crowned.team!r}, was withdrawn"
+        if not any(job.phase is Phase.SUCCEEDED for job in newest):
+            raise NotFound(f"{gone}, and no other team has a trained network")
+        raise NotFound(f"{gone}; `gamectl score --cohort {cohort} --publish` makes another one")
     if found is None:
         raise NotFound(
             f"MLflow's champion of cohort {cohort!r} is a job of team {crowned.team!r} that is not "

@@ -27,7 +27,8 @@ from orchestrator.terminal.ranking import print_leaderboard
 def command(cohort: str | None, output: str) -> None:
     """Rank a cohort's scored teams by accuracy on the test set.
 
-    Of each team its newest revision counts, whatever became of it. Ties go to the team that spent
+    Of each team its newest revision counts, whatever became of it; of published scores the newest
+    one that was scored, until scores are published again. Ties go to the team that spent
     less, then to the earlier submission. The interval is Wilson's, at 95 %.
     """
     settings = Settings()

@@ -24,10 +24,10 @@ from orchestrator.report.page import (
     Team,
 )
 from orchestrator.report.timeline import Run, timeline
-from orchestrator.results.leaderboard import scored, unranked
+from orchestrator.results.leaderboard import scored, unranked, unscored
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.results.titles import Contender, Title, titles
-from orchestrator.state import Attempt, Job, Member
+from orchestrator.state import Attempt, Job, Member, newest_revisions
 from orchestrator.store import Store
 from orchestrator.terminal.lookup import controller_of
 
@@ -51,11 +51,12 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     for title in held:
         if title.team is not None:
             by_team.setdefault(title.team, []).append(title.name)
-    by_uid = {job.uid: job for job in jobs}
-    newest = [*(by_uid[uid] for uid in scores), *unranked(jobs, scores)]
+    by_uid, newest = {job.uid: job for job in jobs}, newest_revisions(jobs)
+    ranked = [by_uid[uid] for uid in scores]
+    shown = [*ranked, *unranked(jobs, ranked)]
     teams = tuple(
         team_of(store, job, attempts[job.id], number, scores.get(job.uid), by_team.get(job.team))
-        for number, job in enumerate(newest)
+        for number, job in enumerate(shown)
     )
     numbers = {team.team: team.number for team in teams}
     hard = hard_images(jobs, book) if book else ()
@@ -79,15 +80,13 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
         classes=class_names(record.data.classes),
         test_images=book.test_images if book else 0,
         test_images_left_out=book.test_images_left_out if book else 0,
-        figures=_figures(newest, runs, now),
+        figures=_figures(shown, runs, now),
         teams=teams,
         titles=held,
         hard_images=hard[:HARD_IMAGES_SHOWN],
         num_hard_images=len(hard),
         answers_known=book is not None and book.tells_images,
-        unscored=tuple(
-            job.team for job in newest if job.phase is Phase.SUCCEEDED and job.uid not in scores
-        ),
+        unscored=tuple(job.team for job in unscored(jobs, book)),
         at_work=tuple(job.team for job in newest if not job.phase.terminal),
         timeline=timeline(runs, now),
     )

@@ -69,7 +69,7 @@ def pictures_in(places: Sequence[Path]) -> tuple[list[Path], int]:
     found: list[Path] = []
     num_left_out = 0
     for place in places:
-        if not place.is_dir():
+        if not _is_folder(place):
             found.append(place)
             continue
         files = [file for file in sorted(place.rglob("*")) if _is_visible_file(file, place)]
@@ -117,6 +117,13 @@ def _guesses(probs: NDArray[np.float32], names: dict[str, str]) -> tuple[Guess, 
         for (name, species), share in zip(names.items(), probs, strict=True)
     ]
     return tuple(sorted(guesses, key=lambda guess: -guess.probability))
+
+
+def _is_folder(place: Path) -> bool:
+    try:
+        return place.is_dir()
+    except OSError:  # a name that is too long, say: its own line tells
+        return False
 
 
 def _unreadable(file: Path) -> str:

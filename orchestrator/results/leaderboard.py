@@ -3,7 +3,7 @@
 In: the jobs of a cohort and its score book. Out: rows in order, ready for a table or for JSON.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestrator.state import Job, newest_revisions
 
 @dataclass(frozen=True)
 class Row:
-    """A team's place. Without a score (its job did not succeed) it has no rank."""
+    """A team's place. Without a score it has no rank."""
 
     rank: int | None
     team: str
@@ -31,7 +31,7 @@ class Row:
     @property
     def degraded(self) -> bool:
         """Whether the team is scored with fewer members than it bought."""
-        return self.phase is Phase.SUCCEEDED and self.num_members_trained < self.num_members
+        return self.accuracy is not None and self.num_members_trained < self.num_members
 
 
 @dataclass(frozen=True)
@@ -43,35 +43,53 @@ class Leaderboard:
     test_images_left_out: int
     published: bool
     rows: tuple[Row, ...]
+    num_unscored: int
+    """Teams whose newest job has succeeded and has no score."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `-o json`."""
         return asdict(self)
 
 
-def standing(jobs: Sequence[Job], accuracies: Mapping[str, float]) -> list[Job]:
-    """The newest job of each team that has an accuracy, the best first; accuracies go by uid.
+def standing(jobs: Sequence[Job], accuracies: Mapping[str, float], published: bool) -> list[Job]:
+    """The job of each team that is ranked, the best first; accuracies go by uid.
 
-    Equal ones go to the team that spent less, then to the earlier submission.
+    That is a team's newest job, if it has an accuracy. What was `published` stands until it is
+    published again: there it is the newest one that has an accuracy, whatever a team has handed in
+    since. Teams that were withdrawn have none. Equal accuracies go to the team that spent less,
+    then to the earlier submission.
     """
-    scored = [job for job in newest_revisions(jobs) if job.uid in accuracies]
-    return sorted(scored, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
+    newest = newest_revisions(jobs)
+    if published:
+        there = {job.team for job in newest}
+        scored = [job for job in jobs if job.uid in accuracies and job.team in there]
+        newest = list({j.team: j for j in sorted(scored, key=lambda j: j.revision)}.values())
+    ranked = [job for job in newest if job.uid in accuracies]
+    return sorted(ranked, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
 
 
 def scored(jobs: Sequence[Job], book: ScoreBook) -> list[tuple[Job, TeamScore]]:
     """The jobs that are ranked, with their scores, the best first."""
     scores = {score.job: score for score in book.scores}
-    ranked = standing(jobs, {uid: score.accuracy for uid, score in scores.items()})
+    accuracies = {uid: score.accuracy for uid, score in scores.items()}
+    ranked = standing(jobs, accuracies, book.published)
     return [(job, scores[job.uid]) for job in ranked]
 
 
-def unranked(jobs: Sequence[Job], ranked: Container[str]) -> list[Job]:
-    """The newest job of each team that is not among the ranked, which are told by uid.
+def unranked(jobs: Sequence[Job], ranked: Sequence[Job]) -> list[Job]:
+    """The newest job of each team that is not among the ranked.
 
     By validation accuracy, those without one last; equal ones by name.
     """
-    rest = [job for job in newest_revisions(jobs) if job.uid not in ranked]
+    teams = {job.team for job in ranked}
+    rest = [job for job in newest_revisions(jobs) if job.team not in teams]
     return sorted(rest, key=lambda j: (j.val_accuracy is None, -(j.val_accuracy or 0), j.team))
+
+
+def unscored(jobs: Sequence[Job], book: ScoreBook | None) -> list[Job]:
+    """The newest job of each team that has a network, but no score of it, as by `unranked`."""
+    succeeded = [job for job in unranked(jobs, ()) if job.phase is Phase.SUCCEEDED]
+    return [job for job in succeeded if book is None or book.find(job) is None]
 
 
 def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
@@ -100,8 +118,13 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
             None, job.team, None, None, None, None, job.spent_bnn,
             len(job.members), job.members_trained, job.phase,
         )
-        for job in unranked(jobs, {job.uid for job, _ in ranked})
+        for job in unranked(jobs, [job for job, _ in ranked])
     ]  # fmt: skip
     return Leaderboard(
-        book.cohort, book.test_images, book.test_images_left_out, book.published, tuple(rows)
+        book.cohort,
+        book.test_images,
+        book.test_images_left_out,
+        book.published,
+        tuple(rows),
+        len(unscored(jobs, book)),
     )

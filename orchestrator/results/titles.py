@@ -16,8 +16,9 @@ from orchestrator.admission.items.losses import HerrNilssonsFriend
 FRIENDS_CLASS: str = HerrNilssonsFriend.model_fields["class_name"].default
 """Of squirrel monkeys, in the game's own images."""
 POINTS_FROM_MEDIAN = 5.0
-ROUNDING = 1e-9
-"""So that 5 points are 5 points, whatever their binary fractions are."""
+DIGITS = 9
+ROUNDING = 10**-DIGITS
+"""So that 5 points are 5 points, and equal figures equal, whatever their binary fractions are."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,22 @@ def _friend(contenders: Sequence[Contender], label: int) -> Title:
 
 
 def _thrifty(contenders: Sequence[Contender], chance: float) -> Title:
-    """Who spent nothing divides by nothing: such a team stands aside, however good it is."""
+    """Who spent nothing divides by nothing: such a team stands aside, however good it is.
+
+    Below chance more nuggets would make the loss of each smaller: nobody wins by that.
+    """
     return _won_by_most(
         "per-nugget",
         "Every Nugget Counts",
         f"the most points of accuracy above guessing ({chance:.0%}) per B NN, of the teams that "
         "spent any",
-        [each for each in contenders if each.spent_bnn > 0],
+        [each for each in contenders if each.spent_bnn > 0 and each.accuracy > chance],
         lambda each: (each.accuracy - chance) / each.spent_bnn,
         lambda each: (
             f"{100 * (each.accuracy - chance) / each.spent_bnn:.2f} points per B NN: "
             f"{each.accuracy:.1%} for {each.spent_bnn:g} B NN"
         ),
-        "no scored team spent anything",
+        "no scored team that spent anything is better than guessing",
     )
 
 
@@ -149,5 +153,5 @@ def _won_by_most(
 ) -> Title:
     if not eligible:
         return Title(key, name, rule, None, otherwise)
-    winner = max(eligible, key=figure)  # of equal ones the first
+    winner = max(eligible, key=lambda each: round(figure(each), DIGITS))  # of equal ones the first
     return Title(key, name, rule, winner.team, because(winner))

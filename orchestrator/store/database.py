@@ -37,6 +37,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.store.urls import SECRET_OPTIONS
 
+DATABASE_ERROR: type[Exception] = SQLAlchemyError
+"""What a database raises, for those who use one through MLflow: it lets some of it through."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "game_schema_version"
 """Our own: MLflow has one of the usual name, perhaps in the same database."""

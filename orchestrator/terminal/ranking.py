@@ -4,7 +4,6 @@ In: a `Leaderboard`. Out: lines for people. Used by the commands that rank, and 
 """
 
 from orchestrator import console
-from orchestrator.phases import Phase
 from orchestrator.results.leaderboard import Leaderboard, Row
 
 
@@ -18,8 +17,7 @@ def print_leaderboard(board: Leaderboard) -> None:
     state = "published" if board.published else "not published: only you see this"
     images = images_in_words(board.test_images, board.test_images_left_out)
     console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
-    late = sum(row.accuracy is None and row.phase is Phase.SUCCEEDED for row in board.rows)
-    if late:
+    if late := board.num_unscored:
         teams = "1 team has" if late == 1 else f"{late} teams have"
         console.print_note(
             f"{teams} a network without a score: gamectl score --cohort {board.cohort}"

@@ -22,14 +22,15 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from jobs.drawn_monkeys import species_names
-from orchestrator.errors import NotFound, TrackingError
-from orchestrator.results.leaderboard import standing
+from orchestrator.errors import Damaged, NotFound, TrackingError
+from orchestrator.results.leaderboard import scored
 from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job
 from orchestrator.tracking.client import KEY_TAG, Experiment, mlflow_errors
 from orchestrator.tracking.runs import MODEL_TAG
 
 ALIAS = "champion"
+OWN_CODE = "its network is code of its own, which MLflow does not hold"
 COHORT_TAG = "game.cohort"
 """On the registered model: that it is this project's."""
 
@@ -54,7 +55,8 @@ class Crowning:
     """What came of it: a champion, or none, and the better teams that have no model."""
 
     champion: Champion | None
-    passed_over: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...]
+    """Each with why."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,19 @@ def crown(
 ) -> Crowning:
     """Gives the alias to the best scored job that has a model.
 
-    `model_of` logs a job's model where that lacks, and returns its id. Raises `TrackingError`.
+    `model_of` logs a job's model where that lacks, and returns its id; a team whose weights are
+    `Damaged` is passed over. Raises `TrackingError`.
     """
-    passed_over: list[str] = []
-    for job in standing(jobs, {score.job: score.accuracy for score in book.scores}):
-        model_id = model_of(job)
-        if model_id is None:
-            passed_over.append(job.team)
+    passed_over: list[tuple[str, str]] = []
+    for job, score in scored(jobs, book):
+        try:
+            model_id = model_of(job)
+        except Damaged as error:
+            passed_over.append((job.team, str(error)))
             continue
-        score = book.find(job)
-        assert score is not None
+        if model_id is None:
+            passed_over.append((job.team, OWN_CODE))
+            continue
         with mlflow_errors():
             _make_registered_model(experiment, book.cohort)
             version = _version(experiment, book, job, score, model_id, size_px(job))

@@ -4,7 +4,6 @@ In: the tracking URI of the settings. Out: an `Experiment`, which `projection`, 
 `publish` write through. Next on the path: `projection`.
 """
 
-import contextlib
 import importlib
 import logging
 import os
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import NotFound, TrackingError
 from orchestrator.loading import loading
@@ -80,9 +79,11 @@ def mlflow_errors() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
+    from orchestrator.store.database import DATABASE_ERROR
+
     try:
         yield
-    except (MlflowException, RequestException, ImportError, OSError) as error:
+    except (MlflowException, RequestException, DATABASE_ERROR, ImportError, OSError) as error:
         text = (str(error) or type(error).__name__).splitlines()[0]
         request, unanswered, _ = text.partition(" failed with exception")
         if unanswered:
@@ -119,12 +120,27 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
             experiment_id = client.create_experiment(
                 name, artifact_location=location, tags=EXPERIMENT_TAGS
             )
+        elif _was_moved(tracking_uri, artifacts, experiment.artifact_location):
+            raise TrackingError(
+                f"MLflow keeps the files of cohort {name!r} at {experiment.artifact_location}, "
+                "where this home was before it was moved: move it back; or remove mlflow.db and "
+                f"mlartifacts from this one, run `gamectl resume --cohort {name}`, which trains nothing, "
+                "and publish again"
+            )
         elif experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
             experiment_id = experiment.experiment_id
         else:
             experiment_id = experiment.experiment_id
     return Experiment(client, str(experiment_id), tracking_uri)
+
+
+def _was_moved(tracking_uri: str, artifacts: Path | None, location: str) -> bool:
+    """Whether a database lies beside `artifacts`, and has an experiment's files elsewhere."""
+    if artifacts is None or tracking_uri != sqlite_url(artifacts.with_name("mlflow.db")):
+        return False  # one that several homes may share
+    folder = Path(unquote(urlsplit(location).path)).parent
+    return folder.resolve() != artifacts.resolve()
 
 
 def _make_database(path: Path) -> None:
@@ -145,5 +161,10 @@ def _make_database(path: Path) -> None:
             # Kept in the file: a write costs one sync of the disk, and readers wait for nobody.
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         store.engine.dispose()
-        with contextlib.suppress(FileExistsError):  # another process was faster
+        try:
             path.hardlink_to(made)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                made.rename(path)

@@ -1,9 +1,14 @@
 """A blank network of an architecture, exported by torch as MLflow writes models.
 
-In: an `Architecture`. Out: a folder as `mlflow.pytorch.save_model` writes it. Used by `templates`,
-for the first network of an architecture only: importing all of this takes seconds.
+In: an `Architecture`. Out: a folder as `mlflow.pytorch.save_model` writes it. It is a program of
+its own, which `exporter` starts: for each model a line of JSON comes in, and one goes out, with
+what went wrong or null.
 """
 
+import json
+import os
+import signal
+import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +21,7 @@ from mlflow.types import Schema, TensorSpec
 
 from jobs.ensemble import Ensemble, Stacker
 from jobs.monkeynet import build_model
+from orchestrator.errors import first_line
 from orchestrator.tracking.templates import Architecture
 
 BATCH = 2
@@ -59,3 +65,19 @@ def blank(architecture: Architecture) -> Ensemble:
     for value in network.state_dict().values():
         value.zero_()
     return network
+
+
+def main() -> None:
+    """Exports what is asked for, until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks decides when to end
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    for line in sys.stdin:
+        document, into = json.loads(line)
+        why = None
+        try:
+            export(Architecture.from_dict(document), Path(into))
+        except Exception as error:
+            why = first_line(error)
+        answers.write(json.dumps(why) + "\n")
+        answers.flush()

@@ -17,12 +17,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import MLMODEL_FILE_NAME
 
+from orchestrator.lease import holder_name, is_gone
 from orchestrator.results.networks import Parts
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import Templates
 
 MODEL_NAME = "model"
+MAKER_TAG = "game.maker"
+"""On a model: the process that logs it."""
+LONGEST_S = 900.0
+"""No process takes longer to send a model's files, unless it is gone."""
 NO_MODEL = "none"
 """Stands in the place of a model's id where a team's own code is all there is."""
 
@@ -39,11 +44,16 @@ def log_model(
     with tempfile.TemporaryDirectory(prefix="gamectl-") as made:
         folder = Path(made) / MODEL_NAME
         templates.write(parts, folder)
-        # That may have taken seconds, in which whoever publishes, or a controller, was faster.
+        # That may have taken seconds, in which whoever publishes, or a controller, was faster. So
+        # may sending the files.
         if (known := known_model(experiment, run_id)) is not None:
             return known
         logged = client.create_logged_model(
-            experiment.id, name=MODEL_NAME, source_run_id=run_id, params=dict(params)
+            experiment.id,
+            name=MODEL_NAME,
+            source_run_id=run_id,
+            params=dict(params),
+            tags={MAKER_TAG: holder_name()},
         )
         model_id = str(logged.model_id)
         # What tells this model from its template.
@@ -55,6 +65,9 @@ def log_model(
         record.save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, "READY")
+        if (known := known_model(experiment, run_id)) is not None:
+            client.delete_logged_model(model_id)
+            return known
         # Last, so that a run never leads to half a model.
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
     return model_id
@@ -74,9 +87,15 @@ def known_model(experiment: Experiment, run_id: str) -> str | None:
     return model_id
 
 
-def drop_models(experiment: Experiment, run_id: str) -> None:
-    """Drops a run's models that were logged without being told of, as by a killed process."""
+def drop_models(experiment: Experiment, run_id: str, now_ms: int) -> None:
+    """Drops a run's models that were logged without being told of, as by a killed process.
+
+    One that another process may still be sending files for is left alone.
+    """
     for left in experiment.client.search_logged_models(
         [experiment.id], filter_string=f"source_run_id = '{run_id}'"
     ):
-        experiment.client.delete_logged_model(left.model_id)
+        maker = left.tags.get(MAKER_TAG, "")
+        is_old = left.creation_timestamp < now_ms - LONGEST_S * 1000
+        if is_old or maker == holder_name() or is_gone(maker):
+            experiment.client.delete_logged_model(left.model_id)

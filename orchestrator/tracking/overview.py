@@ -64,9 +64,10 @@ def description(
 ) -> str:
     """The experiment's description, in Markdown; `runs` has the job's run, as a link, by uid."""
     newest = newest_revisions(jobs)
-    ranked = standing(jobs, {uid: score.accuracy for uid, score in published.scores.items()})
+    accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
+    ranked = standing(jobs, accuracies, published=True)
     rows = [(str(place), job) for place, job in enumerate(ranked, start=1)]
-    rows += [("", job) for job in unranked(jobs, published.scores)]
+    rows += [("", job) for job in unranked(jobs, ranked)]
     heads = ["team", "phase", "validation accuracy", "B NN spent", "members"]
     if ranked:
         heads = ["place", "team", "test accuracy", "95 % interval", *heads[1:]]
@@ -106,7 +107,7 @@ def views(cohort: str, made_at: float, is_published: bool) -> dict[str, str]:
     teams = {
         "orderByKey": accuracy,
         # Members have no such tag. In order of a figure they would stand among the teams.
-        "searchFilter": f"tags.cohort = '{cohort}'",
+        "searchFilter": f"tags.cohort = '{cohort}' and tags.phase != '{Phase.SUPERSEDED}'",
         **_columns(["tags.`phase`", *figures, "attributes.`Models`"]),
     }
     members = {

@@ -70,12 +70,8 @@ class Projection:
         artifacts: Artifacts,
         cohort: str,
         templates: Path,
-        drop_half_made: bool = True,
     ) -> None:
-        """`templates` is a folder for what models have in common; safe to delete.
-
-        Whoever is no controller leaves alone what looks like a killed one's half-made models.
-        """
+        """`templates` is a folder for what models have in common; safe to delete."""
         self._experiment = experiment
         self._client = experiment.client
         self._store = store
@@ -88,8 +84,7 @@ class Projection:
         self._most_running = 1  # at a time, of members seen
         with mlflow_errors():
             self._runs = {key: Run.found(run) for key, run in experiment.runs_by_key().items()}
-        self._found = frozenset(run.id for run in self._runs.values() if drop_half_made)
-        """Runs of another process, which may have left half a model."""
+        self._found = {run.id for run in self._runs.values()}  # their models may be half made
 
     def sync(self, on_job: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Writes what MLflow does not show yet; raises the first error once the rest is written.
@@ -101,18 +96,19 @@ class Projection:
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
         may_export = running < self._most_running and not any(waits(job) for job in jobs)
-        for done, job in enumerate(jobs):
-            on_job(done, len(jobs))
-            try:
-                with mlflow_errors():
-                    if self._shown.get(job.id) != job and not shows_end_of(job, self._runs):
-                        self._sync_job(job)
-                    self._shown[job.id] = job
-                    if may_export and self._lacks_model(job):
-                        self._log_model(job)
-            except GameError as error:
-                if failures.add(error):
-                    break
+        with self._templates:
+            for done, job in enumerate(jobs):
+                on_job(done, len(jobs))
+                try:
+                    with mlflow_errors():
+                        if self._shown.get(job.id) != job and not shows_end_of(job, self._runs):
+                            self._sync_job(job)
+                        self._shown[job.id] = job
+                        if may_export and self._lacks_model(job):
+                            self._log_model(job)
+                except GameError as error:
+                    if failures.add(error):
+                        break
         try:
             self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
         except TrackingError as error:
@@ -146,11 +142,16 @@ class Projection:
         report_run: str,
         measured_on: Mapping[str, str],
     ) -> None:
-        """Brings the experiment's description up to date with scores that are among the runs.
+        """Brings the experiment's page up to date with scores that are among the runs.
 
-        `champion` is the registered model that the best job's is a version of, `report_run` the run
-        that holds the report, `measured_on` the tags of runs whose scores were published with it.
+        `champion` is the best job's registered model, `report_run` holds the report, `measured_on`
+        are the tags of runs whose scores were published with it.
         """
+        # Of teams that were withdrawn since, perhaps unheard by a controller.
+        left = [job for job in jobs if job.phase is Phase.SUPERSEDED and job.uid in self._runs]
+        with mlflow_errors():
+            for job in left:
+                self._say(self._runs[job.uid], job.phase, condition_tags(job))
         self._front_page.publish(time.time_ns(), champion, report_run, measured_on)
         self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
 
@@ -159,10 +160,9 @@ class Projection:
 
         None of a team's own code, of which there is no model.
         """
-        with mlflow_errors():
+        with mlflow_errors(), self._templates:
             self._log_model(job)
-        said = self._runs[job.uid].said[MODEL_TAG]
-        return None if said == NO_MODEL else said
+        return None if (said := self._runs[job.uid].said[MODEL_TAG]) == NO_MODEL else said
 
     def _log_model(self, job: Job) -> None:
         run, plans = self._runs[job.uid], self._store.plans(job.id)
@@ -173,7 +173,7 @@ class Projection:
             self._client.set_tag(run.id, MODEL_TAG, model_id)
         elif model_id is None:
             if run.id in self._found:
-                drop_models(self._experiment, run.id)
+                drop_models(self._experiment, run.id, ms(time.time()))
             parts = trained_parts(job, self._store, self._artifacts)
             params = job_params(job, plans, self._store.document(job.id)[1])
             model_id = log_model(self._experiment, run.id, parts, params, self._templates)

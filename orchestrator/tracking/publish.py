@@ -9,6 +9,7 @@ import io
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 from mlflow.entities import Metric, RunTag
@@ -21,8 +22,12 @@ from orchestrator.tracking.runs import NOTE_TAG
 
 NOT_IN_A_NAME = re.compile(r"[^\w .\-/]", re.ASCII)
 """What MLflow does not take in a metric's name; classes are named after folders."""
+MOST_CHARS = 200
+"""Of a class in a metric's name, which may have 250."""
 LARGEST_PICTURE_INCHES = 40.0
 
+MEASURED_TAG = "test_fingerprint"
+"""Of a run whose score is among the published ones: the test images that it rests on."""
 REPORT_KEY = "report"
 """Of the run that holds it; jobs' keys are 32 hexadecimal digits."""
 REPORT_RUN = "the whole cohort"
@@ -46,6 +51,11 @@ def publish(
                 f"MLflow has no run for {', '.join(missing)}; `gamectl submit` with the cohort's "
                 "folder writes what is missing, and trains nothing twice"
             )
+        # Of a revision that a newer one has replaced in the book: its score counts no more.
+        scored = {score.job for score in book.scores}
+        for key in runs.keys() - scored:
+            if MEASURED_TAG in runs[key].data.tags:
+                experiment.client.delete_tag(runs[key].info.run_id, MEASURED_TAG)
         for done, score in enumerate(book.scores):
             on_team(done, len(book.scores))
             _publish(experiment, runs[score.job].info.run_id, score, book)
@@ -54,7 +64,7 @@ def publish(
 def measured_on(book: ScoreBook) -> dict[str, str]:
     """The tags of a run that say which test images its score rests on."""
     return {
-        "test_fingerprint": book.test_fingerprint,
+        MEASURED_TAG: book.test_fingerprint,
         "test_images_left_out": str(book.test_images_left_out),
     }
 
@@ -78,7 +88,7 @@ def publish_report(experiment: Experiment, page: str) -> str:
 
 def _recall_names(classes: Sequence[str]) -> list[str]:
     """A metric's name for each class; one that MLflow does not take whole is told by its label."""
-    cleaned = [NOT_IN_A_NAME.sub("_", name) for name in classes]
+    cleaned = [NOT_IN_A_NAME.sub("_", name)[:MOST_CHARS] for name in classes]
     return [
         f"test_recall.{clean}" if clean == name else f"test_recall.{clean}.{label}"
         for label, (clean, name) in enumerate(zip(cleaned, classes, strict=True))
@@ -134,5 +144,7 @@ def confusion_png(score: TeamScore, classes: tuple[str, ...]) -> bytes:
             color="white" if shares[row, column] > 0.5 else "black",
         )
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that matplotlib's font does not have
+        figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

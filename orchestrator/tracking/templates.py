@@ -9,7 +9,8 @@ without AVX-512, other work beside it, 2026-11-28). Next on the path: `model`, w
 folder.
 
 Templates are kept beside the other caches. What is wrong with one is found by its names and sizes,
-and then it is made anew; nothing is ever loaded from one, and torch is imported for exports only.
+and then it is made anew; nothing is ever loaded from one. Torch is imported by the process that
+exports.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ import jobs
 from jobs.plan import Combine, ModelPlan
 from orchestrator.errors import TrackingError
 from orchestrator.results.networks import Parts
+from orchestrator.tracking.exporter import Exporter
 
 PROGRAM = "data/model.pt2"
 WEIGHTS_CONFIG = "data/weights/model_weights_config.json"
@@ -62,6 +64,22 @@ class Architecture:
         data, members = parts.plans[0].data, tuple(_asked(plan.model) for plan in parts.plans)
         return cls(members, parts.how, data.image_size_px, len(data.classes))
 
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> "Architecture":
+        """From what `to_dict` gave."""
+        members = tuple(ModelPlan.model_validate(member) for member in document["members"])
+        return cls(**{**document, "members": members})
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON."""
+        members = [member.model_dump(mode="json") for member in self.members]
+        return {
+            "members": members,
+            "how": self.how,
+            "image_size_px": self.image_size_px,
+            "num_classes": self.num_classes,
+        }
+
     @property
     def key(self) -> str:
         """Names it, and everything else that decides what its template holds."""
@@ -86,10 +104,24 @@ def _asked(model: ModelPlan) -> ModelPlan:
 
 
 class Templates:
-    """A folder of templates; several processes may use it at a time."""
+    """A folder of templates; several processes may use it at a time.
+
+    As a context it keeps the process that exports, once one was needed, until the end of the block.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._exporter = Exporter()
+        self._num_entered = 0
+
+    def __enter__(self) -> Self:
+        self._num_entered += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._num_entered -= 1
+        if self._num_entered == 0:
+            self._exporter.close()
 
     def write(self, parts: Parts, into: Path) -> None:
         """Writes a network's model to a new folder.
@@ -115,12 +147,10 @@ class Templates:
                 raise TrackingError(f"a model: no export fits it: {error}") from error
 
     def _make(self, architecture: Architecture, template: Path) -> None:
-        from orchestrator.tracking.export import export
-
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as folder:
+        with self, tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as folder:
             made = Path(folder) / "model"
-            export(architecture, made)
+            self._exporter.export(architecture.to_dict(), made)
             try:
                 made.rename(template)
             except OSError:

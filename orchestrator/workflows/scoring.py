@@ -139,8 +139,8 @@ def _why(error: Exception) -> str:
 
 
 def _say(crowning: "Crowning", cohort: str) -> None:
-    for team in crowning.passed_over:
-        console.print_note(f"{team} is ahead with code of its own, of which MLflow holds no model")
+    for team, why in crowning.passed_over:
+        console.print_note(f"{team} is ahead and no champion: {why}")
     champion = crowning.champion
     if champion is None:
         console.print_note("no champion: no scored team has a model")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow.pytorch
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from jobs.plan import CustomPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound, TrackingError
+from orchestrator.phases import Phase
 from orchestrator.results.networks import trained_ensemble
 from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Store
-from orchestrator.tracking.champion import ALIAS, Crowning, crown, find_champion
+from orchestrator.tracking.champion import ALIAS, OWN_CODE, Crowning, crown, find_champion
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.publish import publish
 from tests.orchestrator.cohorts import CLASSES, new_job, submit
@@ -126,13 +128,30 @@ def test_code_of_a_teams_own_never_becomes_champion(
     _win_with_own_code(store, artifacts)
     project(experiment, store, artifacts)
     crowning = crowned(experiment, store, artifacts, own=0.9, apes=0.5)
-    assert crowning.passed_over == ("own",)
+    assert crowning.passed_over == (("own", OWN_CODE),)
     assert crowning.champion is not None
     assert crowning.champion.job.team == "apes"
     nobody = crowned(experiment, store, artifacts, own=0.9)
-    assert (nobody.champion, nobody.passed_over) == (None, ("own",))
+    assert (nobody.champion, nobody.passed_over) == (None, (("own", OWN_CODE),))
     with pytest.raises(NotFound, match="no champion"):
         find_champion(experiment, "small")
+
+
+def test_a_team_whose_weights_are_gone_takes_no_champion_from_the_others(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    train_job("apes", 1, "mean")
+    train_job("bears", 1, "mean")
+    submit(store, new_job("cats"))  # so that nobody logs models yet
+    project(experiment, store, artifacts)
+    bears = next(job for job in store.jobs("small") if job.team == "bears")
+    Path(artifacts.path(store.weights(bears.id)[0].weights)).unlink()
+    crowning = crowned(experiment, store, artifacts, bears=0.9, apes=0.5)
+    assert crowning.champion is not None
+    assert crowning.champion.job.team == "apes"
+    ((team, why),) = crowning.passed_over
+    assert team == "bears"
+    assert "m0.safetensors" in why
 
 
 def test_somebody_elses_registered_model_is_left_alone(
@@ -167,6 +186,11 @@ def test_the_experiments_page_is_written_when_something_changed_and_keeps_what_w
 
     crowned(experiment, store, artifacts, apes=0.8)
     assert "**apes** won with 80.0%" in page()[0]
+    submit(store, new_job("dogs"))
+    project(experiment, store, artifacts)
+    store.withdraw("small", "dogs", 300.0)
+    crowned(experiment, store, artifacts, apes=0.8)
+    assert named_runs(experiment)["dogs"].data.tags["phase"] == Phase.SUPERSEDED
     # Who wrote the page before hears of it, and does not take it back.
     projection.sync()
     submit(store, new_job("bears"))

@@ -52,6 +52,16 @@ def test_every_kind_of_picture_is_asked_about(
     assert answer.to_dict()["runner_up"]["species"] == "dark"
 
 
+def test_a_name_that_no_file_can_have_costs_no_other_picture_its_answer(
+    tmp_path: Path, half_bright: Image.Image
+) -> None:
+    half_bright.save(tmp_path / "good.png")
+    files, _ = pictures_in([tmp_path / ("x" * 300), tmp_path / "good.png"])
+    said = list(answers(*files).values())
+    assert [bool(answer.problem) for answer in said] == [True, False]
+    assert "too long" in said[0].problem
+
+
 def test_the_orientation_that_a_camera_noted_counts(
     tmp_path: Path, half_bright: Image.Image
 ) -> None:

@@ -82,7 +82,7 @@ def test_without_scores_teams_stand_by_validation_accuracy_then_by_name() -> Non
     accuracies = {1: None, 2: 0.0, 3: 0.5, 4: 0.5, 5: None}
     some = [job(n, val_accuracy=accuracies[n], spent_bnn=9.0 - n) for n in (5, 4, 3, 2, 1)]
     assert [each.id for each in unranked(some, ())] == [3, 4, 2, 1, 5]
-    assert [each.id for each in unranked(some, {"uid-3", "uid-1"})] == [4, 2, 5]
+    assert [each.id for each in unranked(some, (some[2], some[4]))] == [4, 2, 5]
 
 
 def test_the_newest_revision_counts_and_an_older_score_does_not(jobs: dict[str, Job]) -> None:
@@ -95,11 +95,32 @@ def test_the_newest_revision_counts_and_an_older_score_does_not(jobs: dict[str, 
     assert row.accuracy == 0.4
 
 
+def test_what_was_published_stands_whatever_teams_hand_in_since(jobs: dict[str, Job]) -> None:
+    a, b = jobs["a"], jobs["b"]
+    newer = replace(a, id=9, uid="newer", revision=2)
+    told = book(score(a, 0.9), score(b, 0.5), published=True)
+    board = leaderboard([replace(a, phase=Phase.SUPERSEDED), b, newer], told)
+    assert [(row.rank, row.team, row.accuracy) for row in board.rows] == [
+        (1, "a", 0.9),
+        (2, "b", 0.5),
+    ]
+    assert board.num_unscored == 1
+    gone = replace(a, phase=Phase.SUPERSEDED)  # withdrawn
+    assert [row.team for row in leaderboard([gone, b], told).rows] == ["b"]
+
+
 def test_the_json_form(jobs: dict[str, Job]) -> None:
     document = json.loads(
         json.dumps(leaderboard([jobs["a"]], book(score(jobs["a"], 0.5))).to_dict())
     )
-    assert list(document) == ["cohort", "test_images", "test_images_left_out", "published", "rows"]
+    assert list(document) == [
+        "cohort",
+        "test_images",
+        "test_images_left_out",
+        "published",
+        "rows",
+        "num_unscored",
+    ]
     assert set(document["rows"][0]) == {
         "rank",
         "team",

@@ -97,4 +97,4 @@ def test_the_view_of_teams_is_in_the_form_that_the_pages_read() -> None:
         state = json.loads(view["state"])
         assert state["orderByKey"] == f"metrics.`{accuracy}_accuracy`"
         assert ("metrics.`test_accuracy`" in state["selectedColumns"]) is published
-        assert state["searchFilter"] == "tags.cohort = 'monday'"
+        assert state["searchFilter"] == "tags.cohort = 'monday' and tags.phase != 'Superseded'"

@@ -127,11 +127,12 @@ def test_the_hard_images_are_those_that_more_than_half_got_wrong(store: Store) -
     assert (hard.sha256, hard.num_wrong, hard.num_teams, hard.right) == (images[2].sha256, 2, 2, ())
     assert [(said.label, said.num_teams) for said in hard.said] == [(2, 2)]
 
-    # The second team has a newer revision without a score: the first is wrong about two images.
+    # The second team has a newer revision without a score, which changes what is not published yet.
     newer = replace(jobs[1], id=9, uid="newer", revision=2)
-    assert [(each.sha256, each.num_teams) for each in hard_images([*jobs, newer], told)] == [
-        (images[2].sha256, 1)
-    ]
+    for published, num_teams in ((False, 1), (True, 2)):
+        told = told.model_copy(update={"published": published})
+        found = hard_images([*jobs, newer], told)
+        assert [(each.sha256, each.num_teams) for each in found] == [(images[2].sha256, num_teams)]
 
     older = book.model_copy(update={"images": ()})
     assert hard_images(jobs, older) == ()

@@ -77,6 +77,17 @@ def test_spending_nothing_wins_no_title_per_nugget() -> None:
     assert held(team("free", spent=0))["per-nugget"].team is None
 
 
+def test_whoever_guesses_worse_wins_nothing_by_spending_more() -> None:
+    title = held(team("a", accuracy=0.05, spent=10), team("b", accuracy=0.05, spent=100))
+    assert title["per-nugget"].team is None
+    assert "better than guessing" in title["per-nugget"].because
+
+
+def test_equal_figures_are_equal_whatever_their_binary_fractions_are() -> None:
+    higher, lower = team("a", 116 / 272, spent=30), team("b", 42 / 272, spent=5)
+    assert held(higher, lower)["per-nugget"].team == "a"
+
+
 def test_an_ensemble_is_no_single_network() -> None:
     assert held(team("a", 0.9, members=2), team("b", 0.8))["single-network"].team == "b"
     assert held(team("a", 0.9, members=2))["single-network"].team is None

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,10 @@ from orchestrator.results.networks import Parts, trained_ensemble
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
-from orchestrator.tracking.model import log_model
+from orchestrator.tracking.exporter import Exporter
+from orchestrator.tracking.model import LONGEST_S, MAKER_TAG, drop_models, log_model
 from orchestrator.tracking.runs import MODEL_TAG
-from orchestrator.tracking.templates import PROGRAM, Templates
+from orchestrator.tracking.templates import PROGRAM, Architecture, Templates
 from tests.orchestrator.cohorts import new_job, start, submit, take
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
@@ -85,9 +87,9 @@ def test_every_network_of_an_architecture_has_its_own_weights(
 
 
 def test_architectures_do_not_share_a_template(tmp_path: Path) -> None:
-    templates = Templates(tmp_path / "templates")
-    for number, parts in enumerate([_parts(0), _parts(0, how="vote"), _parts(0, 3)]):
-        templates.write(parts, tmp_path / str(number))
+    with Templates(tmp_path / "templates") as templates:
+        for number, parts in enumerate([_parts(0), _parts(0, how="vote"), _parts(0, 3)]):
+            templates.write(parts, tmp_path / str(number))
     assert len(list((tmp_path / "templates").iterdir())) == 3
 
 
@@ -95,11 +97,12 @@ def test_architectures_do_not_share_a_template(tmp_path: Path) -> None:
 def test_dropout_makes_no_other_architecture_but_before_attention(
     tmp_path: Path, attention: bool, num_templates: int
 ) -> None:
-    templates, images = Templates(tmp_path / "templates"), torch.rand(2, 3, SIDE, SIDE)
-    for number, dropout in enumerate((0.0, 0.5, 0.2)):
-        parts = _parts(number, dropout=dropout, attention=attention)
-        templates.write(parts, tmp_path / str(number))
-        assert torch.equal(_says(tmp_path / str(number), images), _wanted(parts, images))
+    images = torch.rand(2, 3, SIDE, SIDE)
+    with Templates(tmp_path / "templates") as templates:
+        for number, dropout in enumerate((0.0, 0.5, 0.2)):
+            parts = _parts(number, dropout=dropout, attention=attention)
+            templates.write(parts, tmp_path / str(number))
+            assert torch.equal(_says(tmp_path / str(number), images), _wanted(parts, images))
     assert len(list((tmp_path / "templates").iterdir())) == num_templates
 
 
@@ -145,12 +148,37 @@ def test_a_folder_that_cannot_be_written_costs_no_template(tmp_path: Path) -> No
     assert list((tmp_path / "templates").iterdir()) == [template]
 
 
+def test_an_export_whose_process_ends_is_an_error_and_no_more(tmp_path: Path) -> None:
+    """Where torch cannot write on, it takes its process with it."""
+    with Templates(tmp_path / "templates") as templates:
+        with (
+            pytest.raises(TrackingError, match="a model cannot be exported: its process ended"),
+            _small_files(60_000),
+        ):
+            templates.write(_parts(0), tmp_path / "first")
+        assert not list((tmp_path / "templates").iterdir())
+        templates.write(_parts(0), tmp_path / "second")
+    assert len(list((tmp_path / "templates").iterdir())) == 1
+
+
+def test_what_is_wrong_with_an_export_is_said(tmp_path: Path) -> None:
+    exporter = Exporter()
+    (tmp_path / "full").write_text("")
+    document = Architecture.of(_parts(0)).to_dict()
+    with pytest.raises(TrackingError, match=r"cannot be exported: .*(exist|directory)"):
+        exporter.export(document, tmp_path / "full")
+    exporter.export(document, tmp_path / "free")
+    assert (tmp_path / "free" / PROGRAM).exists()
+    exporter.close()
+    exporter.close()
+
+
 @contextlib.contextmanager
-def _small_files() -> Iterator[None]:
+def _small_files(most_bytes: int = 20_000) -> Iterator[None]:
     """No file may grow further, as where a disk is full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
         yield
     finally:
@@ -160,8 +188,17 @@ def _small_files() -> Iterator[None]:
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "of another network"])
 def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
-    templates, images = Templates(tmp_path / "templates"), torch.rand(2, 3, SIDE, SIDE)
-    templates.write(_parts(0), tmp_path / "first")
+    images, parts = torch.rand(2, 3, SIDE, SIDE), _parts(1)
+    with Templates(tmp_path / "templates") as templates:
+        templates.write(_parts(0), tmp_path / "first")
+        _damage(templates, tmp_path, damage)
+        templates.write(parts, tmp_path / "second")
+        assert torch.equal(_says(tmp_path / "second", images), _wanted(parts, images))
+        templates.write(parts, tmp_path / "third")
+        assert torch.equal(_says(tmp_path / "third", images), _wanted(parts, images))
+
+
+def _damage(templates: Templates, tmp_path: Path, damage: str) -> None:
     (template,) = (tmp_path / "templates").iterdir()
     program = template / PROGRAM
     if damage == "cut":
@@ -171,11 +208,6 @@ def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
     else:
         templates.write(_parts(0, 3), tmp_path / "other")
         program.write_bytes((tmp_path / "other" / PROGRAM).read_bytes())
-    parts = _parts(1)
-    templates.write(parts, tmp_path / "second")
-    assert torch.equal(_says(tmp_path / "second", images), _wanted(parts, images))
-    templates.write(parts, tmp_path / "third")
-    assert torch.equal(_says(tmp_path / "third", images), _wanted(parts, images))
 
 
 def test_a_model_waits_until_a_slot_has_nothing_to_train(
@@ -224,6 +256,41 @@ def test_whoever_exports_for_longer_takes_the_others_model(
     logged.append(log_model(experiment, run_id, _parts(0), {}, slower))
     assert logged[0] == logged[1]
     assert len(experiment.client.search_logged_models([experiment.id])) == 1
+
+
+@pytest.mark.parametrize("maker", ["lives", "is gone", "is long gone"])
+def test_only_models_that_nobody_makes_any_more_are_dropped(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    run_id = experiment.client.create_run(experiment.id).info.run_id
+    monkeypatch.setattr("orchestrator.tracking.model.is_gone", lambda _: maker == "is gone")
+    experiment.client.create_logged_model(
+        experiment.id, source_run_id=run_id, tags={MAKER_TAG: "another:1"}
+    )
+    later_s = LONGEST_S + 1 if maker == "is long gone" else 1
+    drop_models(experiment, run_id, round((time.time() + later_s) * 1000))
+    left = experiment.client.search_logged_models([experiment.id])
+    assert len(left) == (1 if maker == "lives" else 0)
+
+
+def test_whoever_is_overtaken_while_files_are_sent_takes_the_others_model(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_id = experiment.client.create_run(experiment.id).info.run_id
+    templates, parts = Templates(tmp_path / "templates"), _parts(0)
+    send = experiment.client.log_model_artifacts
+
+    def overtaken(model_id: str, folder: str) -> None:
+        monkeypatch.setattr(experiment.client, "log_model_artifacts", send)
+        faster.append(log_model(experiment, run_id, parts, {}, templates))
+        experiment.client.set_tag(run_id, MODEL_TAG, faster[0])
+        send(model_id, folder)
+
+    faster: list[str] = []
+    monkeypatch.setattr(experiment.client, "log_model_artifacts", overtaken)
+    assert log_model(experiment, run_id, parts, {}, templates) == faster[0]
+    (model,) = experiment.client.search_logged_models([experiment.id])
+    assert model.model_id == faster[0]
 
 
 def test_a_model_that_lacks_is_written_by_the_next_process(
