@@ -25,7 +25,7 @@ from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.receipt import receipt_of
 from orchestrator.admission.rewriting import renamed, take_out, values_of
 from orchestrator.errors import Refused
-from orchestrator.measuring.balance import MAX_LABEL, job_name
+from orchestrator.measuring.balance import MAX_LABEL, job_name, lost_members
 from orchestrator.measuring.student import mean_interval, quantile
 from orchestrator.state import Job, newest_revisions
 
@@ -115,6 +115,8 @@ class Ablation:
     kept: tuple[Kept, ...]
     failed: tuple[str, ...]
     """The side cohort's jobs that have no accuracy."""
+    degraded: tuple[str, ...]
+    """The runs that are scored without members that were lost, and how many they have left."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `--output json`."""
@@ -180,6 +182,7 @@ def ablation(
         runs = (newest[job_name(variant.team, number)] for number in range(num_seeds))
         return tuple(accuracies.get(job.uid) for job in runs)
 
+    names = [job_name(it.team, n) for it in all_of_it.each for n in range(num_seeds)]
     whole, *others = all_of_it.each
     with_all = measured(whole)
     worths = [_worth(variant, with_all, measured(variant), num_images) for variant in others]
@@ -196,12 +199,8 @@ def ablation(
         mean=statistics.fmean(known) if len(known) == num_seeds else None,
         worths=tuple(worths),
         kept=all_of_it.kept,
-        failed=tuple(
-            name
-            for variant in all_of_it.each
-            for name in (job_name(variant.team, number) for number in range(num_seeds))
-            if newest[name].uid not in accuracies
-        ),
+        failed=tuple(name for name in names if newest[name].uid not in accuracies),
+        degraded=tuple(lost_members(newest[name] for name in names)),
     )
 
 
@@ -218,11 +217,8 @@ def _worth(
     known = [each for each in points if each is not None]
     mean = statistics.fmean(known) if len(known) == len(points) else None
     interval = _interval(known, num_images) if mean is not None else None
-    low, high = (
-        (max(-MOST_POINTS, interval[0]), min(MOST_POINTS, interval[1]))
-        if interval
-        else (None, None)
-    )
+    low = max(-MOST_POINTS, interval[0]) if interval else None
+    high = min(MOST_POINTS, interval[1]) if interval else None
     priced = mean is not None and variant.cost_bnn > 0
     return Worth(
         items=variant.items,

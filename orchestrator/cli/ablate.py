@@ -86,6 +86,8 @@ def command(
 
     all_of_it = variants(file, reading.cohort)
     result = measure_ablation(reading, all_of_it, seeds, data, cpus, test_set, settings)
+    # It is kept before anything is printed: whoever was to read it may have gone meanwhile.
+    _draw(result, picture, test_set)
     if output == "json":
         console.print_json(result.to_dict())
     else:
@@ -95,7 +97,11 @@ def command(
         console.print_note(
             console.filled(f"{each.item} cannot be left out alone: without it {each.reason}")
         )
-    _draw(result, picture, test_set)
+    console.print_note(f"picture: {picture}")
+    if test_set:
+        console.print_note("it shows test results that are not published: it is for you alone")
+    if result.degraded:
+        console.print_note(f"scored without members that were lost: {', '.join(result.degraded)}")
     if result.failed:
         console.print_note(
             f"without a result: {', '.join(result.failed)}. "
@@ -109,6 +115,3 @@ def _draw(result: "Ablation", file: Path, secret: bool) -> None:
     from orchestrator.ablation.picture import picture  # matplotlib takes a second
 
     write_result(file, picture(result), secret)
-    console.print_note(f"picture: {file}")
-    if secret:
-        console.print_note("it shows test results that are not published: it is for you alone")

@@ -81,6 +81,11 @@ def command(
         written.read_for_update(file, section)  # before hours of training, not after
         check_places(file)
     result = measure_balance(reading, seeds, baseline, data, cpus, settings)
+    if file is not None:  # before anything is printed: whoever was to read it may have gone
+        words = _words(paths, seeds, baseline, data, file)
+        text = written.read_for_update(file, section)
+        text = written.updated(text, section, written.section(result, section, words))
+        write_result(file, text.encode())
     if output == "json":
         console.print_json(result.to_dict())
     else:
@@ -88,10 +93,6 @@ def command(
         console.print_table(columns, rows, right=written.NUMBERS)
         console.print_note(f"\n{written.legend(result)}")
     if file is not None:
-        words = _words(paths, seeds, baseline, data, file)
-        text = written.read_for_update(file, section)
-        text = written.updated(text, section, written.section(result, section, words))
-        write_result(file, text.encode())
         console.print_note(f"written into {file}, section {section}")
 
 

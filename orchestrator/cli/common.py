@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from stat import S_IMODE
 from tempfile import TemporaryFile
 from typing import ParamSpec, TypeVar
 
@@ -152,11 +153,16 @@ def check_places(*files: Path | None) -> None:
 
 
 def write_result(file: Path, content: bytes, secret: bool = False) -> None:
-    """Writes what was asked for, whole or not at all; where it is secret, for its owner alone."""
+    """Writes what was asked for, whole or not at all; where it is secret, for its owner alone.
+
+    A link stays one, and a file that was there is read by whoever could read it.
+    """
+    file = file.resolve()
+    mode = file.stat().st_mode if file.exists() else READABLE
     with atomic_file(file) as out:
         out.write(content)
     if not secret:
-        file.chmod(READABLE)
+        file.chmod(S_IMODE(mode))
 
 
 def read_loadout(
@@ -182,6 +188,10 @@ def read_loadout(
         raise Refused(f"{loadout} is no loadout; a file with `kind: Loadout` is wanted")
     if cohort_file is not None and reading.cohort_path != cohort_file:
         raise Refused(f"{cohort_file} is no cohort; a file with `kind: Cohort` is wanted")
+    if reading.cohort_path is None:
+        console.print_note(
+            "under the default rules: no cohort.yaml beside it; --cohort-file names one"
+        )
     return reading, found
 
 

@@ -4,6 +4,7 @@ In: a data folder. Out: counts, sizes, broken files and duplicates as tables or 
 of the pairs to look at. Next: `scoring.excludeLeaked` in the cohort's file.
 """
 
+import io
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, output_option
+from orchestrator.cli.common import DataPlace, check_places, output_option, write_result
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ def check(path: Where, output: str, sheet: Path | None, strict: bool) -> None:
     show the same photo: saved again, resized, watermarked, recoloured, cropped or mirrored. What is
     found is a report: the exit code is 0 unless --strict is given.
     """
-    from jobs.atomic import atomic_file
     from jobs.data_check import check_folder, duplicates_sheet
     from orchestrator.sources import data_root
     from orchestrator.terminal.progress_bars import progress
 
+    check_places(sheet)
     root = data_root(str(path), Settings(), progress)
     with progress("comparing the images") as show:
         result = check_folder(root, show)
@@ -88,8 +89,9 @@ def check(path: Where, output: str, sheet: Path | None, strict: bool) -> None:
         if picture is None:
             console.print_note("no duplicates, so there is no sheet to write")
         else:
-            with atomic_file(sheet) as file:
-                picture.save(file, format="PNG")
+            drawn = io.BytesIO()
+            picture.save(drawn, format="PNG")
+            write_result(sheet, drawn.getvalue())
             console.print_note(f"wrote {sheet}")
     for line in _advice(result):
         console.print_note(line)

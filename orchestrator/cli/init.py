@@ -33,7 +33,7 @@ def command(folder: Path) -> None:
     complete and check the files with the schemas that are written next to them. Files that are
     there already stay as they are: then nothing is written at all.
     """
-    name = as_label(folder.absolute().name) or NAMELESS
+    name = as_label(folder.resolve().name) or NAMELESS
     files = {folder / path: text for path, text in starter_files(name).items()}
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{console.printable(str(folder))} is a file; name a folder")

@@ -217,7 +217,7 @@ def _as_json(
         "slots": plan.num_slots,
         "slot_minutes": plan.slot_seconds / MINUTE_S,
         "finish_minutes": plan.finish_s / MINUTE_S,
-        "finish_at": now + plan.finish_s,
+        "finish_at": now + plan.finish_s + AROUND_S,
         "memory_bytes": plan.memory_bytes,
         "machine": {
             "cpus": machine.cpus,

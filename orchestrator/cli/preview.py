@@ -4,6 +4,7 @@ In: one loadout, its cohort's rules and the data. Out: a PNG with untouched imag
 ones. Reads the loadout as `gamectl validate` does, and needs neither Ray nor MLflow nor a store.
 """
 
+import io
 from pathlib import Path
 
 import click
@@ -11,7 +12,14 @@ import click
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission.receipt import Receipt
-from orchestrator.cli.common import cohort_file_option, data_option, ending_in, read_loadout
+from orchestrator.cli.common import (
+    check_places,
+    cohort_file_option,
+    data_option,
+    ending_in,
+    read_loadout,
+    write_result,
+)
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -57,6 +65,9 @@ def command(
     assert admitted.loadout is not None
     assert admitted.receipt is not None
 
+    file = file or Path(f"{admitted.team}-preview.png")
+    check_places(file)
+
     # Imported here: reading and refusing files needs none of them.
     from orchestrator.terminal.progress_bars import TORCH_S, progress, waiting
 
@@ -79,8 +90,9 @@ def command(
     shown = preview(plans, decoded.training(size_px), num_draws, seed)
 
     header = f"{admitted.team}, {size_px} px, bought: {_bought(admitted.receipt)}"
-    file = file or Path(f"{admitted.team}-preview.png")
-    contact_sheet(shown.rows, side_px(size_px), header, shown.titles).save(file)
+    drawn = io.BytesIO()
+    contact_sheet(shown.rows, side_px(size_px), header, shown.titles).save(drawn, format="PNG")
+    write_result(file, drawn.getvalue())
     console.print_note(f"{header}\nwritten to {file}")
     code = admitted.loadout.code
     if code is not None and "augment" in code.defines:

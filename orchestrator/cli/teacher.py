@@ -191,12 +191,14 @@ def train(
 @output_option
 def list_teachers(output: str) -> None:
     """List the teachers that there are, with what they were made for."""
+    from orchestrator.teaching.teacher_manifest import Manifest
     from orchestrator.teaching.teachers import kept_teachers
 
+    nothing = dict.fromkeys(Manifest.model_fields)
     found = kept_teachers(Settings().teachers)
     if output == "json":
         rows = [
-            {"path": str(path), **(manifest.model_dump() if manifest else {})}
+            {"path": str(path), **(manifest.model_dump() if manifest else nothing)}
             for path, manifest in found
         ]
         console.print_json({"teachers": rows})

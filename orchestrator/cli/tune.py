@@ -132,16 +132,19 @@ def command(
         done = _search(reading, read, knobs, tried, index, minutes, data, cpus, settings, ending)
         best = done.found.ranked[0] if done.found.ranked else None
         better = None if best is None or best.number == 0 else patch(best.candidate, tried[0])
+        # All is kept before it is printed: whoever was to read it may have gone meanwhile.
+        if file is not None and best is not None:
+            write_result(file, best.candidate.file.text.encode())
+        warning = _keep(done, better, picture)
         if output == "json":
             console.print_json(done.found.to_dict(better))
         else:
             _print(done.found, better, loadout)
         if file is not None and best is not None:
-            write_result(file, best.candidate.file.text.encode())
             console.print_note(f"loadout with the best settings: {file}")
         elif file is not None:
             console.print_note(f"{file} was not written: no trial came to its last epoch")
-        _keep(done, better, picture)
+        console.print_note("\n".join([*warning, f"picture: {picture}"]))
     if not done.whole:
         raise SystemExit(INTERRUPTED)
 
@@ -249,20 +252,24 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
         console.print_note("no trial came to its last epoch: give it more time")
     elif better is None:
         console.print_note("no trial did better: the loadout's own settings stay")
-    console.print_note(f"MLflow's experiment: {found.experiment}")
+    if found.experiment is not None:
+        console.print_note(f"MLflow's experiment: {found.experiment}")
 
 
-def _keep(done: "Done", better: str | None, file: Path) -> None:
-    """Puts what the search came to into its run in MLflow, and writes the picture."""
+def _keep(done: "Done", better: str | None, file: Path) -> list[str]:
+    """Writes the picture, and puts what the search came to into its run in MLflow.
+
+    Returns what there is to say of that.
+    """
     from orchestrator.search.picture import picture  # matplotlib takes a second
     from orchestrator.search.table import figures, note
 
     drawn = picture(done.found)
+    write_result(file, drawn)
     if done.log is not None:
         files = {"search.png": drawn} | ({} if better is None else {"best.yaml": better.encode()})
         try:
             done.log.end(files, figures(done.found), note(done.found, better), not done.whole)
         except GameError as error:
-            console.print_note(f"warning: {error}; the picture is not in MLflow")
-    write_result(file, drawn)
-    console.print_note(f"picture: {file}")
+            return [f"warning: {error}; the picture is not in MLflow"]
+    return []

@@ -57,7 +57,7 @@ def attend(
     """
     tracking_error = None
     holder: str | None = None
-    starting = False
+    starting, side = False, store.cohort(name).side
 
     def on_start() -> None:
         nonlocal starting
@@ -67,7 +67,7 @@ def attend(
         if holder is None and elsewhere is not None:
             return _still_starting(name) if starting else NONE_STARTED
         if holder is None:
-            return _queued_again(name)
+            return _queued_again(name, side)
         return (
             f"stopped watching; controller {holder} goes on. "
             f"Watch again with: gamectl get jobs --watch --cohort {name}"
@@ -104,7 +104,8 @@ def control_here(name: str, store: Store, settings: Settings, cpus: int | None) 
     Returns why MLflow is not up to date, or None where it is. Ctrl-C queues again what is running
     and ends the process with exit code 130. Raises `CohortBusy` where another one is at work.
     """
-    with interruptible(lambda: _queued_again(name)):
+    side = store.cohort(name).side
+    with interruptible(lambda: _queued_again(name, side)):
         return _control(name, store, settings, cpus)
 
 
@@ -227,11 +228,11 @@ def interruptible(farewell: Callable[[], str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _queued_again(name: str) -> str:
-    return (
-        "stopped; what was running is queued again. "
-        f"`gamectl resume --cohort {name}` goes on from here."
-    )
+def _queued_again(name: str, side: bool) -> str:
+    stopped = "stopped; what was running is queued again."
+    if side:
+        return f"{stopped} Run the same command again: it goes on from here."
+    return f"{stopped} `gamectl resume --cohort {name}` goes on from here."
 
 
 def _still_starting(name: str) -> str:

@@ -83,6 +83,9 @@ def disk() -> Iterator[Finding]:
     """Room where games are kept and where Ray keeps its session, each file system once."""
     from orchestrator.settings import Settings
 
+    if (home := Settings().root).exists() and not home.is_dir():
+        advice = "move the file away, or name a folder in GAME_HOME"
+        yield Finding(Level.PROBLEM, "disk", f"{home} (games) is a file", advice)
     seen: set[int] = set()
     for use, place in (("games", Settings().root), ("Ray", Path(tempfile.gettempdir()))):
         folder = existing(place)

@@ -9,7 +9,7 @@ the two halves, and `balance_table` writes the result down.
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.admission.cohort import Cohort, CohortMetadata
 from orchestrator.admission.files import LoadoutFile, Reading
 from orchestrator.admission.rewriting import renamed, values_of
 from orchestrator.errors import Refused
+from orchestrator.phases import Phase
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.state import Job, newest_revisions
 
@@ -57,6 +58,8 @@ class Balance:
     test_images: int
     test_images_left_out: int
     rows: tuple[Row, ...]
+    degraded: tuple[str, ...] = ()
+    """The runs that are scored without members that were lost, and how many they have left."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `--output json`."""
@@ -170,8 +173,10 @@ def balance(
     """
     newest = {job.team: job for job in newest_revisions(jobs)}
     accuracies: dict[str, tuple[float, ...]] = {}
+    degraded: list[str] = []
     for team in spent_bnn:
         runs = [newest[job_name(team, number)] for number in range(num_seeds)]
+        degraded += lost_members(runs)
         scores = [found for job in runs if (found := book.find(job)) is not None]
         accuracies[team] = tuple(score.accuracy for score in scores)
     means = {
@@ -197,7 +202,17 @@ def balance(
         test_images=book.test_images,
         test_images_left_out=book.test_images_left_out,
         rows=tuple(rows),
+        degraded=tuple(degraded),
     )
+
+
+def lost_members(jobs: Iterable[Job]) -> list[str]:
+    """Of jobs that succeeded without all of their members: whose, and how many were left."""
+    return [
+        f"{job.team} ({job.members_trained} of {len(job.members)})"
+        for job in jobs
+        if job.phase is Phase.SUCCEEDED and job.members_trained < len(job.members)
+    ]
 
 
 def _gain_points(means: Mapping[str, float], team: str, baseline: str | None) -> float | None:

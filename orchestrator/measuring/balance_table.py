@@ -44,16 +44,20 @@ def legend(result: Balance) -> str:
     """What the columns mean, in one paragraph."""
     left_out = result.test_images_left_out
     leaked = f" ({left_out} more, which leak, are left out)" if left_out else ""
+    seeds = "1 seed" if result.num_seeds == 1 else f"{result.num_seeds} seeds"
     parts = [
-        f"spent: in B NN; accuracy: mean over {result.num_seeds} seeds, on {result.test_images} "
-        f"test images{leaked}; spread: sample standard deviation, in points",
+        f"spent: in B NN; accuracy: mean over {seeds}, on {result.test_images} test images{leaked}"
     ]
+    if any(row.spread is not None for row in result.rows):
+        parts.append("spread: sample standard deviation, in points")
     if any(row.mean is None for row in result.rows):
         parts.append("no mean where a run failed")
     if result.baseline is not None:
         parts.append(f"gain: points above {result.baseline}")
     if any(row.kept is not None for row in result.rows):
         parts.append("kept: of X-without-ITEM, its share of X's gain")
+    if result.degraded:
+        parts.append(f"scored without members that were lost: {', '.join(result.degraded)}")
     return "; ".join(parts) + "."
 
 
@@ -80,7 +84,7 @@ def read_for_update(path: Path, name: str) -> str:
     if not path.absolute().parent.is_dir():
         raise Refused(f"{path} cannot be written: there is no folder {path.parent}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except FileNotFoundError:
         return TITLE
     except UnicodeDecodeError as error:
@@ -98,11 +102,12 @@ def read_for_update(path: Path, name: str) -> str:
 def updated(text: str, name: str, new_section: str) -> str:
     """The text with the section in place of its older version, or at the end."""
     begin, end = _markers(name)
-    block = f"{begin}\n\n{new_section}\n\n{end}"
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    block = f"{begin}\n\n{new_section}\n\n{end}".replace("\n", line_end)
     before, found, rest = text.partition(begin)
     if found:
         return before + block + rest.partition(end)[2]
-    return f"{text.rstrip()}\n\n{block}\n".lstrip()
+    return f"{text.rstrip()}{line_end * 2}{block}{line_end}".lstrip()
 
 
 def _markers(name: str) -> tuple[str, str]:

@@ -166,7 +166,7 @@ def search(
     found = Search(
         team=job.team,
         cohort=prepared.cohort.name,
-        experiment=_experiment_of(prepared),
+        experiment=None if log is None else _experiment_of(prepared),
         member=member if own.file.loadout.ensemble else None,
         knobs=knobs,
         own_candidate=own,

@@ -68,8 +68,8 @@ class Search:
 
     team: str
     cohort: str
-    experiment: str
-    """Where MLflow has them."""
+    experiment: str | None
+    """Where MLflow has them; None where it could not be reached."""
     member: int | None
     """Which network of an ensemble; None where there is one."""
     knobs: tuple[Knob, ...]

@@ -10,6 +10,7 @@ into the slots.
     HOME/teachers/KEY.manifest.json    its manifest
 """
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Mapping
@@ -144,9 +145,19 @@ def kept_path(folder: Path, data: DataPlan) -> Path:
 def kept_teachers(
     folder: Path, pretrained: Path = PRETRAINED
 ) -> list[tuple[Path, Manifest | None]]:
-    """All teachers, the one in `Pretrained/` first; None for a file without its manifest."""
-    paths = [path for path in (pretrained, *sorted(folder.glob("*.pt"))) if path.exists()]
-    return [(path, _own_manifest(path, path.read_bytes())) for path in paths]
+    """All teachers, the one in `Pretrained/` first; None for a file without its manifest.
+
+    One that cannot be read is as good as none.
+    """
+    found: list[tuple[Path, Manifest | None]] = []
+    for path in (pretrained, *sorted(folder.glob("*.pt"))):
+        with contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+            try:
+                found.append((path, _own_manifest(path, content)))
+            except Damaged:
+                found.append((path, None))
+    return found
 
 
 def _open(path: Path, own: TeacherFile | None, data: DataPlan, kept: bool = False) -> Teacher:

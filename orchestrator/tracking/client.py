@@ -124,8 +124,8 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
             raise TrackingError(
                 f"MLflow keeps the files of cohort {name!r} at {experiment.artifact_location}, "
                 "where this home was before it was moved: move it back; or remove mlflow.db and "
-                f"mlartifacts from this one, run `gamectl resume --cohort {name}`, which trains nothing, "
-                "and publish again"
+                f"mlartifacts from this one, run `gamectl resume --cohort {name}`, which trains "
+                "nothing, and publish again"
             )
         elif experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)

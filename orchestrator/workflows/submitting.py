@@ -104,9 +104,12 @@ def submitted(
                     console.print_note(f"{team}: {reason}")
                 fitting = tuple(job for job in prepared.jobs if job.team not in misfits)
                 if misfits and not (skip_refused and fitting):
+                    undone = f"{len(misfits)} can never run on this machine, so nothing was"
+                    if reading.side:
+                        raise Refused(f"{undone} measured; change them as said")
                     raise Refused(
-                        f"{len(misfits)} can never run on this machine, so nothing was submitted; "
-                        "change them as said, or pass --skip-refused to submit the others"
+                        f"{undone} submitted; change them as said, or pass --skip-refused to "
+                        "submit the others"
                     )
                 prepared = replace(prepared, jobs=fitting)
             for broken in prepared.decoded.broken:

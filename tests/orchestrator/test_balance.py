@@ -18,6 +18,7 @@ from orchestrator.results.scorebook import ScoreBook
 from orchestrator.state import Job
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.job_states import job, member
 from tests.orchestrator.test_leaderboard import score
 
 WriteCohort = Callable[..., Path]
@@ -219,6 +220,29 @@ def test_the_section_says_everything(measured: Callable[..., Balance]) -> None:
     assert "leak" not in legend(replace(measured("none"), test_images_left_out=0))
 
 
+def test_with_one_seed_there_is_no_spread_to_explain(measured: Callable[..., Balance]) -> None:
+    rows = tuple(replace(row, spread=None) for row in measured("none").rows)
+    said = legend(replace(measured("none"), rows=rows, num_seeds=1))
+    assert "mean over 1 seed, on 250" in said
+    assert "spread" not in said
+
+
+def test_runs_that_lost_members_are_named(store: Store) -> None:
+    trained, lost = member(1, 0, Phase.SUCCEEDED), member(1, 1, Phase.FAILED)
+    degraded = job(1, trained, lost, team="a-s0", phase=Phase.SUCCEEDED)
+    whole = job(2, Phase.SUCCEEDED, team="b-s0", phase=Phase.SUCCEEDED)
+    book = ScoreBook(
+        cohort="small",
+        test_fingerprint="t",
+        test_images=3,
+        classes=("n0", "n1", "n2"),
+        scores=(score(degraded, 0.5), score(whole, 0.4)),
+    )
+    found = balance({"a": 1.0, "b": 2.0}, 1, None, [degraded, whole], book)
+    assert found.to_dict()["degraded"] == ("a-s0 (1 of 2)",)
+    assert "without members that were lost: a-s0 (1 of 2)" in legend(found)
+
+
 def test_a_section_replaces_itself_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "BALANCE.md"
     start = read_for_update(path, "drawn")
@@ -226,6 +250,10 @@ def test_a_section_replaces_itself_and_nothing_else(tmp_path: Path) -> None:
     first = updated(start, "drawn", "old drawn")
     both = updated(first, "photos", "photos' table") + "\nA last word.\n"
     assert both.startswith(first)
+    windows = both.replace("\n", "\r\n")
+    path.write_bytes(windows.encode())
+    theirs = updated(read_for_update(path, "drawn"), "drawn", "new\ndrawn")
+    assert theirs == windows.replace("old drawn", "new\r\ndrawn")
     again = updated(both, "drawn", "new drawn")
     assert again == both.replace("old drawn", "new drawn")
     assert updated(again, "drawn", "new drawn") == again

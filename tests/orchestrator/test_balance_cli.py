@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from errno import EPIPE
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -33,13 +35,22 @@ def test_mistakes_are_found_before_anything_is_run(
     assert "out-of-range" in refused.stderr
     assert "nothing was measured" in refused.stderr
     assert not (home / "store.db").exists()
+    (folder / f"{'b' * 62}.yaml").unlink()
+    write_cohort({"apes": "epochs: 1\n"}, spec="  resources: {cpus: 1000}\n")
+    misfit = gamectl(*words)
+    assert "so nothing was measured; change them as said" in misfit.stderr
+    assert "--skip-refused" not in misfit.stderr
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_loadouts_are_measured_once(
-    write_cohort: WriteCohort, photos: Path, tmp_path: Path, home: Path
+    write_cohort: WriteCohort,
+    photos: Path,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     brisk = "epochs: 2\nlearningRate: 0.05\nseed: 3\n"
     folder = write_cohort(
@@ -47,9 +58,13 @@ def test_two_loadouts_are_measured_once(
     )
     file = tmp_path / "BALANCE.md"
     file.write_text("Kept.\n")
+    file.chmod(0o640)
+    link = tmp_path / "link.md"
+    link.symlink_to(file)
     words = ["balance", folder, "--data", photos, "--seeds", "2"]
-    done = gamectl(*words, "-o", file)
+    done = gamectl(*words, "-o", link)
     assert done.exit_code == 0, done.output
+    assert (link.readlink(), file.stat().st_mode & 0o777) == (file, 0o640)
     assert "4 jobs submitted" in done.stderr
     assert "brisk" in done.stdout
     text = file.read_text()
@@ -58,7 +73,14 @@ def test_two_loadouts_are_measured_once(
     assert text.count("| brisk | 0 | 2 |") == 1
 
     jobs = read_jobs()
-    again = gamectl(*words, "-o", file, "--output", "json")
+    with monkeypatch.context() as patched:  # nobody reads what is printed
+        patched.setattr(
+            "orchestrator.console.print_table", Mock(side_effect=BrokenPipeError(EPIPE, "gone"))
+        )
+        file.write_text("Kept.\n")
+        assert gamectl(*words, "-o", link).exit_code != 0
+    assert file.read_text() == text
+    again = gamectl(*words, "-o", link, "--output", "json")
     assert "nothing is run twice" in again.stderr
     assert read_jobs() == jobs
     assert file.read_text() == text

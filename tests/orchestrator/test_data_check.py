@@ -91,9 +91,13 @@ def test_the_sheet_shows_each_pair(leaky: Path, photos: Path, tmp_path: Path) ->
     # A name that is no text, as other systems write them.
     odd = leaky / "validation" / "n0" / "b\udcffd\nname.png"
     shutil.copy(leaky / "training/n0/2.png", odd)
-    done = gamectl("data", "check", leaky, "--sheet", tmp_path / "new" / "pairs.png")
+    nowhere = gamectl("data", "check", leaky, "--sheet", tmp_path / "new" / "pairs.png")
+    assert (nowhere.exit_code, nowhere.stdout) == (1, "")
+    assert "there is no folder" in nowhere.stderr
+    done = gamectl("data", "check", leaky, "--sheet", tmp_path / "pairs.png")
     assert done.exit_code == 0, done.output
-    with Image.open(tmp_path / "new" / "pairs.png") as sheet:
+    assert (tmp_path / "pairs.png").stat().st_mode & 0o777 == 0o644
+    with Image.open(tmp_path / "pairs.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 6 * 160  # three pairs beside each other
         assert sheet.height > 2 * 160  # and the fourth below

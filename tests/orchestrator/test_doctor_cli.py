@@ -176,6 +176,14 @@ def test_a_full_disk(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GAME_HOME" in found.advice
 
 
+def test_a_file_where_games_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "game").write_text("")
+    monkeypatch.setenv("GAME_HOME", str(tmp_path / "game"))
+    found = next(iter(machine.disk()))
+    assert (found.level, found.found) == (Level.PROBLEM, f"{tmp_path / 'game'} (games) is a file")
+    assert "GAME_HOME" in found.advice
+
+
 # --- services -------------------------------------------------------------------------------------
 
 

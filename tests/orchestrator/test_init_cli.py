@@ -32,6 +32,15 @@ def test_the_files_are_admitted_as_they_are(folder: Path) -> None:
     assert read_paths([folder]).cohort.name == "moen-day"
 
 
+def test_the_cohort_is_named_after_the_folder_however_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tuesday" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "tuesday" / "deep")
+    assert gamectl("init", "..").exit_code == 0
+    assert read_paths([tmp_path / "tuesday"]).cohort.name == "tuesday"
+
+
 @pytest.mark.parametrize("name", ["2026", "07", "1e5", "0x1f", "true", "null", "no", "monday"])
 def test_a_cohort_may_be_named_like_a_number(name: str, tmp_path: Path) -> None:
     assert gamectl("init", tmp_path / name).exit_code == 0

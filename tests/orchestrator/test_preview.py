@@ -173,7 +173,11 @@ def test_wrong_files_are_explained(loadout: Path, photos: Path, tmp_path: Path) 
     assert "is no cohort" in gamectl("preview", loadout, "--cohort-file", other).stderr
     assert "no such folder" in gamectl("preview", loadout, "--data", "nowhere").stderr
     nowhere = gamectl("preview", loadout, "--data", photos, "-o", "nowhere/x.png")
-    assert nowhere.stderr.endswith("error: No such file or directory: nowhere/x.png\n")
+    assert "nowhere/x.png cannot be written: there is no folder nowhere" in nowhere.stderr
+    assert "under the default rules: no cohort.yaml beside it" not in nowhere.stderr
+    cohort.unlink()
+    alone = gamectl("preview", loadout, "--data", photos, "-o", tmp_path / "x.png")
+    assert "under the default rules: no cohort.yaml beside it" in alone.stderr
     assert gamectl("preview", loadout, "-o", "x.jpg").exit_code == 2
     assert gamectl("preview", tmp_path).exit_code == 2
     assert "unreadable" in gamectl("preview", tmp_path / "gone.yaml").stdout

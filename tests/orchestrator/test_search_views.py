@@ -3,7 +3,9 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from errno import EPIPE
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -13,12 +15,13 @@ from orchestrator.admission.files import read_paths
 from orchestrator.errors import TrackingError
 from orchestrator.search.candidates import candidates, plan_of
 from orchestrator.search.picture import picture
-from orchestrator.search.run import Desk
+from orchestrator.search.run import Desk, Done
 from orchestrator.search.space import knobs_of
 from orchestrator.search.table import figures, note, summary, table
 from orchestrator.search.trials import Outcome, Search, first_rung
 from orchestrator.search.view import SearchView
 from tests.orchestrator.cohorts import epoch
+from tests.orchestrator.commands import gamectl
 from tests.orchestrator.screens import drawn, screen
 
 WriteCohort = Callable[..., Path]
@@ -26,6 +29,7 @@ LOADOUT = "epochs: 2\npurchases: [{item: rate-rollercoaster}, {item: whirl-and-s
 # Accuracies after each epoch, of candidates 0 to 5
 LEARNT = [(0.2, 0.4), (0.3,), (0.3, 0.5), (), (0.1,), ()]
 DIVERGED = "the loss is no number"
+NAMES = ("better.yaml", "tuning.png")
 
 
 @pytest.fixture
@@ -84,6 +88,27 @@ def test_outcomes_are_told_apart_and_ranked(begun: Search) -> None:
     }  # fmt: skip
     assert found.to_dict("x")["best"] == 2
     assert first_rung([each.plan for each in begun.outcomes]) == 1
+
+
+def test_what_was_found_is_kept_also_where_nobody_reads_it(
+    begun: Search, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = play(begun, Console(file=io.StringIO()), Kept())
+    done = Done(replace(found, experiment=None), True, None, None)
+    monkeypatch.setattr("orchestrator.cli.tune._search", lambda *_: done)
+    loadout, better, image = (Path(found.own_candidate.file.path), *(tmp_path / n for n in NAMES))
+    words = ["tune", loadout, "-o", better, "--picture", image]
+    said = gamectl(*words)
+    assert said.exit_code == 0, said.output
+    assert "MLflow's experiment" not in said.stderr
+    kept = better.read_bytes(), image.read_bytes()
+    better.unlink()
+    image.unlink()
+    monkeypatch.setattr(
+        "orchestrator.console.print_table", Mock(side_effect=BrokenPipeError(EPIPE, "gone"))
+    )
+    assert gamectl(*words).exit_code != 0
+    assert (better.read_bytes(), image.read_bytes()) == kept
 
 
 def test_each_trial_has_a_line_where_there_is_no_terminal(begun: Search) -> None:

@@ -127,9 +127,14 @@ def test_mistakes_are_told_without_a_traceback(words: list[str], said: str, phot
 def test_the_list_tells_bare_files_from_trained_ones(home: Path) -> None:
     (home / "teachers").mkdir(parents=True)
     (home / "teachers" / "bare.pt").write_bytes(b"")
+    (home / "teachers" / "old.pt").write_bytes(b"")
+    (home / "teachers" / "old.manifest.json").write_text("{}")
     listed = json.loads(gamectl("teacher", "list", "-o", "json").stdout)["teachers"]
     (bare,) = (entry for entry in listed if entry["path"].endswith("bare.pt"))
-    assert set(bare) == {"path"}
+    (old,) = (entry for entry in listed if entry["path"].endswith("old.pt"))
+    assert {**bare, "path": ""} == {**old, "path": ""}
+    assert set(bare) == set(listed[0])
+    assert set(bare.values()) == {bare["path"], None}
     (line,) = (x for x in gamectl("teacher", "list").stdout.splitlines() if "bare.pt" in x)
     assert "no manifest" in line
 
