@@ -105,7 +105,7 @@ class CohortRun:
     cpu_s: dict[str, float]
     """CPU seconds by kind of process."""
     tracking: tuple[tuple[float, float], ...]
-    """(seconds since the launch, CPU seconds of the tracking thread until then)."""
+    """(seconds since the launch, CPU seconds of tracking until then)."""
 
     def share(self, boosted: bool) -> float:
         """A part's share of all slot-seconds."""
