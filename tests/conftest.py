@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestrator.settings import Settings
 from tests.s3 import S3, reason_why_not, s3_server
 
 # Read by libraries when they are imported; the command line sets the same.
@@ -40,6 +41,17 @@ def ray_cluster() -> Iterator[None]:
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             # Ray leaves the socket open with which it found an address taken.
             stack.enter_context(connect(num_cpus=NUM_CPUS))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All games of the session, and of those beside it, export each architecture once."""
+    base = tmp_path_factory.getbasetemp()
+    beside = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patched:
+        folder = beside / "templates"
+        patched.setattr(Settings, "model_templates", property(lambda _self: folder))
         yield
 
 

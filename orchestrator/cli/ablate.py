@@ -114,4 +114,4 @@ def command(
 def _draw(result: "Ablation", file: Path, secret: bool) -> None:
     from orchestrator.ablation.picture import picture  # matplotlib takes a second
 
-    write_result(file, picture(result), secret)
+    write_result(file, picture(result), secret=secret)

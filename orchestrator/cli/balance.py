@@ -85,7 +85,7 @@ def command(
         words = _words(paths, seeds, baseline, data, file)
         text = written.read_for_update(file, section)
         text = written.updated(text, section, written.section(result, section, words))
-        write_result(file, text.encode())
+        write_result(file, text.encode(), updates=True)
     if output == "json":
         console.print_json(result.to_dict())
     else:

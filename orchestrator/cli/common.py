@@ -152,17 +152,19 @@ def check_places(*files: Path | None) -> None:
             raise Refused(f"{file} cannot be written: {error.strerror}") from error
 
 
-def write_result(file: Path, content: bytes, secret: bool = False) -> None:
+def write_result(
+    file: Path, content: bytes, *, secret: bool = False, updates: bool = False
+) -> None:
     """Writes what was asked for, whole or not at all; where it is secret, for its owner alone.
 
-    A link stays one, and a file that was there is read by whoever could read it.
+    A link stays one. Where somebody's file is only updated, its rights stay as they are.
     """
     file = file.resolve()
-    mode = file.stat().st_mode if file.exists() else READABLE
+    mode = S_IMODE(file.stat().st_mode) if updates and file.exists() else READABLE
     with atomic_file(file) as out:
         out.write(content)
     if not secret:
-        file.chmod(S_IMODE(mode))
+        file.chmod(mode)
 
 
 def read_loadout(

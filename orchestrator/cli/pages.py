@@ -71,7 +71,7 @@ def write_page(path: Path, text: str, secret: bool) -> None:
     """Writes the file, for its owner alone where it is secret, and says where it is."""
     check_places(path)
     content = text.encode()
-    write_result(path, content, secret)
+    write_result(path, content, secret=secret)
     console.print_note(f"written to {path} ({_size(len(content))}); open it in a browser")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.plan import DataPlan
 from orchestrator.artifacts import Artifacts
+from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.projection import Projection
@@ -24,7 +25,7 @@ def named_runs(experiment: Experiment) -> dict[str, Any]:
 
 def projection_of(experiment: Experiment, store: Store, artifacts: Artifacts) -> Projection:
     """The projection of the cohort `small`."""
-    return Projection(experiment, store, artifacts, "small", artifacts.path("templates"))
+    return Projection(experiment, store, artifacts, "small", Settings().model_templates)
 
 
 def project(experiment: Experiment, store: Store, artifacts: Artifacts) -> None:
