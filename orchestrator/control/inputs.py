@@ -10,10 +10,11 @@ else. Next on the path: `slots`, and `truth` for what is known of validation ima
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from jobs.errors import JobsError, Stopped
@@ -27,6 +28,8 @@ from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.store import Store
 from orchestrator.teaching.teachings import TeacherWeights, TeachingKey, teaching_key, teachings
 
+LEAVE_AFTER_S = 3.0
+"""So long whoever closes it waits for what is being fetched: a file system may not answer."""
 LOOK_AGAIN_S = 30.0
 """So long images that could not be read are not looked for again: every member of a cohort asks."""
 
@@ -66,9 +69,12 @@ class Inputs:
         self._progress = progress
         self._clock = clock
         self._fetches: dict[ImagesKey | TeachingKey, _Fetch] = {}
-        # One after another: a teacher is asked about images that were fetched before.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inputs")
         self._closed = threading.Event()
+        # One after another: a teacher is asked about images that were fetched before. A daemon,
+        # because what does not answer must not keep a process that is to end.
+        self._todo: SimpleQueue[tuple[_Fetch, Callable[[], Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="inputs", daemon=True)
+        self._thread.start()
 
     def fetched(self, plan: MemberPlan) -> bool:
         """Whether what the plan needs is here, or cannot be had; if not, it is being fetched.
@@ -96,14 +102,14 @@ class Inputs:
         """
         if plan.distill is None:
             return None
-        self._fetch_images(plan.data)  # before, as they are what the teacher is asked about
         teaching: Teaching = self._fetch_teaching(plan).get()
         return teaching
 
     def close(self) -> None:
         """Ends what is being fetched, and fetches nothing more."""
         self._closed.set()
-        self._thread.shutdown(cancel_futures=True)
+        self._todo.put(None)
+        self._thread.join(LEAVE_AFTER_S)
 
     def _fetch_images(self, plan: DataPlan) -> _Fetch:
         return self._fetch(_images_key(plan), partial(self._decode, plan))
@@ -111,13 +117,14 @@ class Inputs:
     def _fetch_teaching(self, plan: MemberPlan) -> _Fetch:
         key = teaching_key(plan)
         assert key is not None, "it has a teacher"
-        return self._fetch(key, partial(self._ask_teacher, plan, key))
+        images = self._fetch_images(plan.data)  # before: what the teacher is asked about
+        return self._fetch(key, partial(self._ask_teacher, plan, key, images))
 
     def _fetch(self, key: ImagesKey | TeachingKey, work: Callable[[], Any]) -> _Fetch:
         known = self._fetches.get(key)
         if known is None or self._is_worth_another_try(known):
             known = self._fetches[key] = _Fetch(Future())
-            self._thread.submit(self._run, known, work)
+            self._todo.put((known, work))
         return known
 
     def _is_worth_another_try(self, fetch: _Fetch) -> bool:
@@ -128,14 +135,16 @@ class Inputs:
 
     # --- in the thread ----------------------------------------------------------------------------
 
-    def _run(self, fetch: _Fetch, work: Callable[[], Any]) -> None:
-        try:
-            found = work()
-        except BaseException as error:
-            fetch.failed_at = self._clock()
-            fetch.result.set_exception(error)
-        else:
-            fetch.result.set_result(found)
+    def _work(self) -> None:
+        while (asked := self._todo.get()) is not None:
+            fetch, work = asked
+            try:
+                found = work()
+            except BaseException as error:
+                fetch.failed_at = self._clock()
+                fetch.result.set_exception(error)
+            else:
+                fetch.result.set_result(found)
 
     def _decode(self, plan: DataPlan) -> LabelledImages:
         record = self._store.cohort(self._cohort)
@@ -152,9 +161,8 @@ class Inputs:
             )
         return decoded.training(size_px)
 
-    def _ask_teacher(self, plan: MemberPlan, key: TeachingKey) -> Teaching:
-        images: LabelledImages = self._fetches[_images_key(plan.data)].get()
-        of_size = {plan.data.image_size_px: images}
+    def _ask_teacher(self, plan: MemberPlan, key: TeachingKey, images: _Fetch) -> Teaching:
+        of_size = {plan.data.image_size_px: images.get()}
         weights, cache = TeacherWeights(self._settings.artifacts), self._settings.teacher_logits
         return teachings([plan], of_size, weights, cache, self._shown)[key]
 
