@@ -174,6 +174,15 @@ def newest_revisions(jobs: Iterable[Job]) -> list[Job]:
     return [job for job in newest.values() if job.phase is not Phase.SUPERSEDED]
 
 
+def withdrawn(jobs: Iterable[Job]) -> dict[str, int]:
+    """By team, the newest revision that was withdrawn: neither it nor an older one counts."""
+    out: dict[str, int] = {}
+    for job in jobs:
+        if job.reason == Reason.WITHDRAWN:
+            out[job.team] = max(out.get(job.team, 0), job.revision)
+    return out
+
+
 @dataclass(frozen=True)
 class CohortRecord:
     """A cohort as it was submitted last."""

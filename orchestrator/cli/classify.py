@@ -24,7 +24,7 @@ from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Job, newest_revisions, withdrawn
 from orchestrator.terminal.display import team_of
 from orchestrator.terminal.lookup import find_job
 
@@ -125,10 +125,9 @@ def _job_of(store: Store, cohort: str, team: str | None, settings: Settings) -> 
         raise no_champion(cohort)
     crowned = find_champion(connect(uri, settings.mlflow_artifacts, cohort, create=False), cohort)
     found = next((job for job in jobs if job.uid == crowned.job), None)
-    newest = newest_revisions(jobs)
-    if found is not None and found.team not in {job.team for job in newest}:
+    if found is not None and found.revision <= withdrawn(jobs).get(found.team, 0):
         gone = f"the champion of cohort {cohort!r}, team {crowned.team!r}, was withdrawn"
-        if not any(job.phase is Phase.SUCCEEDED for job in newest):
+        if not any(job.phase is Phase.SUCCEEDED for job in newest_revisions(jobs)):
             raise NotFound(f"{gone}, and no other team has a trained network")
         raise NotFound(f"{gone}; `gamectl score --cohort {cohort} --publish` makes another one")
     if found is None:

@@ -142,12 +142,15 @@ def picture_option(default: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T
 def check_places(*files: Path | None) -> None:
     """Raises `Refused` where a file can't be written: before hours of training, not after."""
     for file in filter(None, files):
-        folder = file.absolute().parent
-        if not folder.is_dir():
-            raise Refused(f"{file} cannot be written: there is no folder {file.parent}")
         try:
+            folder = file.resolve().parent  # where a link leads
+            if not folder.is_dir():
+                where = folder if file.is_symlink() else file.parent
+                raise Refused(f"{file} cannot be written: there is no folder {where}")
             with TemporaryFile(dir=folder):
                 pass
+        except RuntimeError as error:
+            raise Refused(f"{file} cannot be written: it is a link to itself") from error
         except OSError as error:
             raise Refused(f"{file} cannot be written: {error.strerror}") from error
 

@@ -5,9 +5,9 @@ on the way in the store. What to do next is decided by `schedule.decide`, what a
 `lifecycle`, both pure; this module has the effects. Next on the path: `tracking` and `scoring`,
 which read what it wrote.
 
-A cohort has one controller at a time, held together by a lease in the store. It lists the cohort
-once and then watches: what the organizer and the teams want arrives as events. Slots end with the
-controller that started them; a new one queues again what the old one left open.
+A cohort has one controller at a time, by a lease in the store. It lists the cohort once and then
+watches: what is wanted arrives as events. Slots end with the controller that started them; a new
+one queues again what the old one left open.
 """
 
 import contextlib
@@ -49,8 +49,8 @@ class Controller:
     `resources` are what the pool's slots are made for; None where any would do. `fetched` tells
     whether what a plan trains on is here, or cannot be had, and has it fetched if not; until then
     its job gets no slot. `unfit` says why a plan can never run on this cluster, or None where it
-    can; it is not asked while `nodes_may_come`. `steady` is as in `Sleep`. `on_change` is called
-    with all jobs after every round, `on_trouble` with what is in the way of going on.
+    can; it is not asked while `nodes_may_come`. `on_change` is called with all jobs after every
+    round, `on_trouble` with what is in the way of going on. `steady` is as in `Sleep`.
     """
 
     cohort: str
@@ -203,7 +203,7 @@ class Controller:
     def _update(self, job: Job) -> None:
         before = self._jobs.get(job.id)
         self.artifacts.drop_checkpoints(job, before)
-        if before is None or before.phase.terminal:  # new, or retried
+        if (before is None or before.phase.terminal) and not job.phase.terminal:  # new, or retried
             self._unjudged.add(job.id)
         self._jobs[job.id] = job
         self._demands[job.id] = sum(
@@ -214,8 +214,7 @@ class Controller:
 
     def _enqueue(self, job: Job) -> None:
         """Puts a job into the queue as it is now; a gated one gets no slot there."""
-        waits = job.is_left and any(member.phase is Phase.PENDING for member in job.members)
-        if waits and not all(self.fetched(plan) for plan in self._plans_of(job.id)):
+        if _waits(job) and not all(self.fetched(plan) for plan in self._plans_of(job.id)):
             self._gated.add(job.id)
         else:
             self._gated.discard(job.id)
@@ -230,8 +229,9 @@ class Controller:
         if self.nodes_may_come():  # whoever was judged by the nodes before is so once more
             self._unjudged.update(k for k, job in self._jobs.items() if not job.phase.terminal)
             return
-        for job in [self._jobs[job_id] for job_id in self._unjudged - self._gated]:
-            plans = () if job.phase.terminal else self._plans_of(job.id)
+        # Of others it is not known how many images there are.
+        for job in [j for k in self._unjudged - self._gated if _waits(j := self._jobs[k])]:
+            plans = self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
                 fault = Fault(Reason.UNSCHEDULABLE, reason, Blame.CLUSTER)
@@ -254,7 +254,9 @@ class Controller:
             job = self._jobs[job_id]
             if not lifecycle.ready_to_finish(job):
                 self._combiner.forget(job_id)
-            elif self.fetched(plan := self._plans_of(job_id)[0]):
+                continue
+            plan = self._plans_of(job_id)[0].model_copy(update={"distill": None})
+            if self.fetched(plan):  # images: a teacher has nothing to say any more
                 self._update(self._combiner.combine(job, plan, self._spec.retry))
             else:
                 self._combiner.put_off(job_id)
@@ -291,3 +293,8 @@ class Controller:
             return
         place = self.artifacts.place(job, key.index, attempt, self._spec.sandbox_rules)
         self.pool.start(slot, key, attempt, plan, place)
+
+
+def _waits(job: Job) -> bool:
+    """Whether a member of it is to get a slot."""
+    return job.is_left and any(member.phase is Phase.PENDING for member in job.members)

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from jobs.errors import JobsError, Stopped
+from jobs.errors import Stopped
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
@@ -30,8 +30,9 @@ from orchestrator.teaching.teachings import TeacherWeights, TeachingKey, teachin
 
 LEAVE_AFTER_S = 3.0
 """So long whoever closes it waits for what is being fetched: a file system may not answer."""
-LOOK_AGAIN_S = 30.0
-"""So long images that could not be read are not looked for again: every member of a cohort asks."""
+IMAGES_AGAIN_S, TEACHER_AGAIN_S = 30.0, 2.0
+"""So long what could not be read is not looked for again: every member of a cohort asks. A teacher
+is one file, and where artifacts are away for a moment no more attempts are to fail than must."""
 
 ImagesKey = tuple[str, int]
 """A fingerprint, and the images' side in pixels."""
@@ -39,7 +40,9 @@ ImagesKey = tuple[str, int]
 
 @dataclass
 class _Fetch:
-    result: Future[Any]
+    again_s: float
+    """After a failure."""
+    result: Future[Any] = field(default_factory=Future)
     failed_at: float = 0.0
 
     def get(self) -> Any:
@@ -112,26 +115,28 @@ class Inputs:
         self._thread.join(LEAVE_AFTER_S)
 
     def _fetch_images(self, plan: DataPlan) -> _Fetch:
-        return self._fetch(_images_key(plan), partial(self._decode, plan))
+        return self._fetch(_images_key(plan), partial(self._decode, plan), IMAGES_AGAIN_S)
 
     def _fetch_teaching(self, plan: MemberPlan) -> _Fetch:
         key = teaching_key(plan)
         assert key is not None, "it has a teacher"
         images = self._fetch_images(plan.data)  # before: what the teacher is asked about
-        return self._fetch(key, partial(self._ask_teacher, plan, key, images))
+        return self._fetch(key, partial(self._ask_teacher, plan, key, images), TEACHER_AGAIN_S)
 
-    def _fetch(self, key: ImagesKey | TeachingKey, work: Callable[[], Any]) -> _Fetch:
+    def _fetch(
+        self, key: ImagesKey | TeachingKey, work: Callable[[], Any], again_s: float
+    ) -> _Fetch:
         known = self._fetches.get(key)
         if known is None or self._is_worth_another_try(known):
-            known = self._fetches[key] = _Fetch(Future())
+            known = self._fetches[key] = _Fetch(again_s)
             self._todo.put((known, work))
         return known
 
     def _is_worth_another_try(self, fetch: _Fetch) -> bool:
-        error = fetch.result.exception() if fetch.result.done() else None
-        if isinstance(error, Damaged | JobsError | OSError):
-            return self._clock() >= fetch.failed_at + LOOK_AGAIN_S
-        return isinstance(error, StoreUnavailable)
+        if not fetch.result.done() or (error := fetch.result.exception()) is None:
+            return False
+        is_old = self._clock() >= fetch.failed_at + fetch.again_s
+        return is_old or isinstance(error, StoreUnavailable)  # of which the controller tells
 
     # --- in the thread ----------------------------------------------------------------------------
 
@@ -139,6 +144,7 @@ class Inputs:
         while (asked := self._todo.get()) is not None:
             fetch, work = asked
             try:
+                self._check_wanted()
                 found = work()
             except BaseException as error:
                 fetch.failed_at = self._clock()
@@ -171,11 +177,14 @@ class Inputs:
         with self._progress(label) as show:
 
             def unless_closed(done: int, total: int) -> None:
-                if self._closed.is_set():
-                    raise Stopped("no more images are needed")
+                self._check_wanted()
                 show(done, total)
 
             yield unless_closed
+
+    def _check_wanted(self) -> None:
+        if self._closed.is_set():
+            raise Stopped("no more images are needed")
 
 
 def _images_key(plan: DataPlan) -> ImagesKey:

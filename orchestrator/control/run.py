@@ -18,7 +18,7 @@ from orchestrator.terminal.progress_bars import waiting
 
 LOOK_EVERY_S = 0.25
 WRITING_S = 10.0
-"""About how long a last round takes; loading torch and exporting a first model are most of it."""
+"""About how long a last round takes; exporting a first model is most of it."""
 
 
 def control(name: str, store: Store, settings: Settings, cpus: int | None) -> GameError | None:

@@ -184,6 +184,6 @@ def _serve(
                 on_trouble=view.say,
             ).run()
     finally:
-        inputs.close()
         pool.close()
+        inputs.close()
         artifacts.close()

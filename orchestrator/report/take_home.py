@@ -36,12 +36,12 @@ def take_home(
     record = store.cohort(job.cohort)
     scores = scores_of(store.jobs(job.cohort), published)
     budget_bnn = Cohort.stored(record.spec).spec.budget  # titles are one team's among all
+    score = scores.get(job.uid)
     held = [
         title
         for title in titles_of(store.jobs(job.cohort), published, budget_bnn)
-        if title.team == job.team
+        if title.team == job.team and score is not None  # and not an older revision
     ]
-    score = scores.get(job.uid)
     known = published.find(job) if published is not None else None
     answers, unknown = None, ""
     if published is not None and known is not None:

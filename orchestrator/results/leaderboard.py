@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.phases import Phase
 from orchestrator.results.scorebook import ScoreBook, TeamScore
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Job, newest_revisions, withdrawn
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Row:
 
     @property
     def degraded(self) -> bool:
-        """Whether the team is scored with fewer members than it bought."""
-        return self.accuracy is not None and self.num_members_trained < self.num_members
+        """Whether its network has fewer members than the team bought."""
+        network = self.accuracy is not None or self.phase is Phase.SUCCEEDED
+        return network and self.num_members_trained < self.num_members
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def standing(jobs: Sequence[Job], accuracies: Mapping[str, float], published: bo
     """
     newest = newest_revisions(jobs)
     if published:
-        there = {job.team for job in newest}
-        scored = [job for job in jobs if job.uid in accuracies and job.team in there]
+        out = withdrawn(jobs)
+        scored = [j for j in jobs if j.uid in accuracies and j.revision > out.get(j.team, 0)]
         newest = list({j.team: j for j in sorted(scored, key=lambda j: j.revision)}.values())
     ranked = [job for job in newest if job.uid in accuracies]
     return sorted(ranked, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))

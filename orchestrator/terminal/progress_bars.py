@@ -127,11 +127,13 @@ def said(
     """
     console = stderr_console()
     began = said_at = clock()
+    is_new = True
 
     def update(done: int, total: int) -> None:
-        nonlocal said_at
+        nonlocal said_at, is_new
         now = clock()
-        if done == 1:
+        if is_new:
+            is_new = False
             console.print(f"{label}: {total}", highlight=False)
         elif now - said_at >= SAY_EVERY_S and 0 < done < total:
             said_at = now

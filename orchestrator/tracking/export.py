@@ -7,7 +7,6 @@ what went wrong or null.
 
 import json
 import os
-import signal
 import sys
 import warnings
 from importlib.metadata import version
@@ -69,7 +68,6 @@ def blank(architecture: Architecture) -> Ensemble:
 
 def main() -> None:
     """Exports what is asked for, until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks decides when to end
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:

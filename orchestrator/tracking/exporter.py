@@ -20,6 +20,8 @@ from orchestrator.errors import TrackingError
 
 ROOT = Path(orchestrator.__file__).parent.parent
 PROGRAM = """\
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks decides when to end
 from orchestrator.loading import loading
 with loading():
     from orchestrator.tracking.export import main
@@ -50,6 +52,10 @@ class Exporter:
             answer = self._process.stdout.readline()
         except OSError:  # it has ended before
             answer = ""
+        except BaseException:  # nobody would read its answer
+            self._process.kill()
+            self.close()
+            raise
         if not answer:
             raise TrackingError(f"a model cannot be exported: {self._last_words()}")
         if why := json.loads(answer):

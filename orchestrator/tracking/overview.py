@@ -29,7 +29,7 @@ HOW_TO_READ = (
     "**How to read this page.** A team's job is one run, named after the team (`team r2` is its "
     "second revision); what it bought stands on the run's own page. The networks that it trained "
     "are the runs `team/0`, `team/1`, ... below it; their pages have the curves. *Views*, above, "
-    "holds **Teams** (phase, accuracy and nuggets, one line a team) and **Members** (one line a "
+    "holds **Teams** (phase, accuracy and nuggets, one line a job) and **Members** (one line a "
     "network). Validation accuracy is measured on images that teams may look at; test accuracy "
     "decides, and is here once the organizer has published it.\n\n"
     "*gamectl keeps this text up to date; what you change in it is overwritten.*"

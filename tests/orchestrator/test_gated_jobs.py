@@ -9,7 +9,7 @@ from orchestrator.results.truth import ValidationTruth
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import RIGHT, TRUTH, PretendedSlots, Run, hand_in
+from tests.orchestrator.pretended import RIGHT, TRUTH, PretendedSlots, Run, hand_in, trains
 
 
 def test_a_job_whose_images_are_being_fetched_keeps_nobody_waiting(store: Store, run: Run) -> None:
@@ -24,6 +24,30 @@ def test_a_job_whose_images_are_being_fetched_keeps_nobody_waiting(store: Store,
     assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 3
     assert [key.job_id for key, _ in pool.started] == [2, 3, 1, 1]
     assert judged[-2:] == [7, 8]  # what it takes depends on how many images there are
+
+
+def test_nobody_is_judged_before_its_images_are_here(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"), new_job("b", seed=7))
+    store.suspend("small", "b", 200.0)
+    fetched: list[int] = []
+    judged: list[int] = []
+
+    def unfit(plan: MemberPlan) -> None:
+        assert plan.seed in fetched
+        judged.append(plan.seed)
+
+    def is_here(plan: MemberPlan) -> bool:
+        fetched.append(plan.seed)
+        return True
+
+    calls = {6: lambda: store.resume("small", "b", 1200.0)}
+    pool = PretendedSlots(
+        outcome=lambda key, attempt: trains(key, attempt) if pool.polls > 8 else None,
+        on_poll=lambda n: calls.get(n, lambda: None)(),
+    )
+    jobs = run(pool, fetched=is_here, unfit=unfit)
+    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
+    assert judged[-1] == 7
 
 
 def test_a_job_that_is_gated_can_be_cancelled(store: Store, run: Run) -> None:

@@ -12,13 +12,15 @@ from unittest.mock import Mock
 import pytest
 
 from jobs.errors import DataError, Stopped
-from jobs.plan import DataPlan, MemberPlan
+from jobs.plan import DataPlan, DistillPlan, MemberPlan, TeacherSpec
 from orchestrator.control import inputs
-from orchestrator.control.inputs import LOOK_AGAIN_S, Inputs
-from orchestrator.errors import Damaged, StoreUnavailable
+from orchestrator.control.inputs import IMAGES_AGAIN_S, TEACHER_AGAIN_S, Inputs
+from orchestrator.errors import ArtifactsAway, Damaged, StoreUnavailable
 from orchestrator.settings import Settings
 from orchestrator.sources import decode_source
+from orchestrator.state import CohortRecord
 from orchestrator.store import Store
+from orchestrator.teaching.teachings import teaching_key
 from tests.conftest import write_photos
 from tests.orchestrator.cohorts import DATA, cohort, new_job
 
@@ -123,6 +125,58 @@ def test_a_store_that_does_not_answer_is_asked_again_at_once(
     known.close()
 
 
+def student(plan: DataPlan) -> MemberPlan:
+    teacher = TeacherSpec(sha256="0" * 64, architecture="resnet18", image_size_px=32)
+    return MemberPlan(data=plan, distill=DistillPlan(teacher=teacher))
+
+
+def test_images_that_are_asked_for_again_behind_a_teacher_do_not_wait_for_it(
+    store: Store, settings: Settings, plan: DataPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = store.cohort("small")
+    answers = iter([StoreUnavailable("away")])
+
+    def cohort_of(_name: str) -> CohortRecord:
+        for answer in answers:
+            raise answer
+        return record
+
+    monkeypatch.setattr(store, "cohort", cohort_of)
+    held, large = Held(), plan.model_copy(update={"image_size_px": 24})
+    known = Inputs("small", store, settings, held)
+    small = known._fetch_images(plan)
+    known.fetched(MemberPlan(data=large))
+    asked = known._fetch_teaching(student(plan))
+    assert held.reached.wait(PATIENCE_S)  # the first have failed, and others are under way
+    assert isinstance(small.result.exception(), StoreUnavailable)
+    known.fetched(MemberPlan(data=plan))
+    held.let_go.set()
+    asked.result.exception(PATIENCE_S)
+    assert len(known.images(plan).labels) == len(known.images(large).labels)
+    known.close()
+
+
+def test_a_teacher_that_was_away_for_a_moment_is_asked_again(
+    store: Store, settings: Settings, plan: DataPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([ArtifactsAway("no answer"), None])
+
+    def teachings(*_: object) -> dict[object, object]:
+        if (answer := next(answers)) is not None:
+            raise answer
+        return {teaching_key(student(plan)): "taught"}
+
+    monkeypatch.setattr(inputs, "teachings", teachings)
+    now = 0.0
+    known = Inputs("small", store, settings, clock=lambda: now)
+    for _ in range(3):
+        with pytest.raises(ArtifactsAway):
+            known.teaching(student(plan))
+    now = TEACHER_AGAIN_S
+    assert known.teaching(student(plan)) == "taught"
+    known.close()
+
+
 def test_other_images_than_were_submitted_are_refused(
     store: Store, settings: Settings, plan: DataPlan, photos: Path
 ) -> None:
@@ -151,7 +205,7 @@ def test_images_that_are_away_are_looked_for_now_and_then(
             known.images(plan)
     assert decoded.call_count == 1
     away.rename(photos)
-    now = LOOK_AGAIN_S
+    now = IMAGES_AGAIN_S
     assert len(known.images(plan).labels) > 0
     assert decoded.call_count == 2
     known.close()

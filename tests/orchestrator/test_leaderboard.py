@@ -99,14 +99,21 @@ def test_what_was_published_stands_whatever_teams_hand_in_since(jobs: dict[str, 
     a, b = jobs["a"], jobs["b"]
     newer = replace(a, id=9, uid="newer", revision=2)
     told = book(score(a, 0.9), score(b, 0.5), published=True)
-    board = leaderboard([replace(a, phase=Phase.SUPERSEDED), b, newer], told)
+    board = leaderboard([a, b, newer], told)
     assert [(row.rank, row.team, row.accuracy) for row in board.rows] == [
         (1, "a", 0.9),
         (2, "b", 0.5),
     ]
     assert board.num_unscored == 1
-    gone = replace(a, phase=Phase.SUPERSEDED)  # withdrawn
-    assert [row.team for row in leaderboard([gone, b], told).rows] == ["b"]
+    # Whoever was withdrawn has no place, and none again by handing in another network.
+    gone = {"phase": Phase.SUPERSEDED, "reason": Reason.WITHDRAWN}
+    assert [row.team for row in leaderboard([replace(a, **gone), b], told).rows] == ["b"]
+    for out, late in ((a, newer), (newer, replace(newer, id=10, uid="late", revision=3))):
+        jobs_now = {each.uid: each for each in (a, b, newer, late)} | {
+            out.uid: replace(out, **gone)
+        }
+        rows = leaderboard(list(jobs_now.values()), told).rows
+        assert [(row.rank, row.team) for row in rows] == [(1, "b"), (None, "a")]
 
 
 def test_the_json_form(jobs: dict[str, Job]) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow.pytorch
 import pytest
@@ -161,12 +162,23 @@ def test_an_export_whose_process_ends_is_an_error_and_no_more(tmp_path: Path) ->
     assert len(list((tmp_path / "templates").iterdir())) == 1
 
 
-def test_what_is_wrong_with_an_export_is_said(tmp_path: Path) -> None:
+class Interrupted(BaseException):
+    """As Ctrl-C, which would end the tests."""
+
+
+def test_what_is_wrong_with_an_export_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exporter = Exporter()
     (tmp_path / "full").write_text("")
     document = Architecture.of(_parts(0)).to_dict()
     with pytest.raises(TrackingError, match=r"cannot be exported: .*(exist|directory)"):
         exporter.export(document, tmp_path / "full")
+    with monkeypatch.context() as patched:  # Ctrl-C
+        patched.setattr("orchestrator.tracking.exporter.json.dumps", Mock(side_effect=Interrupted))
+        with pytest.raises(Interrupted):
+            exporter.export(document, tmp_path / "never")
+    assert exporter._process is None
     exporter.export(document, tmp_path / "free")
     assert (tmp_path / "free" / PROGRAM).exists()
     exporter.close()
