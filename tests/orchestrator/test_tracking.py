@@ -233,37 +233,6 @@ def test_nothing_of_the_scores_is_in_mlflow_until_they_are_published(
     assert recalls == {"_ffchen.0": 1.0, "_ffchen.1": 0.5, "n3": 0.6}
 
 
-def test_a_revision_that_is_in_the_book_no_more_has_no_published_score(
-    store: Store, artifacts: Artifacts, experiment: Experiment
-) -> None:
-    submit(store, new_job("apes"), new_job("bears"))
-    project(experiment, store, artifacts)
-    scores = tuple(
-        TeamScore(
-            job=job.uid,
-            team=job.team,
-            accuracy=0.75,
-            accuracy_low=0.4,
-            accuracy_high=0.9,
-            macro_recall=0.7,
-            recall_per_class=(1.0, 0.5, 0.6),
-            confusion=((2, 0, 0), (1, 1, 0), (0, 2, 3)),
-        )
-        for job in store.jobs("small")
-    )
-    classes = ("z" * 245, "y" * 245, "n3")
-    book = ScoreBook(
-        cohort="small", test_fingerprint="t", test_images=9, classes=classes, scores=scores
-    )
-    publish(book, experiment)
-    publish(book.model_copy(update={"scores": scores[:1]}), experiment)
-    tags = {name: run.data.tags for name, run in named_runs(experiment).items()}
-    assert tags["apes"]["test_fingerprint"] == "t"
-    assert "test_fingerprint" not in tags["bears"]
-    recalls = [name for name in named_runs(experiment)["apes"].data.metrics if "recall." in name]
-    assert sorted(map(len, recalls)) == [14, 214, 214]
-
-
 def test_what_users_made_of_the_publishing_counts_as_nothing_published(
     store: Store, artifacts: Artifacts, experiment: Experiment
 ) -> None:

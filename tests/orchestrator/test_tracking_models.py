@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +26,14 @@ from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.exporter import Exporter
-from orchestrator.tracking.model import LONGEST_S, MAKER_TAG, drop_models, log_model
+from orchestrator.tracking.model import log_model
 from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import PROGRAM, Architecture, Templates
 from tests.orchestrator.cohorts import new_job, start, submit, take
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
 
-def _parts(
+def parts_of(
     seed: int,
     members: int = 2,
     how: Combine = "mean",
@@ -81,7 +80,7 @@ def test_every_network_of_an_architecture_has_its_own_weights(
 ) -> None:
     templates, images = Templates(tmp_path / "templates"), torch.rand(5, 3, SIDE, SIDE)
     for seed in range(3):
-        parts = _parts(seed, members, how, blocks)
+        parts = parts_of(seed, members, how, blocks)
         templates.write(parts, tmp_path / f"model-{seed}")
         assert torch.equal(_says(tmp_path / f"model-{seed}", images), _wanted(parts, images))
     assert len(list((tmp_path / "templates").iterdir())) == 1
@@ -89,7 +88,7 @@ def test_every_network_of_an_architecture_has_its_own_weights(
 
 def test_architectures_do_not_share_a_template(tmp_path: Path) -> None:
     with Templates(tmp_path / "templates") as templates:
-        for number, parts in enumerate([_parts(0), _parts(0, how="vote"), _parts(0, 3)]):
+        for number, parts in enumerate([parts_of(0), parts_of(0, how="vote"), parts_of(0, 3)]):
             templates.write(parts, tmp_path / str(number))
     assert len(list((tmp_path / "templates").iterdir())) == 3
 
@@ -101,21 +100,21 @@ def test_dropout_makes_no_other_architecture_but_before_attention(
     images = torch.rand(2, 3, SIDE, SIDE)
     with Templates(tmp_path / "templates") as templates:
         for number, dropout in enumerate((0.0, 0.5, 0.2)):
-            parts = _parts(number, dropout=dropout, attention=attention)
+            parts = parts_of(number, dropout=dropout, attention=attention)
             templates.write(parts, tmp_path / str(number))
             assert torch.equal(_says(tmp_path / str(number), images), _wanted(parts, images))
     assert len(list((tmp_path / "templates").iterdir())) == num_templates
 
 
 def test_exporting_draws_no_random_numbers(tmp_path: Path) -> None:
-    parts = _parts(0)
+    parts = parts_of(0)
     before = torch.get_rng_state()
     Templates(tmp_path / "templates").write(parts, tmp_path / "model")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_model_of_a_known_architecture_is_written_without_torch(tmp_path: Path) -> None:
-    parts = _parts(0)
+    parts = parts_of(0)
     Templates(tmp_path / "templates").write(parts, tmp_path / "first")
     code = (
         "import pickle, sys; from pathlib import Path;"
@@ -132,19 +131,19 @@ def test_a_model_of_a_known_architecture_is_written_without_torch(tmp_path: Path
 
 
 def test_weights_that_no_export_has_are_an_error_and_no_model(tmp_path: Path) -> None:
-    parts = _parts(0)
-    other = replace(parts, weights=(parts.weights[0], _parts(0, blocks=1).weights[0]))
+    parts = parts_of(0)
+    other = replace(parts, weights=(parts.weights[0], parts_of(0, blocks=1).weights[0]))
     with pytest.raises(TrackingError, match="no export fits it: it has weights of other names"):
         Templates(tmp_path / "templates").write(other, tmp_path / "model")
 
 
 def test_a_folder_that_cannot_be_written_costs_no_template(tmp_path: Path) -> None:
     templates = Templates(tmp_path / "templates")
-    templates.write(_parts(0), tmp_path / "first")
+    templates.write(parts_of(0), tmp_path / "first")
     (template,) = (tmp_path / "templates").iterdir()
     before = template.stat().st_ino
     with pytest.raises(TrackingError, match=r"cannot be written: .*File too large"), _small_files():
-        templates.write(_parts(1), tmp_path / "second")
+        templates.write(parts_of(1), tmp_path / "second")
     assert template.stat().st_ino == before
     assert list((tmp_path / "templates").iterdir()) == [template]
 
@@ -156,9 +155,9 @@ def test_an_export_whose_process_ends_is_an_error_and_no_more(tmp_path: Path) ->
             pytest.raises(TrackingError, match="a model cannot be exported: its process ended"),
             _small_files(60_000),
         ):
-            templates.write(_parts(0), tmp_path / "first")
+            templates.write(parts_of(0), tmp_path / "first")
         assert not list((tmp_path / "templates").iterdir())
-        templates.write(_parts(0), tmp_path / "second")
+        templates.write(parts_of(0), tmp_path / "second")
     assert len(list((tmp_path / "templates").iterdir())) == 1
 
 
@@ -171,7 +170,7 @@ def test_what_is_wrong_with_an_export_is_said(
 ) -> None:
     exporter = Exporter()
     (tmp_path / "full").write_text("")
-    document = Architecture.of(_parts(0)).to_dict()
+    document = Architecture.of(parts_of(0)).to_dict()
     with pytest.raises(TrackingError, match=r"cannot be exported: .*(exist|directory)"):
         exporter.export(document, tmp_path / "full")
     with monkeypatch.context() as patched:  # Ctrl-C
@@ -200,9 +199,9 @@ def _small_files(most_bytes: int = 20_000) -> Iterator[None]:
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "of another network"])
 def test_a_damaged_template_is_made_again(tmp_path: Path, damage: str) -> None:
-    images, parts = torch.rand(2, 3, SIDE, SIDE), _parts(1)
+    images, parts = torch.rand(2, 3, SIDE, SIDE), parts_of(1)
     with Templates(tmp_path / "templates") as templates:
-        templates.write(_parts(0), tmp_path / "first")
+        templates.write(parts_of(0), tmp_path / "first")
         _damage(templates, tmp_path, damage)
         templates.write(parts, tmp_path / "second")
         assert torch.equal(_says(tmp_path / "second", images), _wanted(parts, images))
@@ -218,7 +217,7 @@ def _damage(templates: Templates, tmp_path: Path, damage: str) -> None:
     elif damage == "gone":
         program.unlink()
     else:
-        templates.write(_parts(0, 3), tmp_path / "other")
+        templates.write(parts_of(0, 3), tmp_path / "other")
         program.write_bytes((tmp_path / "other" / PROGRAM).read_bytes())
 
 
@@ -265,44 +264,9 @@ def test_whoever_exports_for_longer_takes_the_others_model(
             experiment.client.set_tag(run_id, MODEL_TAG, logged[0])
 
     slower = Slower(tmp_path / "slower")
-    logged.append(log_model(experiment, run_id, _parts(0), {}, slower))
+    logged.append(log_model(experiment, run_id, parts_of(0), {}, slower))
     assert logged[0] == logged[1]
     assert len(experiment.client.search_logged_models([experiment.id])) == 1
-
-
-@pytest.mark.parametrize("maker", ["lives", "is gone", "is long gone"])
-def test_only_models_that_nobody_makes_any_more_are_dropped(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, maker: str
-) -> None:
-    run_id = experiment.client.create_run(experiment.id).info.run_id
-    monkeypatch.setattr("orchestrator.tracking.model.is_gone", lambda _: maker == "is gone")
-    experiment.client.create_logged_model(
-        experiment.id, source_run_id=run_id, tags={MAKER_TAG: "another:1"}
-    )
-    later_s = LONGEST_S + 1 if maker == "is long gone" else 1
-    drop_models(experiment, run_id, round((time.time() + later_s) * 1000))
-    left = experiment.client.search_logged_models([experiment.id])
-    assert len(left) == (1 if maker == "lives" else 0)
-
-
-def test_whoever_is_overtaken_while_files_are_sent_takes_the_others_model(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    run_id = experiment.client.create_run(experiment.id).info.run_id
-    templates, parts = Templates(tmp_path / "templates"), _parts(0)
-    send = experiment.client.log_model_artifacts
-
-    def overtaken(model_id: str, folder: str) -> None:
-        monkeypatch.setattr(experiment.client, "log_model_artifacts", send)
-        faster.append(log_model(experiment, run_id, parts, {}, templates))
-        experiment.client.set_tag(run_id, MODEL_TAG, faster[0])
-        send(model_id, folder)
-
-    faster: list[str] = []
-    monkeypatch.setattr(experiment.client, "log_model_artifacts", overtaken)
-    assert log_model(experiment, run_id, parts, {}, templates) == faster[0]
-    (model,) = experiment.client.search_logged_models([experiment.id])
-    assert model.model_id == faster[0]
 
 
 def test_a_model_that_lacks_is_written_by_the_next_process(
