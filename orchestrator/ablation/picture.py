@@ -5,7 +5,7 @@ In: what `worth` summed up. Out: a PNG for a projector. Used by `cli.ablate`.
 
 from matplotlib.axes import Axes
 
-from orchestrator.ablation.table import num_seeds_in_words, shown_images
+from orchestrator.ablation.table import shown_images
 from orchestrator.ablation.worth import Ablation, Verdict, Worth
 from orchestrator.admission.shop import CATALOG
 from orchestrator.diagrams import (
@@ -22,6 +22,7 @@ from orchestrator.diagrams import (
     png,
     tidy,
 )
+from orchestrator.measuring.balance_table import num_seeds_in_words
 
 # Shapes differ as well as colours.
 LOOKS: dict[Verdict, tuple[str, str, str]] = {

@@ -4,6 +4,7 @@ In: what `worth` summed up. Out: cells and text for `cli.ablate` to print.
 """
 
 from orchestrator.ablation.worth import Ablation, Worth
+from orchestrator.measuring.balance_table import num_seeds_in_words
 
 COLUMNS = ["left out", "cost", "without", "worth", "95% interval", "per B NN"]
 NUMBERS = COLUMNS[1:]
@@ -72,8 +73,3 @@ def legend(result: Ablation) -> str:
 def shown_images(result: Ablation) -> str:
     """What decided, in words."""
     return f"{result.num_images} {result.judged_by} images"
-
-
-def num_seeds_in_words(number: int) -> str:
-    """`1 seed`, `3 seeds`."""
-    return "1 seed" if number == 1 else f"{number} seeds"

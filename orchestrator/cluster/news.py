@@ -101,9 +101,9 @@ class SlotPool(Protocol):
         """The node that a slot is on."""
 
     def prepare(self, plan: MemberPlan) -> None:
-        """Fetches what a member trains on, for seconds if it is the first; raises what that does.
+        """Brings what a member trains on, fetched by now, to where slots find it.
 
-        Asked before each attempt.
+        Asked before each attempt; raises what fetching did.
         """
 
     def start(

@@ -53,7 +53,7 @@ class _Fetch:
 
 
 class Inputs:
-    """The inputs of one cohort's members.
+    """The inputs of one cohort's members, fetched by a thread.
 
     Ask from one thread only. Close it where no more is needed: what is being fetched then ends.
     """

@@ -5,7 +5,8 @@ The parts know each other only by their interfaces; this module and `run` name t
 
 Seconds before the first training step are seconds of a whole class. So what takes long to import is
 imported while Ray starts, and slots are asked for before the first of them has anything to do.
-Torch, which takes the longest, is imported in the slots, and by a process that exports models.
+Torch, which takes the longest, is imported in the slots and by a process that exports models; here
+only where a teacher is asked anew.
 """
 
 import contextlib

@@ -44,7 +44,7 @@ def legend(result: Balance) -> str:
     """What the columns mean, in one paragraph."""
     left_out = result.test_images_left_out
     leaked = f" ({left_out} more, which leak, are left out)" if left_out else ""
-    seeds = "1 seed" if result.num_seeds == 1 else f"{result.num_seeds} seeds"
+    seeds = num_seeds_in_words(result.num_seeds)
     parts = [
         f"spent: in B NN; accuracy: mean over {seeds}, on {result.test_images} test images{leaked}"
     ]
@@ -59,6 +59,11 @@ def legend(result: Balance) -> str:
     if result.degraded:
         parts.append(f"scored without members that were lost: {', '.join(result.degraded)}")
     return "; ".join(parts) + "."
+
+
+def num_seeds_in_words(number: int) -> str:
+    """`1 seed`, `3 seeds`."""
+    return "1 seed" if number == 1 else f"{number} seeds"
 
 
 def section(result: Balance, name: str, command: str) -> str:

@@ -129,6 +129,13 @@ def run_controller(
     return store.jobs("small")
 
 
+def train_and_die(store: Store, folder: Path) -> None:
+    """A controller trains the first job's only member, and dies before it combines."""
+    dead, key = store.acquire("small", "host:1", 100.0, ttl_s=30), MemberKey(1, 0)
+    job = dead.start(key, "slot-9", "node", 101.0)
+    dead.succeed(key, 1, Artifacts(folder).save(job, 0, 1, b"weights", RIGHT), 102.0)
+
+
 def phases(job: Job) -> list[Phase]:
     """The phases of a job's members."""
     return [member.phase for member in job.members]

@@ -3,13 +3,18 @@
 from pathlib import Path
 
 from jobs.plan import MemberPlan
-from orchestrator.artifacts import Artifacts
 from orchestrator.phases import Phase
 from orchestrator.results.truth import ValidationTruth
-from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import RIGHT, TRUTH, PretendedSlots, Run, hand_in, trains
+from tests.orchestrator.pretended import (
+    TRUTH,
+    PretendedSlots,
+    Run,
+    hand_in,
+    train_and_die,
+    trains,
+)
 
 
 def test_a_job_whose_images_are_being_fetched_keeps_nobody_waiting(store: Store, run: Run) -> None:
@@ -83,10 +88,7 @@ def test_members_that_were_trained_are_combined_once_their_images_are_here_again
     store: Store, run: Run, tmp_path: Path
 ) -> None:
     hand_in(store, new_job("a"))
-    dead = store.acquire("small", "host:1", 100.0, ttl_s=30)
-    job = dead.start(MemberKey(1, 0), "slot-9", "node", 101.0)
-    trained = Artifacts(tmp_path / "artifacts").save(job, 0, 1, b"weights", RIGHT)
-    dead.succeed(MemberKey(1, 0), 1, trained, 102.0)
+    train_and_die(store, tmp_path / "artifacts")
     pool = PretendedSlots()
     seen: list[int] = []
 

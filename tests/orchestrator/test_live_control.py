@@ -7,7 +7,6 @@ import numpy as np
 
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
-from orchestrator.artifacts import Artifacts
 from orchestrator.cluster.news import Failed, News, Trained
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import MemberKey
@@ -20,6 +19,7 @@ from tests.orchestrator.pretended import (
     Run,
     hand_in,
     phases,
+    train_and_die,
     trains,
 )
 
@@ -139,10 +139,7 @@ def test_members_that_an_earlier_controller_trained_are_combined(
     store: Store, run: Run, tmp_path: Path
 ) -> None:
     hand_in(store, new_job("a"))
-    dead = store.acquire("small", "host:1", 100.0, ttl_s=30)
-    job = dead.start(MemberKey(1, 0), "slot-9", "node", 101.0)
-    trained = Artifacts(tmp_path / "artifacts").save(job, 0, 1, b"weights", RIGHT)
-    dead.succeed(MemberKey(1, 0), 1, trained, 102.0)  # and dies before it combines
+    train_and_die(store, tmp_path / "artifacts")
     pool = PretendedSlots()
     (job,) = run(pool)
     assert (job.phase, job.val_accuracy, pool.started) == (Phase.SUCCEEDED, 1.0, [])

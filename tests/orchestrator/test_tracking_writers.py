@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.artifacts import Artifacts
-from orchestrator.results.scorebook import ScoreBook, TeamScore
+from orchestrator.results.scorebook import ScoreBook
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.model import LONGEST_S, MAKER_TAG, drop_models, log_model
@@ -14,6 +14,7 @@ from orchestrator.tracking.publish import publish
 from orchestrator.tracking.runs import MODEL_TAG
 from orchestrator.tracking.templates import Templates
 from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.test_leaderboard import score
 from tests.orchestrator.test_tracking_models import parts_of
 from tests.orchestrator.tracked import named_runs, project
 
@@ -58,19 +59,7 @@ def test_a_revision_that_is_in_the_book_no_more_has_no_published_score(
 ) -> None:
     submit(store, new_job("apes"), new_job("bears"))
     project(experiment, store, artifacts)
-    scores = tuple(
-        TeamScore(
-            job=job.uid,
-            team=job.team,
-            accuracy=0.75,
-            accuracy_low=0.4,
-            accuracy_high=0.9,
-            macro_recall=0.7,
-            recall_per_class=(1.0, 0.5, 0.6),
-            confusion=((2, 0, 0), (1, 1, 0), (0, 2, 3)),
-        )
-        for job in store.jobs("small")
-    )
+    scores = tuple(score(job, 0.75) for job in store.jobs("small"))
     classes = ("z" * 245, "y" * 245, "n3")
     book = ScoreBook(
         cohort="small", test_fingerprint="t", test_images=9, classes=classes, scores=scores
