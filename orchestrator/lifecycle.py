@@ -127,6 +127,23 @@ def interrupted(job: Job, now: float) -> Change:
 # --- what the controller finds --------------------------------------------------------------------
 
 
+def gated(job: Job) -> Change:
+    """What it trains on is not here yet: until `ungated` it gets no slot."""
+    if job.phase is not Phase.PENDING or job.suspended or job.reason == Reason.SCHEDULING_GATED:
+        return Change(job)
+    text = "its images, or what its teacher says of them, are being fetched"
+    after = replace(job, reason=Reason.SCHEDULING_GATED, message=text)
+    return Change(after, (Note(None, Reason.SCHEDULING_GATED, text),))
+
+
+def ungated(job: Job) -> Change:
+    """What it trains on is here, or cannot be had, which its attempts will say."""
+    if job.phase is not Phase.PENDING or job.reason != Reason.SCHEDULING_GATED:
+        return Change(job)
+    after = replace(job, reason=Reason.QUEUED, message="")
+    return Change(after, (Note(None, Reason.QUEUED, "no longer gated"),))
+
+
 def ready_to_finish(job: Job) -> bool:
     """Whether all that is left to do is to combine the members."""
     return not job.phase.terminal and all(m.phase.terminal for m in job.members)

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     # Pending
     QUEUED = "Queued"
     """Waiting for a free slot."""
+    SCHEDULING_GATED = "SchedulingGated"
+    """What it trains on is being fetched; then it is queued, as Kubernetes' gated Pods are."""
     SUSPENDED = "Suspended"
     """The organizer holds it back until `gamectl resume`; what it has learnt is kept."""
     BACK_OFF = "BackOff"

@@ -1,6 +1,7 @@
 """A cohort's controller, and who sees to it that there is one.
 
 inputs        images and teachings, fetched by a thread when they are needed
+gates         jobs that wait for what they train on
 recorder      what slots told, written to the store
 combiner      a job's members combined, again and again where something is in its way
 sleep         time in which the machine stood still

@@ -22,6 +22,7 @@ from orchestrator.admission.cohort import Cohort, CohortSpec, Resources
 from orchestrator.artifacts import Artifacts
 from orchestrator.cluster.news import SlotPool
 from orchestrator.control.combiner import Combiner
+from orchestrator.control.gates import Gates, waits
 from orchestrator.control.recorder import Recorder
 from orchestrator.control.sleep import Sleep
 from orchestrator.errors import (
@@ -74,10 +75,9 @@ class Controller:
     _demands: dict[int, int] = field(default_factory=dict)
     """How many members of each job want a slot or have one."""
     _plans: dict[int, tuple[MemberPlan, ...]] = field(default_factory=dict)
-    _gated: set[int] = field(default_factory=set)
-    """Jobs whose images or teacher are being fetched."""
     _unjudged: set[int] = field(default_factory=set)
     """Jobs that may be too large for every node."""
+    _gates: Gates = field(init=False)
     _recorder: Recorder = field(init=False)
     _combiner: Combiner = field(init=False)
     _sleep: Sleep = field(init=False)
@@ -89,6 +89,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         self._sleep = Sleep(self.clock, self.steady)
+        self._gates = Gates(self.ledger, self.fetched, self._plans_of, self.clock)
         self._recorder = Recorder(self.ledger, self.artifacts, self.clock)
         self._combiner = Combiner(
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
@@ -214,14 +215,13 @@ class Controller:
 
     def _enqueue(self, job: Job) -> None:
         """Puts a job into the queue as it is now; a gated one gets no slot there."""
-        if _waits(job) and not all(self.fetched(plan) for plan in self._plans_of(job.id)):
-            self._gated.add(job.id)
-        else:
-            self._gated.discard(job.id)
-        self._queue.put(job, gated=job.id in self._gated)
+        if (now := self._gates.look(job)) is not job:
+            self._update(now)
+            return
+        self._queue.put(job, gated=job.id in self._gates.shut)
 
     def _open_gates(self) -> None:
-        for job_id in list(self._gated):
+        for job_id in list(self._gates.shut):
             self._enqueue(self._jobs[job_id])
 
     def _refuse_unfit(self) -> None:
@@ -230,7 +230,7 @@ class Controller:
             self._unjudged.update(k for k, job in self._jobs.items() if not job.phase.terminal)
             return
         # Of others it is not known how many images there are.
-        for job in [j for k in self._unjudged - self._gated if _waits(j := self._jobs[k])]:
+        for job in [j for k in self._unjudged - self._gates.shut if waits(j := self._jobs[k])]:
             plans = self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:
@@ -293,8 +293,3 @@ class Controller:
             return
         place = self.artifacts.place(job, key.index, attempt, self._spec.sandbox_rules)
         self.pool.start(slot, key, attempt, plan, place)
-
-
-def _waits(job: Job) -> bool:
-    """Whether a member of it is to get a slot."""
-    return job.is_left and any(member.phase is Phase.PENDING for member in job.members)

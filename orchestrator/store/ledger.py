@@ -190,6 +190,13 @@ class Ledger:
             change = lifecycle.results_lost(job, key.index, message, retry, at)
             return write(connection, job, change, at)
 
+    def gate(self, job_id: int, gated: bool, at: float) -> Job:
+        """Tells everybody whether a job that waits is gated; one that does not stays as it is."""
+        with self._writing() as connection:
+            job = _job(connection, job_id)
+            change = lifecycle.gated(job) if gated else lifecycle.ungated(job)
+            return job if change.job == job else write(connection, job, change, at)
+
     def give_up(self, job_id: int, fault: Fault, at: float) -> Job:
         """The job as a whole cannot go on; a job that is over stays as it is."""
         with self._writing() as connection:

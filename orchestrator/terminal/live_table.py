@@ -31,6 +31,7 @@ REASON_STYLES: dict[str, str] = {
     Reason.SUSPENDED: "yellow",
     Reason.BACK_OFF: "yellow",
     Reason.INTERRUPTED: "yellow",
+    Reason.SCHEDULING_GATED: "yellow",
     Reason.DEGRADED: "yellow",
 }
 ORDER = [Phase.RUNNING, Phase.PENDING, Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED]

@@ -1,9 +1,10 @@
 """Jobs whose images or teacher are still being fetched: they wait, and nobody else does."""
 
+from itertools import groupby
 from pathlib import Path
 
 from jobs.plan import MemberPlan
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.results.truth import ValidationTruth
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job
@@ -29,6 +30,42 @@ def test_a_job_whose_images_are_being_fetched_keeps_nobody_waiting(store: Store,
     assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 3
     assert [key.job_id for key, _ in pool.started] == [2, 3, 1, 1]
     assert judged[-2:] == [7, 8]  # what it takes depends on how many images there are
+
+
+def test_a_job_that_is_gated_for_long_says_so_and_others_do_not(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a", seed=7), new_job("b", seed=8))
+    seen: list[str] = []
+
+    def look(_poll: int) -> None:
+        a, b = store.jobs("small")
+        assert b.reason != Reason.SCHEDULING_GATED
+        seen.append(a.reason)
+
+    pool = PretendedSlots(on_poll=look)
+    here = {7: lambda: pool.polls > 12, 8: lambda: pool.polls > 1}
+    jobs = run(pool, fetched=lambda plan: here[plan.seed]())
+    assert [job.phase for job in jobs] == [Phase.SUCCEEDED] * 2
+    assert [reason for reason, _ in groupby(seen)] == ["Queued", "SchedulingGated", "Training"]
+    told = [event for event in store.events("small") if event.reason == Reason.SCHEDULING_GATED]
+    assert [(event.team, event.member) for event in told] == [("a", None)]
+
+
+def test_a_gate_that_its_controller_left_shut_is_opened_by_the_next(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"))
+    ledger = store.acquire("small", "gone", 100.0, ttl_s=1.0)
+    assert ledger.gate(1, True, 100.0).reason == Reason.SCHEDULING_GATED
+    (job,) = run(PretendedSlots())
+    assert (job.phase, job.reason, job.message) == (Phase.SUCCEEDED, Reason.COMPLETED, "")
+
+
+def test_a_job_that_was_cancelled_meanwhile_is_not_gated(store: Store, run: Run) -> None:
+    hand_in(store, new_job("a"), new_job("b"))
+    ledger = store.acquire("small", "me", 100.0, ttl_s=1.0)
+    store.cancel("small", "a", 101.0)
+    store.suspend("small", "b", 101.0)
+    assert ledger.gate(1, True, 102.0).phase is Phase.CANCELLED
+    assert ledger.gate(2, True, 102.0).reason == Reason.SUSPENDED
+    assert ledger.gate(1, False, 102.0).reason == Reason.CANCELLED_BY_ORGANIZER
 
 
 def test_nobody_is_judged_before_its_images_are_here(store: Store, run: Run) -> None:
