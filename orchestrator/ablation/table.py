@@ -59,8 +59,12 @@ def legend(result: Ablation) -> str:
     ]
     if result.num_seeds > 1:
         parts.append(
-            "95% interval: Student's t over the seeds; where it holds 0, the item may as well have "
-            "done nothing, and more --seeds narrow it"
+            "95% interval: Student's t over the seeds, on these very images; where it holds 0, the "
+            "item may as well have done nothing, and more --seeds narrow it"
+        )
+        parts.append(
+            "of items that do nothing, chance alone puts one in 20 outside, and other images than "
+            "these move every worth, by points that no number of seeds takes away"
         )
     else:
         parts.append("one seed tells luck from worth in no case: --seeds 3 gives intervals")

@@ -7,11 +7,10 @@ path: `workflows` runs the side cohort in between; `table` and `picture` show th
 
 Every comparison is paired: with and without an item networks train from the same seed. Where the
 item leaves them alike they start from the same weights and see the same images in the same order,
-so that luck which both have does not count.
+so that luck which both have does not count. An ensemble is compared with its first member alone.
 """
 
 import hashlib
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,7 @@ from orchestrator.admission.receipt import receipt_of
 from orchestrator.admission.rewriting import renamed, take_out, values_of
 from orchestrator.errors import Refused
 from orchestrator.measuring.balance import MAX_LABEL, job_name, lost_members
-from orchestrator.measuring.student import mean_interval, quantile
+from orchestrator.measuring.student import interval_of_points
 from orchestrator.state import Job, newest_revisions
 
 WHOLE = "whole"
@@ -85,7 +84,7 @@ class Worth:
     """None where a network failed: a mean of the others would flatter risky settings."""
     low_points: float | None
     high_points: float | None
-    """95 % interval of the mean over the seeds."""
+    """95 % interval of the mean over the seeds, given the images that it was measured on."""
     points_per_bnn: float | None
 
     @property
@@ -216,7 +215,7 @@ def _worth(
     )
     known = [each for each in points if each is not None]
     mean = statistics.fmean(known) if len(known) == len(points) else None
-    interval = _interval(known, num_images) if mean is not None else None
+    interval = interval_of_points(known, num_images) if mean is not None else None
     low = max(-MOST_POINTS, interval[0]) if interval else None
     high = min(MOST_POINTS, interval[1]) if interval else None
     priced = mean is not None and variant.cost_bnn > 0
@@ -230,21 +229,6 @@ def _worth(
         high_points=high,
         points_per_bnn=(mean or 0) / variant.cost_bnn if priced else None,
     )
-
-
-def _interval(points: Sequence[float], num_images: int) -> tuple[float, float] | None:
-    """The interval of differences between two accuracies, both of them multiples of one image.
-
-    A few seeds may well have equal differences, which is luck and no certainty.
-    """
-    found = mean_interval(points)
-    if found is None:
-        return None
-    # The standard deviation of the difference of two numbers that were rounded to whole images.
-    rounding = MOST_POINTS / num_images / math.sqrt(6)
-    half = quantile(len(points) - 1) * rounding / math.sqrt(len(points))
-    mean = statistics.fmean(points)
-    return min(found[0], mean - half), max(found[1], mean + half)
 
 
 def _without(file: LoadoutFile, item: str, cohort: Cohort) -> Variant | Kept:
@@ -278,12 +262,18 @@ def _item_at(loadout: Loadout, problem: LocatedProblem) -> str | None:
 
 
 def _leave_out(root: dict[str, Any], item: str) -> None:
-    """Takes an item out, and what members say of it."""
+    """Takes an item out, and what members say of it; of an ensemble its first member stays."""
     spec = root["spec"]
-    spec["purchases"] = [each for each in spec["purchases"] if each["item"] != item]
+    gone = next(each for each in spec["purchases"] if each["item"] == item)
+    spec["purchases"] = [each for each in spec["purchases"] if each is not gone]
     for bought in spec["purchases"]:
         for member in bought.get("members", ()):
             member.get("items", {}).pop(item, None)
+    first = dict(next(iter(gone.get("members", ())), {}))
+    tuned = first.pop("items", {})
+    spec.update(first)
+    for bought in spec["purchases"]:
+        bought.update(tuned.get(bought["item"], {}))
 
 
 def _fitting(name: str, max_chars: int) -> str:

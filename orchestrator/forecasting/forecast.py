@@ -86,9 +86,9 @@ class _Course:
         free = num_slots - len(self._ends)
         while True:
             while free > 0 and (key := self._queue.next(self._now)) is not None:
-                job = lifecycle.started(self._jobs[key.job_id], key.index, "", "", self._now).job
-                self._see(job)
-                self._expect(job.members[key.index])
+                waiting = self._jobs[key.job_id]
+                self._see(lifecycle.started(waiting, key.index, "", "", self._now).job)
+                self._expect(waiting.members[key.index])
                 free -= 1
             wake_at = self._queue.next_change(self._now) if free > 0 else None
             if wake_at is not None and (not self._ends or wake_at < self._ends[0][0]):

@@ -49,6 +49,7 @@ def outlook(
     speeds = Speeds.of(member for job in jobs for member in job.members)
     if not num_slots or not speeds.measured:
         return Outlook(positions)
+    speeds = speeds.in_worker_groups(spec.resources.in_worker_group)
     ahead = forecast(jobs, num_slots, speeds.seconds, spec.queue, now)
     return Outlook(positions, ahead.finish, ahead.end if ahead.finish else None)
 

@@ -132,6 +132,7 @@ def plan_cohort(
     jobs = [_job(number, each, num_training_images) for number, each in enumerate(good, start=1)]
     num_members = sum(len(job.members) for job in jobs)
     slots = min(num_slots(resources, machine), num_members)
+    speeds = speeds.in_worker_groups(resources.in_worker_group)
     ahead = forecast(jobs, slots, speeds.seconds, cohort.spec.queue, now=0.0)
     planned = tuple(
         _planned(job, each, num_training_images, rules, speeds, ahead.finish[job.id])

@@ -9,11 +9,15 @@ puts the seconds on slots.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Self
 
+from orchestrator.phases import Phase
 from orchestrator.state import Member
 
+WORKER_GROUP_S = 15.0
+"""About how long a worker group takes to start; each member has one of its own."""
 BENCHMARK_IMAGES, BENCHMARK_EPOCHS = 240, 8
 
 
@@ -24,6 +28,8 @@ class Speeds:
     machine: float = 1.0
     """For kinds that were not measured."""
     by_kind: Mapping[str, float] = field(default_factory=dict)
+    start_s: float = 0.0
+    """What each member takes on its slot before its first step."""
 
     @classmethod
     def of(cls, members: Iterable[Member], machine: float = 1.0) -> "Speeds":
@@ -46,6 +52,10 @@ class Speeds:
         """Whether any member has been measured."""
         return bool(self.by_kind)
 
+    def in_worker_groups(self, wanted: bool) -> Self:
+        """The same where members train in worker groups, if that is so."""
+        return replace(self, start_s=WORKER_GROUP_S) if wanted else self
+
     def factor(self, kind: str) -> float:
         """Seconds per reference second of a kind of members."""
         return self.by_kind.get(kind, self.machine)
@@ -57,7 +67,8 @@ class Speeds:
         epoch_seconds = member.epoch_seconds
         if epoch_seconds is None:
             epoch_seconds = member.work / member.epochs * self.factor(member.kind)
-        return epoch_seconds * max(member.epochs - member.epoch, 0)
+        start_s = self.start_s if member.phase is Phase.PENDING else 0.0
+        return start_s + epoch_seconds * max(member.epochs - member.epoch, 0)
 
 
 def factor_here() -> float:

@@ -18,6 +18,7 @@ from orchestrator.admission.cohort import Cohort, CohortMetadata
 from orchestrator.admission.files import LoadoutFile, Reading
 from orchestrator.admission.rewriting import renamed, values_of
 from orchestrator.errors import Refused
+from orchestrator.measuring.student import interval_of_points
 from orchestrator.phases import Phase
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.state import Job, newest_revisions
@@ -44,8 +45,11 @@ class Row:
     """Sample standard deviation; None for fewer than two runs."""
     gain_points: float | None
     """Percentage points above the baseline."""
+    gain_half_points: float | None
+    """Half of the gain's 95 % interval: Student's, over the differences at each seed."""
     kept: float | None
-    """Of `best-without-ITEM`: its share of what `best` gains over the baseline."""
+    """Of `best-without-ITEM`: its share of what `best` gains over the baseline, if that is a gain:
+    its interval does not hold 0."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,12 @@ def side_cohort(reading: Reading, num_seeds: int, data: str) -> Reading:
             f"are {MAX_LABEL}: give the cohort a shorter name"
         )
     cohort: Cohort = reading.cohort.model_copy(update={"metadata": CohortMetadata(name=name)})
+    # One step for all, so that runs of the same number are pairs: they differ by the loadout alone.
+    step = max((_step(f) for f in reading.files if f.loadout is not None), default=SEED_STEP)
     files = [
         seeded
         for file in reading.files
-        for seeded in (_runs(file, num_seeds) if file.loadout is not None else [file])
+        for seeded in (_runs(file, num_seeds, step) if file.loadout is not None else [file])
     ]
     return replace(reading, cohort=cohort, files=tuple(files), side=True)
 
@@ -100,24 +106,35 @@ def job_name(team: str, number: int) -> str:
     return name
 
 
-def _runs(file: LoadoutFile, num_seeds: int) -> list[LoadoutFile]:
-    return [_seeded(file, number) for number in range(num_seeds)]
+def _runs(file: LoadoutFile, num_seeds: int, step: int) -> list[LoadoutFile]:
+    return [_seeded(file, number, step) for number in range(num_seeds)]
 
 
-def _seeded(file: LoadoutFile, number: int) -> LoadoutFile:
+def _seeded(file: LoadoutFile, number: int, step: int) -> LoadoutFile:
     """The same loadout under another name, every seed of it moved by `number` steps."""
     assert file.loadout is not None
     root = values_of(file)
+    for each in _with_seeds(file, root):
+        each["seed"] = _moved(file.path, each["seed"], number * step, number)
+    return renamed(file, root, job_name(file.loadout.team, number))
+
+
+def _step(file: LoadoutFile) -> int:
+    """How far seeds are moved, so that no two runs of a loadout have one in common."""
+    assert file.loadout is not None
+    seeds = [int(each["seed"]) for each in _with_seeds(file, values_of(file))]
+    # Members without a seed of their own count on from the loadout's.
+    seeds.append(seeds[0] + file.loadout.num_members)
+    return SEED_STEP * (1 + (max(seeds) - min(seeds)) // SEED_STEP)
+
+
+def _with_seeds(file: LoadoutFile, root: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a loadout's values that hold a seed: its spec, and members with their own."""
+    assert file.loadout is not None
     spec = root["spec"]
     spec.setdefault("seed", file.loadout.spec.seed)
     members = [m for bought in spec.get("purchases", ()) for m in bought.get("members", ())]
-    seeded = [each for each in (spec, *members) if "seed" in each]
-    # Members without a seed of their own count on from the loadout's.
-    seeds = [*(each["seed"] for each in seeded), spec["seed"] + file.loadout.num_members]
-    step = SEED_STEP * (1 + (max(seeds) - min(seeds)) // SEED_STEP)
-    for each in seeded:
-        each["seed"] = _moved(file.path, each["seed"], number * step, number)
-    return renamed(file, root, job_name(file.loadout.team, number))
+    return [spec, *(member for member in members if "seed" in member)]
 
 
 def _moved(path: str, seed: int, by: int, number: int) -> int:
@@ -182,6 +199,8 @@ def balance(
     means = {
         team: statistics.fmean(each) for team, each in accuracies.items() if len(each) == num_seeds
     }
+    whole = {team: accuracies[team] for team in means}
+    gains = _gains(whole, baseline, book.test_images)
     rows = [
         Row(
             loadout=team,
@@ -189,8 +208,9 @@ def balance(
             accuracies=accuracies[team],
             mean=means.get(team),
             spread=statistics.stdev(accuracies[team]) if len(accuracies[team]) > 1 else None,
-            gain_points=_gain_points(means, team, baseline),
-            kept=_kept(means, team, baseline),
+            gain_points=gains[team].points if team in gains else None,
+            gain_half_points=gains[team].half_points if team in gains else None,
+            kept=_kept(gains, team),
         )
         for team in spent_bnn
     ]
@@ -215,17 +235,33 @@ def lost_members(jobs: Iterable[Job]) -> list[str]:
     ]
 
 
-def _gain_points(means: Mapping[str, float], team: str, baseline: str | None) -> float | None:
-    if baseline is None or baseline not in means or team not in means:
-        return None
-    return 100 * (means[team] - means[baseline])
+@dataclass(frozen=True)
+class _Gain:
+    """What a loadout has above the baseline, in percentage points."""
+
+    points: float
+    half_points: float | None
+    """Of its interval; None for one seed, which says nothing of luck."""
 
 
-def _kept(means: Mapping[str, float], team: str, baseline: str | None) -> float | None:
+def _gains(
+    accuracies: Mapping[str, Sequence[float]], baseline: str | None, num_images: int
+) -> dict[str, _Gain]:
+    """The gains of loadouts, from accuracies in the order of the seeds; the same seed is a pair."""
+    if baseline is None or baseline not in accuracies:
+        return {}
+    gains: dict[str, _Gain] = {}
+    for team, own in accuracies.items():
+        points = [100 * (a - b) for a, b in zip(own, accuracies[baseline], strict=True)]
+        mean, interval = statistics.fmean(points), interval_of_points(points, num_images)
+        gains[team] = _Gain(mean, None if interval is None else interval[1] - mean)
+    return gains
+
+
+def _kept(gains: Mapping[str, _Gain], team: str) -> float | None:
     """Which share of `best`'s gain `best-without-ITEM` has; None where there is none to share."""
-    whole, without, _ = team.partition(WITHOUT)
-    gain = _gain_points(means, team, baseline)
-    whole_gain = _gain_points(means, whole, baseline)
-    if not without or gain is None or whole_gain is None or whole_gain <= 0:
+    name, without, _ = team.partition(WITHOUT)
+    whole, gain = gains.get(name), gains.get(team)
+    if not without or gain is None or whole is None or whole.points <= (whole.half_points or 0):
         return None
-    return gain / whole_gain
+    return gain.points / whole.points

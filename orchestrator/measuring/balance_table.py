@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import Refused
 from orchestrator.measuring.balance import Balance, Row
 
-NUMBERS = ("spent", "runs", "accuracy", "spread", "gain", "kept")
+NUMBERS = ("spent", "runs", "accuracy", "spread", "gain", "±", "kept")
 """The columns that are aligned to the right."""
 TITLE = "# What the loadouts are worth\n"
 
@@ -18,12 +18,12 @@ TITLE = "# What the loadouts are worth\n"
 def table(result: Balance) -> tuple[list[str], list[list[str]]]:
     """The column names and the rows; columns that would be empty are left out."""
     columns = ["loadout", *NUMBERS]
-    rows = [_cells(row, result.num_seeds) for row in result.rows]
+    rows = [_cells(row, result.num_seeds, result.baseline) for row in result.rows]
     filled = [i for i in range(len(columns)) if any(row[i] != "-" for row in rows)]
     return [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
 
 
-def _cells(row: Row, num_seeds: int) -> list[str]:
+def _cells(row: Row, num_seeds: int, baseline: str | None) -> list[str]:
     num_scored = len(row.accuracies)
     return [
         row.loadout,
@@ -32,6 +32,7 @@ def _cells(row: Row, num_seeds: int) -> list[str]:
         _or_dash(row.mean, "{:.1%}"),
         "-" if row.spread is None else f"{100 * row.spread:.1f}",
         _or_dash(row.gain_points, "{:+.1f}"),
+        "-" if row.loadout == baseline else _or_dash(row.gain_half_points, "{:.1f}"),
         _or_dash(row.kept, "{:.0%}"),
     ]
 
@@ -54,6 +55,11 @@ def legend(result: Balance) -> str:
         parts.append("no mean where a run failed")
     if result.baseline is not None:
         parts.append(f"gain: points above {result.baseline}")
+    if any(row.gain_half_points is not None for row in result.rows):
+        parts.append(
+            "±: half of the gain's 95 % interval, Student's t over pairs of runs with the same "
+            "seed, on these images: a smaller gain may be luck"
+        )
     if any(row.kept is not None for row in result.rows):
         parts.append("kept: of X-without-ITEM, its share of X's gain")
     if result.degraded:

@@ -2,7 +2,7 @@
 
 In: measured values. Out: the interval that holds their true mean in 95 % of such measurements, as
 far as they are normally distributed. Pure, and without SciPy, which takes a second to import. Used
-by `ablation`. "The probable error of a mean", Biometrika 6 (1908),
+by `ablation` and `balance`. "The probable error of a mean", Biometrika 6 (1908),
 https://doi.org/10.1093/biomet/6.1.1.
 """
 
@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from functools import cache
 
+PERCENT = 100.0
 WIDEST = 1e6
 """No quantile of a level that people use is above, whatever the degrees of freedom."""
 
@@ -22,6 +23,22 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     mean = statistics.fmean(values)
     half = quantile(len(values) - 1, level) * statistics.stdev(values) / math.sqrt(len(values))
     return mean - half, mean + half
+
+
+def interval_of_points(points: Sequence[float], num_images: int) -> tuple[float, float] | None:
+    """The interval of differences between two accuracies in percent, both of so many images.
+
+    A few seeds may well have equal differences, which is luck and no certainty: the interval is
+    never narrower than counting whole images allows.
+    """
+    found = mean_interval(points)
+    if found is None:
+        return None
+    # The standard deviation of the difference of two numbers that were rounded to whole images.
+    rounding = PERCENT / num_images / math.sqrt(6)
+    half = quantile(len(points) - 1) * rounding / math.sqrt(len(points))
+    mean = statistics.fmean(points)
+    return min(found[0], mean - half), max(found[1], mean + half)
 
 
 @cache

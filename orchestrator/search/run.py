@@ -5,6 +5,7 @@ images are decoded once and lie in Ray's object store; `tuner` trains on them; e
 is shown, and written to MLflow in a side experiment. Next on the path: `cli.tune` prints it.
 """
 
+import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from orchestrator.forecasting.speeds import Speeds
 from orchestrator.results.truth import validation_truth
 from orchestrator.search.candidates import Candidate
 from orchestrator.search.space import Knob
-from orchestrator.search.trials import Outcome, Search, first_rung
+from orchestrator.search.trials import Outcome, Search
 from orchestrator.search.view import SearchView
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, silent
@@ -118,7 +119,10 @@ def longest_s(
     """How long the trials take if none is stopped early, in seconds."""
     num_images = len(prepared.decoded.folder.training)
     each_s = [work(plan, num_images) * speeds.factor(kind(plan)) for plan in plans]
-    return max(sum(each_s) / num_slots, *each_s)
+    ends_s = [0.0] * num_slots
+    for trial_s in each_s:  # each starts on the slot that is free first
+        heapq.heapreplace(ends_s, ends_s[0] + trial_s)
+    return max(ends_s)
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,6 @@ def _train(
             [shared.of(plan) for plan in plans],
             spec.resources,
             spec.sandbox_rules,
-            first_rung(plans),
             time_s,
             Listener(desk.on_epoch, desk.on_end),
         )

@@ -4,8 +4,7 @@ In: the epochs that each trial reported. Out: an `Outcome` a trial and a `Search
 on the path: `table` and `picture` show it, `tracking.trials` keeps it in MLflow.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,8 +16,11 @@ State = Literal["complete", "stopped", "failed"]
 REDUCTION = 2
 """ASHA lets one of so many trials go on at every rung. A whole training takes seconds here, so a
 good one that is stopped too soon would cost more than weak ones that go on."""
-FIRST_RUNG = 1 / 4
-"""Of the longest trial's epochs; the next rung is at twice as many."""
+WHOLE = 100
+"""A trial's last epoch, in percent of its own training."""
+FIRST_RUNG = 25
+"""The weakest trials may be stopped here, and then at twice as much. Before that networks know so
+little that their accuracies tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,3 @@ def rank(outcome: Outcome) -> tuple[float, float, int]:
     """What complete trials are sorted by."""
     last = outcome.reports[-1]
     return -last.val_accuracy, last.val_loss, outcome.number
-
-
-def first_rung(plans: Sequence[MemberPlan]) -> int:
-    """After how many epochs the weakest trials may be stopped, for the first time.
-
-    Before that networks know so little that their accuracies tell nothing.
-    """
-    return math.ceil(max(plan.epochs for plan in plans) * FIRST_RUNG)

@@ -2,9 +2,12 @@
 
 In: a plan a trial, references to its inputs, and how long it may all take. Out: the epochs of every
 trial, told while it trains, and how each ended. Tune runs the trials: it starts one on every slot's
-worth of free CPUs and GPUs, keeps its processes between trials, and asks its scheduler for each
+worth of free CPUs and GPUs, keeps its processes between trials, and asks its scheduler after each
 epoch whether to go on ("A System for Massively Parallel Hyperparameter Tuning",
 https://arxiv.org/abs/1810.05934). A trial that fails is a weak one, and not the end.
+
+Trials are compared where equal parts of their own training lie behind them: at its tenth epoch a
+training of ten has come to rest, and one of forty, its learning rate near the peak, looks weak.
 
 Trials are numbered and drawn beforehand, so Tune searches a grid of numbers; that way the settings
 are checked as a loadout's are. Tune writes into a temporary folder and says nothing.
@@ -29,7 +32,7 @@ from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import num_slots_that_fit
 from orchestrator.cluster.faults import judge, seen
-from orchestrator.search.trials import REDUCTION
+from orchestrator.search.trials import FIRST_RUNG, REDUCTION, WHOLE
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the trials
@@ -39,7 +42,7 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 """Environment variables that Tune reads; a user's own values stay."""
-TRIAL, FAULT, METRIC, TIME = "trial", "fault", "val_accuracy", "epoch"
+TRIAL, FAULT, METRIC, TIME = "trial", "fault", "val_accuracy", "percent"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WEAKEST = -1.0
 """The accuracy of a trial that failed, so that ASHA counts it among the weakest."""
@@ -59,7 +62,6 @@ def run_trials(
     inputs: Sequence[list[Any]],
     resources: Resources,
     rules: SandboxRules,
-    grace_epochs: int,
     time_s: float | None,
     listener: Listener,
 ) -> bool:
@@ -84,20 +86,12 @@ def run_trials(
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     interrupt = _Interrupt()
-    scheduler = _Asha(
-        time_attr=TIME,
-        metric=METRIC,
-        mode="max",
-        max_t=max(plan.epochs for plan in plans) + 1,  # each ends by itself, after its last epoch
-        grace_period=grace_epochs,
-        reduction_factor=REDUCTION,
-    )
     with tempfile.TemporaryDirectory(prefix="gamectl-tune-") as folder:
         tuner = tune.Tuner(
             trainable,
             param_space={TRIAL: tune.grid_search(list(range(len(plans))))},
             tune_config=tune.TuneConfig(
-                scheduler=scheduler,
+                scheduler=asha(),
                 time_budget_s=time_s,
                 reuse_actors=True,
                 max_concurrent_trials=resources.max_slots,
@@ -131,7 +125,8 @@ def _train(config: dict[str, Any], plans: list[str], inputs: list[list[Any]], sa
     def report(epoch: EpochReport) -> None:
         nonlocal last_epoch
         last_epoch = epoch.epoch
-        tune.report(epoch.model_dump())  # ends this thread where ASHA has seen enough
+        # It ends this thread where ASHA has seen enough.
+        tune.report({**epoch.model_dump(), TIME: percent(epoch.epoch, plan.epochs)})
 
     try:
         if plan.custom is None:
@@ -143,7 +138,24 @@ def _train(config: dict[str, Any], plans: list[str], inputs: list[list[Any]], sa
             )
     except Exception as error:  # whatever it is, the other trials go on
         message = judge(seen("training", error)).message
-        tune.report({TIME: last_epoch + 1, METRIC: WEAKEST, FAULT: message})
+        tune.report({TIME: percent(last_epoch + 1, plan.epochs), METRIC: WEAKEST, FAULT: message})
+
+
+def percent(epoch: int, epochs: int) -> float:
+    """How much of its own training a trial has behind it after an epoch."""
+    return WHOLE * epoch / epochs
+
+
+def asha() -> tune.schedulers.TrialScheduler:
+    """What decides whether a trial goes on."""
+    return _Asha(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="max",
+        max_t=WHOLE + 1,  # each ends by itself, after its last epoch
+        grace_period=FIRST_RUNG,
+        reduction_factor=REDUCTION,
+    )
 
 
 class _Asha(tune.schedulers.ASHAScheduler):  # type: ignore[misc]  # Ray has no types

@@ -181,6 +181,7 @@ def _how_long(
 
     slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
     speeds, now = known_speeds(settings), time.time()
+    speeds = speeds.in_worker_groups(spec.resources.in_worker_group)
     end = (forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now) + AROUND_S
     return (
         f"about {duration(end - now)} on {_number(slots, 'slot')} of this machine, until "

@@ -108,6 +108,28 @@ purchases:
     assert [plan.schedule.kind for plan in pair] == ["cosine", "step"]
 
 
+def test_an_ensemble_is_compared_with_its_first_member_seed_for_seed(read: Read) -> None:
+    reading, file = read(
+        """
+seed: 5
+purchases:
+  - item: flip-trick
+  - item: ensemble-enchanter
+    members:
+      - {learningRate: 0.05, epochs: 4, seed: 3, items: {flip-trick: {vertical: 0.2}}}
+      - {learningRate: 0.06, epochs: 10, seed: 4007}
+""",
+        "  limits: {epochs: 10}\n",
+    )
+    all_of_it = variants(file, reading.cohort)
+    assert (left_out(all_of_it)[-1], all_of_it.kept) == (("ensemble-enchanter",), ())
+    runs = side_cohort(to_run(reading, all_of_it, 10), 2, "drawn").files
+    plans = {f.loadout.team: member_plans(f.loadout, reading.cohort) for f in runs if f.loadout}
+    for number in range(2):
+        (alone,) = plans[f"without-ensemble-enchanter-s{number}"]
+        assert alone == plans[f"whole-s{number}"][0]
+
+
 def test_what_cannot_be_left_out_is_said_with_the_reason(read: Read) -> None:
     reading, file = read("""
 purchases:

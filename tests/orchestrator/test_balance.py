@@ -187,6 +187,9 @@ def test_rows_are_sorted_by_mean_and_compared(measured: Callable[..., Balance]) 
     assert without.kept == pytest.approx(0.75)
     assert rows["best-without-anything"].kept == pytest.approx(-0.5)
     assert rows["other-without-flip-trick"].kept is None
+    # Student's t of one degree of freedom is 12.7; equal differences count whole images.
+    halves = [rows[name].gain_half_points for name in ("best-without-flip-trick", "best")]
+    assert halves == [pytest.approx(12.7, abs=0.01), pytest.approx(1.467, abs=0.01)]
     assert rows["none"].gain_points == 0
     assert (rows["half"].mean, rows["half"].gain_points) == (None, None)
     assert (rows["failed"].mean, rows["failed"].gain_points) == (None, None)
@@ -201,6 +204,14 @@ def test_without_a_baseline_or_a_gain_nothing_is_compared(measured: Callable[...
     assert {row.gain_points for row in measured("failed").rows} == {None}
 
 
+def test_nothing_is_shared_of_a_gain_that_may_be_luck(measured: Callable[..., Balance]) -> None:
+    rows = {row.loadout: row for row in measured("best-without-anything").rows}
+    assert rows["best-without-flip-trick"].kept == pytest.approx(25 / 30)
+    rows = {row.loadout: row for row in measured("best-without-flip-trick").rows}
+    assert rows["best"].gain_points == pytest.approx(5)
+    assert rows["best-without-anything"].kept is None  # 5 points more, give or take 12.7
+
+
 def test_the_section_says_everything(measured: Callable[..., Balance]) -> None:
     text = section(measured("none"), "drawn", "gamectl balance loadouts/balance")
     lines = text.splitlines()
@@ -209,13 +220,13 @@ def test_the_section_says_everything(measured: Callable[..., Balance]) -> None:
         "",
         "    gamectl balance loadouts/balance",
         "",
-        "| loadout | spent | runs | accuracy | spread | gain | kept |",
+        "| loadout | spent | runs | accuracy | spread | gain | ± | kept |",
     ]
-    assert lines[5] == "| --- | --: | --: | --: | --: | --: | --: |"
-    assert "| best | 30 | 2 | 72.0% | 2.8 | +20.0 | - |" in lines
-    assert "| best-without-flip-trick | 30 | 2 | 67.0% | 1.4 | +15.0 | 75% |" in lines
-    assert "| failed | 30 | 0 of 2 | - | - | - | - |" in lines
-    assert "| half | 30 | 1 of 2 | - | - | - | - |" in lines
+    assert lines[5] == "| --- | --: | --: | --: | --: | --: | --: | --: |"
+    assert "| best | 30 | 2 | 72.0% | 2.8 | +20.0 | 1.5 | - |" in lines
+    assert "| best-without-flip-trick | 30 | 2 | 67.0% | 1.4 | +15.0 | 12.7 | 75% |" in lines
+    assert "| failed | 30 | 0 of 2 | - | - | - | - | - |" in lines
+    assert "| half | 30 | 1 of 2 | - | - | - | - | - |" in lines
     assert "250 test images (22 more, which leak, are left out)" in lines[-1]
     assert "leak" not in legend(replace(measured("none"), test_images_left_out=0))
 

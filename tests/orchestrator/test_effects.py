@@ -13,6 +13,7 @@ from orchestrator.admission.cohort import Cohort
 from tests.orchestrator.pools import noise
 from tests.orchestrator.test_admission import cohort, loadout
 
+SQUIRREL_MONKEYS = {"item": "herr-nilssons-friend", "className": "class 1"}
 STEP = {"item": "rate-rollercoaster", "schedule": "step"}
 PLATEAU = {"item": "rate-rollercoaster", "schedule": "plateau"}
 SETTINGS = {"epochs": 3, "batchSize": 8}
@@ -23,6 +24,7 @@ WASTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (PLATEAU | {"patience": 1}, {"learningRate": 5e-5}),
     ({"item": "tokyo-data-drift", "shift": 0.0078}, {"epochs": 1}),
     ({"item": "foggy-lens", "strength": 0.23}, {"epochs": 1}),
+    (SQUIRREL_MONKEYS, {"batchSize": 1, "epochs": 1}),
 ]
 OF_USE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"item": "mixup-mixer"}, {"batchSize": 2, "epochs": 1}),
@@ -30,6 +32,7 @@ OF_USE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (STEP | {"every": 2}, {}),
     ({"item": "tokyo-data-drift", "shift": 0.008}, {"epochs": 1}),
     ({"item": "foggy-lens", "strength": 0.3}, {"epochs": 1}),
+    (SQUIRREL_MONKEYS, {"batchSize": 2, "epochs": 1}),
 ]
 
 
@@ -71,6 +74,15 @@ def test_what_trains_other_bits_is_sold(
     assert admit(loadout(purchase, **SETTINGS | settings), Cohort()).ok
     bought, bare = with_and_without(purchase, settings, images)
     assert not np.array_equal(bought, bare)
+
+
+def test_a_class_cannot_be_weighed_where_only_the_teacher_decides() -> None:
+    weighed = {"item": "herr-nilssons-friend"}
+    alone = {"item": "wisdom-extractor", "alpha": 0}
+    (problem,) = admit(loadout(weighed, alone), Cohort()).problems
+    assert problem.code == "no-effect"
+    assert "leaves labels out of the loss" in problem.message
+    assert admit(loadout(weighed, alone | {"alpha": 0.1}), Cohort()).ok
 
 
 def test_a_plateau_with_an_epoch_after_its_first_drop_is_sold() -> None:

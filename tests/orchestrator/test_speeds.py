@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.forecasting.speeds import Speeds, factor_here
+from orchestrator.forecasting.speeds import WORKER_GROUP_S, Speeds, factor_here
 from orchestrator.phases import Phase
 from orchestrator.state import Member, MemberKey
 
@@ -43,6 +43,15 @@ def test_a_members_own_epochs_count_most_and_only_the_rest_is_left() -> None:
     assert speeds.seconds(member(0, epoch=4)) == 30
     assert speeds.seconds(member(0, epoch=10, epoch_seconds=2.0)) == 0
     assert speeds.seconds(member(0, epoch=4, phase=Phase.FAILED)) == 0
+
+
+def test_members_in_worker_groups_start_slowly_each_of_them_once() -> None:
+    alone = Speeds(by_kind={"a": 1.0})
+    assert alone.in_worker_groups(False) == alone
+    grouped = alone.in_worker_groups(True)
+    assert grouped.seconds(member(0)) == WORKER_GROUP_S + 10
+    assert grouped.seconds(member(0, epoch=4)) == WORKER_GROUP_S + 6
+    assert grouped.seconds(member(0, phase=Phase.RUNNING)) == 10
 
 
 def test_the_benchmark_gives_a_factor_of_a_machine_that_can_run_the_game() -> None:

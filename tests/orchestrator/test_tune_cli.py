@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,8 +90,8 @@ def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     plans.append(ENDLESS)
     heard, ref = Heard(len(plans)), ray.put(images)
     listener = Listener(heard.on_epoch, heard.on_end)
-    inputs, grace = [[ref]] * len(plans), ENDLESS.epochs
-    assert not run_trials(plans, inputs, Resources(), RULES, grace, None, listener)
+    inputs = [[ref]] * len(plans)
+    assert not run_trials(plans, inputs, Resources(), RULES, None, listener)
     assert set(heard.ends) == set(range(len(plans) - 1))
     assert heard.ends[0] is None
     assert "learning rate" in (heard.ends[1] or "")
@@ -103,6 +104,28 @@ def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     said = capfd.readouterr()
     assert "Configuration for experiment" not in said.out + said.err, "Tune is silent"
     until(lambda: ray.available_resources().get("CPU") == NUM_CPUS)  # nothing trains any more
+
+
+def test_a_long_training_is_not_stopped_for_what_it_cannot_know_yet() -> None:
+    """Accuracies as three trainings of the drawn monkeys had them, with one cycle of the rate."""
+    from orchestrator.search.tuner import METRIC, TIME, TRIAL, asha, percent
+
+    scheduler = asha()
+    trials = [SimpleNamespace(trial_id=str(n), config={TRIAL: n}) for n in range(4)]
+
+    def verdict(number: int, epoch: int, epochs: int, accuracy: float) -> str:
+        result = {TIME: percent(epoch, epochs), METRIC: accuracy}
+        said: str = scheduler.on_trial_result(None, trials[number], result)
+        return said
+
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    verdict(1, 5, 10, 0.50)
+    assert verdict(1, 9, 10, 0.70) == "CONTINUE"
+    assert verdict(2, 10, 20, 0.60) == "CONTINUE"  # when it had as many epochs as the first in all
+    assert verdict(3, 10, 20, 0.40) == "STOP"
+    verdict(0, 10, 20, 0.10)
+    assert verdict(0, 19, 20, 0.10) == "CONTINUE", "the loadout's own settings come to their end"
 
 
 @pytest.fixture

@@ -113,9 +113,9 @@ class FoggyLens(Purchase):
 
     The rule book's blur is meant for photos of 500 px. Here it shrinks with the image: at 64 px and
     strength 1 its width is at most 0.64 of a pixel, which is hardly visible. Strength 3 or 4 is a
-    clear blur, 8 leaves coloured clouds. Test images are sharp, so a network that only ever saw fog
-    misses what detail would tell it. It suits large images (resolution-rocket) better than small
-    ones.
+    clear blur, 8 the strongest there is. A blur never reaches further than 2 pixels to the sides
+    and 4 up and down, so the larger the image (resolution-rocket), the less any strength does.
+    Test images are sharp: a network that only ever saw fog misses what detail would tell it.
     """
 
     title = "Foggy Lens"

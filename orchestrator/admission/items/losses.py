@@ -21,8 +21,9 @@ class HerrNilssonsFriend(Purchase):
     That is the price: the other species are called squirrel monkeys more often, and overall
     accuracy rarely rises. The best squirrel monkey recall earns a title if the rest stays within 5
     points of the median team's. Weights of 2 to 5 are a fair deal. Higher ones make the steps of
-    training uneven, which a lower learning rate soothes. In an ensemble, one member may be the
-    specialist.
+    training uneven, which a lower learning rate soothes. An image weighs against the others of its
+    batch, so in batches of 2 or 4 the weight does half of what it says; 16 and more bring it out.
+    In an ensemble, one member may be the specialist.
     """
 
     title = "Herr Nilsson's Friend"
@@ -38,6 +39,15 @@ class HerrNilssonsFriend(Purchase):
         if self.weight == 1:
             return plan
         return changed(plan, "loss", focus_class=self.class_name, focus_weight=self.weight)
+
+    def wasted_on(self, plan: MemberPlan) -> str | None:
+        """An image weighs against the others of its batch, by its label."""
+        if plan.distill is not None and plan.distill.alpha == 0:
+            return "`alpha: 0` of wisdom-extractor leaves labels out of the loss"
+        own_loss = plan.custom is not None and "build_loss" in plan.custom.defines
+        if plan.batch_size == 1 and not own_loss:
+            return "a batch of one image has no other to weigh it against"
+        return None
 
 
 class WisdomExtractor(Purchase):
