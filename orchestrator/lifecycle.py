@@ -12,7 +12,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.moves import Change, Closed, Note, moved, off_slot, over, settled, with_member
+from orchestrator.moves import (
+    Change,
+    Closed,
+    Note,
+    moved,
+    off_slot,
+    over,
+    settled,
+    uncharged,
+    with_member,
+)
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, Member
 
@@ -59,10 +69,11 @@ def trained(job: Job, index: int, now: float) -> Change:
 def failed(job: Job, index: int, fault: Fault, retry: Retry, now: float) -> Change:
     """An attempt ended without a result: the member waits for the next one, or is lost."""
     member = _counted(job.members[index], fault)
+    charged = fault.blame is Blame.TEAM
     closed = (Closed(index, fault.reason, fault.message, fault.blame),)
     if job.phase.terminal:
         note = Note(index, fault.reason, fault.message)
-        return Change(_stopped(job, index, now), (note,), closed=closed)
+        return Change(_stopped(job, index, now, charged), (note,), closed=closed)
     if _again(member, fault, retry):
         by_team = fault.blame is Blame.TEAM
         wait_s = back_off_s(member.team_failures if by_team else member.cluster_failures)
@@ -71,17 +82,20 @@ def failed(job: Job, index: int, fault: Fault, retry: Retry, now: float) -> Chan
         )
         message = f"{fault.reason}: {fault.message}; queued again in {wait_s:g} s"
         note = Note(index, Reason.BACK_OFF, message, warning=True)
-        return Change(settled(off_slot(job, waits, now)), (note,), closed=closed)
+        return Change(settled(off_slot(job, waits, now, charged)), (note,), closed=closed)
     lost = moved(member, Phase.FAILED, fault.reason, fault.message, fault.blame)
-    after = off_slot(job, lost, now)
+    after = off_slot(job, lost, now, charged)
     notes = (Note(index, fault.reason, fault.message, warning=True),)
     num_left = sum(m.phase is not Phase.FAILED for m in after.members)
     if num_left >= job.min_members:
         message = f"goes on with {num_left} of {len(job.members)} members; member {index} is lost"
         goes_on = Note(None, Reason.DEGRADED, message, warning=True)
         return Change(settled(after), (*notes, goes_on), closed=closed)
-    text = f"{_whose(job, index)}{fault.message}"
-    ended = over(after, Phase.FAILED, Reason.MEMBER_FAILED, text, now, fault.blame)
+    text, blame = f"{_whose(job, index)}{fault.message}", fault.blame
+    lost_by_team = sum(m.phase is Phase.FAILED and m.blame is Blame.TEAM for m in after.members)
+    if blame is Blame.TEAM and len(after.members) - lost_by_team >= job.min_members:
+        blame, text = Blame.CLUSTER, f"{text}; but for what the cluster lost, enough would be left"
+    ended = over(after, Phase.FAILED, Reason.MEMBER_FAILED, text, now, blame)
     note = Note(None, Reason.MEMBER_FAILED, text, warning=True)
     return Change(ended, (*notes, note), closed=closed)
 
@@ -176,6 +190,7 @@ def results_lost(job: Job, index: int, message: str, retry: Retry, now: float) -
     """
     fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
     member = _counted(job.members[index], fault)
+    job = uncharged(job, job.members[index])
     if member.cluster_failures > retry.cluster_retries:
         lost = moved(member, Phase.FAILED, fault.reason, fault.message, fault.blame)
         return given_up(with_member(job, lost), fault, now)
@@ -184,11 +199,29 @@ def results_lost(job: Job, index: int, message: str, retry: Retry, now: float) -
     return Change(settled(with_member(job, again)), (note,))
 
 
-def stood_still(job: Job, active_since: float) -> Change:
-    """The machine slept, or its clock was set: it runs since then, whatever the time says."""
-    if job.phase.terminal or job.active_since is None:
+def begun_later(job: Job, seconds: float) -> Job:
+    """The job as if what is on slots had begun so much later: the machine slept meanwhile."""
+    since = job.active_since
+    members = tuple(
+        replace(m, started_at=m.started_at + seconds)
+        if m.phase is Phase.RUNNING and m.started_at is not None
+        else m
+        for m in job.members
+    )
+    return replace(job, members=members, active_since=None if since is None else since + seconds)
+
+
+def stood_still(job: Job, later: Job) -> Change:
+    """The machine slept, or its clock was set: what is still on a slot began when `later` says."""
+    if job.active_since is None:
         return Change(job)
-    return Change(replace(job, active_since=active_since))
+    members = tuple(
+        replace(now, started_at=then.started_at)
+        if now.phase is then.phase is Phase.RUNNING and now.attempt == then.attempt
+        else now
+        for now, then in zip(job.members, later.members, strict=True)
+    )
+    return Change(replace(job, members=members, active_since=later.active_since))
 
 
 def overdue(job: Job, limit_s: float | None, now: float) -> Fault | None:
@@ -232,14 +265,14 @@ def _again(member: Member, fault: Fault, retry: Retry) -> bool:
     return member.cluster_failures <= retry.cluster_retries
 
 
-def _stopped(job: Job, index: int, now: float) -> Job:
+def _stopped(job: Job, index: int, now: float, charged: bool = True) -> Job:
     """The job after a member left its slot unfinished, without anybody's fault."""
     member = job.members[index]
     if job.phase.terminal:
         left = moved(member, Phase.CANCELLED, Reason.JOB_ENDED, STOPPED)
     else:
         left = moved(member, Phase.PENDING, Reason.QUEUED)
-    return settled(off_slot(job, left, now))
+    return settled(off_slot(job, left, now, charged))
 
 
 def _whose(job: Job, index: int) -> str:

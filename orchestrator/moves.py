@@ -67,19 +67,38 @@ def with_member(job: Job, member: Member) -> Job:
     return replace(job, members=members)
 
 
-def off_slot(job: Job, member: Member, now: float) -> Job:
-    """The job with this member, which leaves its slot now; the time is put to account."""
+def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
+    """The job with this member, which leaves its slot now; the time is put to account.
+
+    What the cluster lost is not `charged`: neither the team's share of the slots nor its deadline
+    gets shorter by it.
+    """
     before = job.members[member.index]
     assert before.started_at is not None, f"{before.key} is on no slot"
     after = with_member(job, replace(member, ended_at=now))
-    slot_seconds = job.slot_seconds + max(0.0, now - before.started_at)
-    if any(m.phase is Phase.RUNNING for m in after.members):
-        return replace(after, slot_seconds=slot_seconds)
+    seconds = max(0.0, now - before.started_at)
+    if charged:
+        after = replace(after, slot_seconds=job.slot_seconds + seconds)
+        if any(m.phase is Phase.RUNNING for m in after.members):
+            return after
+        return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
+    goes_on = any(m.phase is Phase.RUNNING for m in after.members)
     return replace(
         after,
-        slot_seconds=slot_seconds,
-        active_seconds=job.active_seconds_at(now),
-        active_since=None,
+        active_seconds=max(0.0, job.active_seconds_at(now) - seconds),
+        active_since=now if goes_on else None,
+    )
+
+
+def uncharged(job: Job, member: Member) -> Job:
+    """The job without the time of a member's last attempt, whose result the cluster has lost."""
+    if member.started_at is None or member.ended_at is None:
+        return job
+    seconds = max(0.0, member.ended_at - member.started_at)
+    return replace(
+        job,
+        slot_seconds=max(0.0, job.slot_seconds - seconds),
+        active_seconds=max(0.0, job.active_seconds - seconds),
     )
 
 

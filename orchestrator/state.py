@@ -110,9 +110,9 @@ class Job:
     active_since: float | None = None
     """Since when it has had a member on a slot without a break; None while it has none."""
     active_seconds: float = 0.0
-    """Time with a member on a slot, up to `active_since`."""
+    """Time with a member on a slot, up to `active_since`; what the cluster lost is left out."""
     slot_seconds: float = 0.0
-    """Time its finished attempts spent on slots."""
+    """Time its finished attempts spent on slots; those that the cluster lost are left out."""
     val_accuracy: float | None = None
     val_accuracy_refit: float | None = None
     """In sample: of a stacker on the images that it was fitted to."""
@@ -133,18 +133,23 @@ class Job:
         return sum(member.phase is Phase.SUCCEEDED for member in self.members)
 
     def active_seconds_at(self, now: float) -> float:
-        """How long it has been running, waiting and suspension left out."""
-        since = now - self.active_since if self.active_since is not None else 0.0
+        """How long it has been running: waiting, suspension and what the cluster lost left out."""
+        since = self._until(now) - self.active_since if self.active_since is not None else 0.0
         return self.active_seconds + max(0.0, since)
 
     def slot_seconds_at(self, now: float) -> float:
         """Time its members have spent on slots, the running ones so far included."""
+        until = self._until(now)
         running = sum(
-            now - member.started_at
+            max(0.0, until - member.started_at)
             for member in self.members
             if member.phase is Phase.RUNNING and member.started_at is not None
         )
         return self.slot_seconds + running
+
+    def _until(self, now: float) -> float:
+        """When its time ends: a controller that is gone cannot tell when the last slot was free."""
+        return now if self.ended_at is None else min(now, self.ended_at)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from orchestrator.cli.common import (
     run_options,
     teams_argument,
 )
-from orchestrator.control import attend
+from orchestrator.control import attend, holders
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import NotFound, Refused
 from orchestrator.opening import open_store, pick_cohort
@@ -264,9 +264,9 @@ def _go_on(
     if detach:
         attend.detach(name, store, settings, cpus, launcher)
         return
-    holder = attend.living_controller(name, store)
+    holder = holders.settled_controller(name, store)
     if holder is not None:
-        console.print_note(attend.at_work_note(name, holder, cpus))
+        console.print_note(holders.at_work_note(name, holder, cpus))
         console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
         return
     if not store.is_left(name):

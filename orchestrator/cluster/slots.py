@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
@@ -33,6 +33,8 @@ from orchestrator.state import MemberKey
 STARTS_IN_A_ROW = 3
 """After so many slots that died before they were ready the cluster is taken to be broken, unless
 others are at work: then it is a node, or a GPU."""
+STARTS_WITHIN_S = 300.0
+"""A slot that is not ready by then hangs: in a GPU's driver, say, or in files that do not come."""
 STOPS_WITHIN_S = 30.0
 """A member that has not stopped by then loses its slot: it waits for workers that do not come, or
 its code hangs. What it trained up to its last checkpoint is kept."""
@@ -56,6 +58,7 @@ class RaySlots:
     teaching: Callable[[MemberPlan], Teaching | None]
     _probe: LivenessProbe = field(default_factory=LivenessProbe.of_connection)
     keep_idle_s: float = KEEP_IDLE_S
+    starts_within_s: float = STARTS_WITHIN_S
     stops_within_s: float = STOPS_WITHIN_S
     _slots: dict[str, Handle] = field(default_factory=dict)
     _untold: list[News] = field(default_factory=list)
@@ -198,6 +201,8 @@ class RaySlots:
                 handle.starting, handle.since = None, time.monotonic()
                 handle.death = handle.actor.wait_for_death.remote()
                 self._failed_starts = 0
+            elif not self.room.grows and time.monotonic() >= handle.since + self.starts_within_s:
+                raise GetTimeoutError(f"not ready after {self.starts_within_s:g} s")
             return []
         if handle.key is None:
             if handle.death in ready:

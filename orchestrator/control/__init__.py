@@ -1,5 +1,6 @@
 """A cohort's controller, and who sees to it that there is one.
 
+holders       who is at work on a cohort
 inputs        images and teachings, fetched by a thread when they are needed
 gates         jobs that wait for what they train on
 recorder      what slots told, written to the store

@@ -19,22 +19,17 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator import console
+from orchestrator.control.holders import CONTROLLER_S, at_work_note, settled_controller
 from orchestrator.control.launch import Launcher, LocalLauncher, launched
 from orchestrator.errors import INTERRUPTED, CohortBusy, GameError
-from orchestrator.lease import RENEW_EVERY_S, TTL_S
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
-from orchestrator.terminal.lookup import controller_of, lease_of
+from orchestrator.terminal.lookup import controller_of
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
 
-CONTROLLER_S = 8.0
-"""About how long a controller takes from its start until it is at work."""
-SILENT_S = 2 * RENEW_EVERY_S
-"""A controller that lives has renewed its lease by then."""
-LOOK_EVERY_S = 0.5
 NONE_STARTED = "stopped; no controller was started"
 ENDING = b"\nending ...\n"
 ENDS_WITHIN_S = 10.0
@@ -147,7 +142,7 @@ def _at_work(
     if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run, so no controller is started")
         return None
-    holder = living_controller(name, store)
+    holder = settled_controller(name, store)
     if holder is not None:
         console.print_note(at_work_note(name, holder, cpus))
         return holder
@@ -255,34 +250,3 @@ def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:
 
     console.print_note(f"{at_work_note(name, holder, cpus)}; Ctrl-C ends only the watching")
     return watch(name, store)
-
-
-def living_controller(
-    name: str,
-    store: Store,
-    pause: Callable[[float], None] = time.sleep,
-) -> str | None:
-    """Who is at work on the cohort, or None, for callers that will not watch it afterwards.
-
-    A lease outlives a controller that died on another machine by half a minute. One that was not
-    renewed when it should have been is waited for, until it is, or has run out.
-    """
-    from orchestrator.terminal.progress_bars import waiting
-
-    lease = lease_of(store, name)
-    if lease is None or store.now() - lease.renewed_at < SILENT_S:
-        return None if lease is None else lease.holder
-    was = lease.renewed_at
-    with waiting(f"controller {lease.holder} is silent; waiting for its lease", TTL_S):
-        for _ in range(round(TTL_S / LOOK_EVERY_S)):
-            pause(LOOK_EVERY_S)
-            lease = lease_of(store, name)
-            if lease is None or lease.renewed_at != was:
-                break
-    return None if lease is None else lease.holder
-
-
-def at_work_note(name: str, holder: str, cpus: int | None) -> str:
-    """Says who runs the cohort; CPUs that are asked for now come too late."""
-    unused = "" if cpus is None else ", with the CPUs it was started with"
-    return f"cohort {name}: controller {holder} is at work{unused}"

@@ -49,7 +49,9 @@ class Combiner:
     def due(self, changed: Collection[int]) -> set[int]:
         """Which jobs to look at now: those that have changed, and those whose wait is over."""
         now = self.clock()
-        waited = {job_id for job_id, (_, at) in self._again.items() if at <= now}
+        # One that is further away than any wait was set by a clock that was ahead of this one.
+        furthest = now + lifecycle.LONGEST_BACK_OFF_S
+        waited = {job_id for job_id, (_, at) in self._again.items() if not now < at <= furthest}
         return waited | {job_id for job_id in changed if job_id not in self._again}
 
     def forget(self, job_id: int) -> None:

@@ -156,8 +156,9 @@ class Controller:
     def _account_for_sleep(self) -> None:
         """Takes the time that the machine slept out of jobs' running time."""
         if seconds := self._sleep.unaccounted_s():
-            since = {j.id: j.active_since + seconds for j in self._jobs.values() if j.active_since}
-            for job in self.ledger.stood_still(since):
+            on_slots = [job for job in self._jobs.values() if job.active_since is not None]
+            later = {job.id: lifecycle.begun_later(job, seconds) for job in on_slots}
+            for job in self.ledger.stood_still(later):
                 self._update(job)
             self._sleep.account_for(seconds)
 

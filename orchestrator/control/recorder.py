@@ -24,16 +24,17 @@ class Recorder:
     clock: Callable[[], float]
     progressed: set[int] = field(default_factory=set)
     """Jobs with new epochs, which make no event; whoever has read them takes them out."""
-    _news: list[News] = field(default_factory=list)
-    """What the store does not know yet."""
+    _news: list[tuple[News, float]] = field(default_factory=list)
+    """What the store does not know yet, and when it was told: the store may be away for long."""
 
     def take(self, news: Iterable[News]) -> None:
-        """Takes what slots told; `record` writes it."""
-        self._news.extend(news)
+        """Takes what slots told just now; `record` writes it."""
+        now = self.clock()
+        self._news.extend((each, now) for each in news)
 
     def pending(self) -> set[MemberKey]:
         """The members of whom there is something to write."""
-        return {news.key for news in self._news}
+        return {news.key for news, _ in self._news}
 
     def record(self, jobs: Mapping[int, Job], retry: Retry) -> Iterator[Job]:
         """Writes the news, and gives each job that changed by it; `jobs` are those before.
@@ -41,22 +42,30 @@ class Recorder:
         Raises `StoreError` where the store does not take it.
         """
         # An attempt's last epochs go with its result, and all others together: a transaction each.
-        others, last = epochs_of(self._news)
+        others, last = epochs_of([news for news, _ in self._news])
         if others:
             self.ledger.record_epochs(others)
             self.progressed.update(key.job_id for key, *_ in others)
-        self._news = [n for n in self._news if not isinstance(n, Progress) or whose(n) in last]
-        for end in [news for news in self._news if not isinstance(news, Progress)]:
+        self._news = [
+            (news, at)
+            for news, at in self._news
+            if not isinstance(news, Progress) or whose(news) in last
+        ]
+        for end, at in list(self._news):
+            if isinstance(end, Progress):
+                continue
             if isinstance(end, Trained):
-                job = self._keep(end, last[whose(end)], jobs[end.key.job_id], retry)
+                job = self._keep(end, last[whose(end)], jobs[end.key.job_id], retry, at)
             elif isinstance(end, Failed):
-                job = self.ledger.fail(end.key, end.attempt, end.fault, retry, self.clock())
+                job = self.ledger.fail(end.key, end.attempt, end.fault, retry, at)
             else:
-                job = self.ledger.halt(end.key, end.attempt, self.clock())
-            self._news = [news for news in self._news if whose(news) != whose(end)]
+                job = self.ledger.halt(end.key, end.attempt, at)
+            self._news = [(news, at) for news, at in self._news if whose(news) != whose(end)]
             yield job
 
-    def _keep(self, news: Trained, epochs: list[EpochOfAttempt], job: Job, retry: Retry) -> Job:
+    def _keep(
+        self, news: Trained, epochs: list[EpochOfAttempt], job: Job, retry: Retry, at: float
+    ) -> Job:
         key, attempt = news.key, news.attempt
         try:
             trained = self.artifacts.save(job, key.index, attempt, news.weights, news.val_probs)
@@ -64,5 +73,5 @@ class Recorder:
             self.ledger.record_epochs(epochs)
             message = f"its results cannot be kept: {error}"
             fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
-            return self.ledger.fail(key, attempt, fault, retry, self.clock())
-        return self.ledger.succeed(key, attempt, trained, self.clock(), epochs)
+            return self.ledger.fail(key, attempt, fault, retry, at)
+        return self.ledger.succeed(key, attempt, trained, at, epochs)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator import wishes
 from orchestrator.console import shortened
@@ -159,11 +159,11 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         "priority": DEFAULT_PRIORITY if older is None else older.priority,
         "suspended": older is not None and older.suspended and not Phase(older.phase).terminal,
     }
-    lost = older is not None and older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
-    withdrawn = older is not None and older.phase == Phase.SUPERSEDED
-    if older is not None and older.digest == new.digest and not lost and not withdrawn:
-        if not Phase(older.phase).terminal:  # what is over stays as it was judged and shown
-            news = kept | {"min_members": new.min_members}
+    if older is not None and _is_the_same(connection, older, new):
+        # What is over stays as it was judged and shown; a retry asks for what is wanted now.
+        news = {} if Phase(older.phase).terminal else kept
+        if older.phase != Phase.SUCCEEDED:
+            news |= {"min_members": new.min_members}
             connection.execute(update(jobs).where(jobs.c.id == older.id).values(**news))
         return Submitted(new.team, older.revision, created=False)
     revision = 1 if older is None else older.revision + 1
@@ -173,6 +173,18 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         assert before is not None, f"job {older.id} was just read"
         write(connection, before, wishes.superseded(before, revision, at), at)
     return Submitted(new.team, revision, created=True)
+
+
+def _is_the_same(connection: Connection, older: Row[Any], new: NewJob) -> bool:
+    """Whether a team's newest job is what it hands in, and can still become what it wants."""
+    lost = older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
+    if older.digest != new.digest or lost or older.phase == Phase.SUPERSEDED:
+        return False
+    if Phase(older.phase).terminal:
+        return True
+    its_members = members.c.job_id == older.id
+    query = select(func.count()).where(its_members & (members.c.phase != Phase.FAILED))
+    return connection.execute(query).scalar_one() >= new.min_members
 
 
 def _insert_job(

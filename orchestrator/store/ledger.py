@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from orchestrator import lifecycle
 from orchestrator.admission.cohort import Retry
@@ -23,9 +23,10 @@ from orchestrator.moves import Change, with_member
 from orchestrator.phases import Phase
 from orchestrator.state import EpochOfAttempt, Fault, Job, MemberKey
 from orchestrator.store.database import Database
+from orchestrator.store.orphans import on_slots_of, requeue_orphans
 from orchestrator.store.progress import add_epochs, put_epochs
 from orchestrator.store.reads import read_is_left, read_job, read_jobs_by_id
-from orchestrator.store.tables import jobs, leases, members
+from orchestrator.store.tables import leases
 from orchestrator.store.values import JobResult, TrainedWeights
 from orchestrator.store.writes import lock_cohort, write
 
@@ -51,16 +52,11 @@ class Ledger:
         cohort: str,
         token: int,
         ttl_s: float,
-        acquired_at: float,
-        left_at: float | None,
     ) -> None:
         self._database = database
         self._cohort = cohort
         self._token = token
         self._ttl_s = ttl_s
-        self._acquired_at = acquired_at
-        self._left_at = left_at
-        """When the holder before this one was seen last; by this one's clock, as all but leases."""
 
     # --- the lease -------------------------------------------------------------------------------
 
@@ -103,7 +99,7 @@ class Ledger:
             lock_cohort(connection, self._cohort)
             # It was given up already where the store could not say how the first try had ended.
             held = self._holds_lease(connection)
-            on_slots = connection.execute(self._on_slots().limit(1)).first()
+            on_slots = connection.execute(on_slots_of(self._cohort).limit(1)).first()
             done = on_slots is None and not read_is_left(connection, self._cohort)
             if held and done:
                 self._set_lease(connection, expires_at=0)
@@ -205,33 +201,24 @@ class Ledger:
                 return job
             return write(connection, job, lifecycle.given_up(job, fault, at), at)
 
-    def stood_still(self, since: Mapping[int, float]) -> tuple[Job, ...]:
-        """Counts the running time of jobs, by their ids, from then on; returns these jobs.
+    def stood_still(self, later: Mapping[int, Job]) -> tuple[Job, ...]:
+        """Counts running time from later on: as `lifecycle.begun_later` has these jobs, by id.
 
-        Those that have no member on a slot any more stay as they are.
+        Returns them as they are then. What is on no slot any more stays as it is.
         """
         with self._writing() as connection:
             return tuple(
-                write(connection, job, lifecycle.stood_still(job, since[job.id]), at=0.0)
-                for job in read_jobs_by_id(connection, since)
+                write(connection, job, lifecycle.stood_still(job, later[job.id]), at=0.0)
+                for job in read_jobs_by_id(connection, later)
             )
 
     def recover(self, at: float) -> int:
-        """Queues again what a controller left on its slots; returns how many members.
+        """Queues again what this controller had on slots that are gone; returns how many members.
 
-        Slots end with the controller that started them, so nothing of it can still be running.
-        Time without a controller is nobody's: attempts of the one before this end when it was seen
-        last.
+        What the one before left was queued again when this one took the lease.
         """
-        begun = (jobs.c.cohort == self._cohort) & (jobs.c.phase == Phase.RUNNING)
         with self._writing() as connection:
-            on_slots = list(connection.scalars(self._on_slots()))
-            running = connection.scalars(select(jobs.c.id).where(begun))
-            for job in read_jobs_by_id(connection, sorted({*on_slots, *running})):
-                change = lifecycle.interrupted(job, self._end_of_attempts(job, at))
-                if change.job != job:
-                    write(connection, job, change, at)
-        return len(on_slots)
+            return requeue_orphans(connection, self._cohort, at)
 
     # --- underneath ------------------------------------------------------------------------------
 
@@ -255,22 +242,6 @@ class Ledger:
                 told = with_member(job, replace(member, **news))
                 columns["epoch"] = news["epoch"]
             return write(connection, job, happened(told), at, attempt_columns=columns)
-
-    def _end_of_attempts(self, job: Job, at: float) -> float:
-        """When the attempts that were left open ended, as far as anybody knows."""
-        running = [m.started_at or 0.0 for m in job.members if m.phase is Phase.RUNNING]
-        newest_start = max(running, default=0.0)
-        if self._left_at is None or newest_start >= self._acquired_at:
-            return max(at, newest_start)
-        return max(min(self._left_at, at), newest_start)
-
-    def _on_slots(self) -> Select[int]:
-        """The query for the job ids of members with an open attempt, one row a member."""
-        return (
-            select(members.c.job_id)
-            .join(jobs, jobs.c.id == members.c.job_id)
-            .where((jobs.c.cohort == self._cohort) & (members.c.phase == Phase.RUNNING))
-        )
 
     def _set_lease(self, connection: Connection, **values: float) -> None:
         connection.execute(update(leases).where(leases.c.cohort == self._cohort).values(**values))

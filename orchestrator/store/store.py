@@ -21,6 +21,7 @@ from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Me
 from orchestrator.store import desired, reads
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import Ledger
+from orchestrator.store.orphans import requeue_orphans
 from orchestrator.store.tables import attempts, jobs, leases, members
 from orchestrator.store.values import (
     Altered,
@@ -31,7 +32,7 @@ from orchestrator.store.values import (
     Submitted,
     TrainedWeights,
 )
-from orchestrator.store.writes import insert_missing
+from orchestrator.store.writes import insert_missing, lock_cohort
 
 
 class Store:
@@ -236,6 +237,8 @@ class Store:
     ) -> Ledger:
         """Takes the cohort's lease. `now` is the store's; the holder's clock is `ahead_s` of it.
 
+        What the holder before had on its slots is queued again in the same moment: whoever takes
+        the lease may end before anything else, and when that one was seen last is known no more.
         Raises `CohortBusy` while another holder's has not expired, unless `is_gone` knows that this
         holder has ended.
         """
@@ -243,6 +246,7 @@ class Store:
         # even comparisons with a phase; so it is here as a whole before.
         import_module("sqlalchemy.orm")
         with self._database.writing() as connection:
+            lock_cohort(connection, cohort)
             mine = leases.c.cohort == cohort
             query = select(leases).where(mine).with_for_update()
             row = connection.execute(query).one_or_none()
@@ -274,8 +278,9 @@ class Store:
                     slots=None,
                 )
             )
-        left_at = row.renewed_at + ahead_s if row.token else None
-        return Ledger(self._database, cohort, token, ttl_s, now + ahead_s, left_at)
+            left_at = row.renewed_at + ahead_s if row.token else None
+            requeue_orphans(connection, cohort, now + ahead_s, left_at)
+        return Ledger(self._database, cohort, token, ttl_s)
 
     def lease(self, cohort: str) -> Lease | None:
         """Who controls the cohort or did last; None where nobody ever has."""

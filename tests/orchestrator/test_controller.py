@@ -117,7 +117,7 @@ def test_a_controller_that_was_taken_over_stops_writing(store: Store, run: Run) 
     with pytest.raises(LeaseLost):
         run(PretendedSlots(outcome=outcome))
     (job,) = store.jobs("small")
-    assert job.phase is Phase.RUNNING
+    assert (job.phase, job.reason) == (Phase.PENDING, Reason.INTERRUPTED)
 
 
 def test_a_result_of_a_superseded_job_does_not_bring_it_back(store: Store, run: Run) -> None:

@@ -118,6 +118,28 @@ def test_time_in_which_the_machine_slept_is_not_the_teams(
     (job,) = run(pool, clock=clock, steady=steady)
     assert job.phase is Phase.SUCCEEDED
     assert 1 < job.active_seconds < 60
+    assert 1 < job.slot_seconds < 60, "nor of their share of the slots"
+
+
+def test_while_the_store_is_away_nobody_pays_for_slots_that_are_free(
+    store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"))
+    clock, ledger = Clock(), store.acquire("small", "test", 1000.0, 1e9)
+    trouble: list[str] = []
+
+    class Away(Ledger):
+        def succeed(self, *given: Any) -> Job:
+            if len(trouble) < 2:
+                clock.now += 600.0
+                raise StoreUnavailable("the store did not answer")
+            return super().succeed(*given)
+
+    away = Away(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    (job,) = run(PretendedSlots(), away, clock=clock, on_trouble=trouble.append)
+    assert (job.phase, len(trouble)) == (Phase.SUCCEEDED, 2)
+    assert 0 < job.slot_seconds < 60
+    assert 0 < job.active_seconds < 60
 
 
 def test_nor_is_it_where_the_cluster_was_lost_meanwhile(store: Store, run: Run) -> None:

@@ -17,7 +17,7 @@ from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import Ledger, Store, TrainedWeights
 from tests.orchestrator.cohorts import new_job
-from tests.orchestrator.pretended import LOST, PretendedSlots, Run, hand_in, trains
+from tests.orchestrator.pretended import LOST, Clock, PretendedSlots, Run, hand_in, trains
 
 
 def test_what_slots_told_while_the_store_was_away_is_not_lost(
@@ -152,8 +152,13 @@ def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
                 raise OSError("the disk is away")
             return super().val_probs(*given)
 
-    pool = PretendedSlots()
-    (job,) = run(pool, artifacts=Blinking(tmp_path), on_trouble=trouble.append)
+    pool, clock = PretendedSlots(), Clock()
+
+    def say(text: str) -> None:
+        trouble.append(text)
+        clock.now -= 3600.0  # somebody sets it right, and waits are over all the same
+
+    (job,) = run(pool, artifacts=Blinking(tmp_path), on_trouble=say, clock=clock)
     assert (job.phase, job.val_accuracy) == (Phase.SUCCEEDED, 1.0)
     assert len(trouble) == 2
     assert len(pool.started) == 1

@@ -13,6 +13,7 @@ from tests.orchestrator.cohorts import DATA, TRAINED, cohort, epoch, new_job, st
 from tests.orchestrator.racing import at_once
 
 KEY = MemberKey(1, 0)
+DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
 DISK_FULL = Fault(Reason.STORAGE, "disk full", Blame.CLUSTER)
 
 
@@ -117,6 +118,29 @@ def test_what_is_over_keeps_the_price_it_was_judged_by(store: Store) -> None:
     submit(store, replace(dearer, team="a"), dearer, at=1002.0)
     assert [job.spent_bnn for job in store.jobs("small")] == [0, 7]
     assert store.document(1)[1]["total_bnn"] == 0
+
+
+def test_a_retry_asks_for_as_many_members_as_are_wanted_now(store: Store) -> None:
+    several = new_job("a", num_members=3, min_members=3)
+    submit(store, several)
+    ledger = take(store)
+    ledger.fail(KEY, start(ledger, KEY), DIVERGED, Retry(), 105.0)
+    assert store.job(1).phase is Phase.FAILED
+    (same,) = submit(store, replace(several, min_members=2), at=110.0)
+    assert not same.created
+    assert (store.job(1).phase, store.job(1).min_members) == (Phase.FAILED, 2)
+
+
+def test_more_members_than_are_left_are_another_revision(store: Store) -> None:
+    several = new_job("a", num_members=3, min_members=1)
+    submit(store, several)
+    ledger = take(store)
+    ledger.fail(KEY, start(ledger, KEY), DIVERGED, Retry(), 105.0)
+    (same,) = submit(store, replace(several, min_members=2), at=110.0)
+    assert (same.created, store.job(1).min_members) == (False, 2)
+    (anew,) = submit(store, replace(several, min_members=3), at=111.0)
+    assert (anew.created, anew.revision) == (True, 2)
+    assert store.job(1).phase is Phase.SUPERSEDED
 
 
 def test_a_team_hands_in_as_many_revisions_as_it_may(store: Store) -> None:

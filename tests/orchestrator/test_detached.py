@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.control.attend import SILENT_S, interruptible, living_controller
+from orchestrator.control.attend import interruptible
+from orchestrator.control.holders import SILENT_S, living_controller, settled_controller
 from orchestrator.control.launch import first_holder
 from orchestrator.errors import GameError
 from orchestrator.lease import TTL_S, holder_name
@@ -167,6 +168,26 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
     assert living_controller("small", timed, pause) == (None if dies else "elsewhere:7")
     assert now == (1020.0 if dies else 1005.5)
     timed.close()
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_a_controller_that_still_looks_for_its_cluster_is_not_relied_on(
+    finds: bool, game: Store
+) -> None:
+    """It may end without a slot, and nobody would run what was handed in."""
+    submit(game, new_job("a"))
+    ledger = game.acquire("small", "elsewhere:7", time.time(), TTL_S)
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            ledger.tell_slots(0) if finds else ledger.release()
+
+    assert settled_controller("small", game, pause) == ("elsewhere:7" if finds else None)
+    assert len(pauses) == 3
+    assert settled_controller("small", game, pause) == ("elsewhere:7" if finds else None)
+    assert len(pauses) == 3
 
 
 def test_a_controller_that_fails_at_once_says_why(

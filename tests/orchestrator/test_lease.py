@@ -116,8 +116,7 @@ def test_what_a_dead_controller_left_is_queued_and_ends_when_it_was_seen_last(st
         start(dead, key, at=110.0)
     store.cancel("small", "b", 115.0)
     dead.renew(120.0)
-    ledger = store.acquire("small", "host:2", 500.0, ttl_s=30)
-    assert ledger.recover(501.0) == 3
+    ledger = store.acquire("small", "host:2", 501.0, ttl_s=30)
     left, cancelled = store.jobs("small")
     assert (left.phase, left.reason) == (Phase.PENDING, Reason.INTERRUPTED)
     assert [m.reason for m in left.members] == [Reason.INTERRUPTED] * 2
@@ -126,7 +125,20 @@ def test_what_a_dead_controller_left_is_queued_and_ends_when_it_was_seen_last(st
     assert [a.ended_at for a in store.attempts(1)] == [120.0, 120.0]
     assert cancelled.members[0].phase is Phase.CANCELLED
     assert {e.at for e in store.events("small") if e.reason == Reason.INTERRUPTED} == {501.0}
-    assert ledger.recover(502.0) == 0
+    assert ledger.recover(502.0) == 0, "it was done with the lease"
+
+
+def test_who_takes_the_lease_and_ends_at_once_charges_nobody_for_the_time_between(
+    store: Store,
+) -> None:
+    submit(store, new_job("a"))
+    dead = take(store)
+    start(dead, KEY, at=110.0)
+    dead.renew(120.0)
+    store.acquire("small", "host:2", 216_000.0, ttl_s=30).release()
+    store.acquire("small", "host:3", 216_010.0, ttl_s=30).recover(216_011.0)
+    assert (store.job(1).slot_seconds, store.job(1).active_seconds) == (10.0, 10.0)
+    assert [attempt.ended_at for attempt in store.attempts(1)] == [120.0]
 
 
 def test_what_a_dead_controller_left_ends_by_its_own_clock(store: Store) -> None:
@@ -135,8 +147,8 @@ def test_what_a_dead_controller_left_ends_by_its_own_clock(store: Store) -> None
     dead = store.acquire("small", "host:1", 100.0, 30.0, ahead_s=3600.0)
     start(dead, KEY, at=3710.0)
     dead.renew(120.0)
-    ledger = store.acquire("small", "host:2", 500.0, 30.0, ahead_s=3600.0)
-    assert ledger.recover(4101.0) == 1
+    store.acquire("small", "host:2", 500.0, 30.0, ahead_s=3600.0)
+    assert store.job(1).reason == Reason.INTERRUPTED
     assert [attempt.ended_at for attempt in store.attempts(1)] == [3720.0]
     assert store.job(1).active_seconds == 10.0
 
@@ -144,7 +156,8 @@ def test_what_a_dead_controller_left_ends_by_its_own_clock(store: Store) -> None
 def test_an_attempt_that_began_after_the_last_renewal_took_no_time(store: Store) -> None:
     submit(store, new_job("a"))
     start(take(store), KEY, at=104.0)
-    store.acquire("small", "host:2", 500.0, ttl_s=30).recover(501.0)
+    store.acquire("small", "host:2", 500.0, ttl_s=30)
+    assert store.job(1).reason == Reason.INTERRUPTED
     assert (store.job(1).slot_seconds, store.job(1).active_seconds) == (0.0, 0.0)
 
 

@@ -183,6 +183,18 @@ def test_a_job_of_one_member_fails_with_that_members_message() -> None:
     assert failed(job(1, R), 0, DIVERGED, NO_RETRY, NOW).job.message == "nan"
 
 
+def test_a_team_is_to_blame_where_too_many_members_are_lost_by_itself() -> None:
+    """Of three, two are enough: one by the cluster and one by the team is the cluster's fault."""
+    by_cluster = member(1, 0, F, blame=Blame.CLUSTER)
+    on_slot = member(1, 1, R, started_at=NOW)
+    ended = failed(job(1, by_cluster, on_slot, S, min_members=2), 1, DIVERGED, Retry(), NOW).job
+    assert (ended.phase, ended.blame) == (F, Blame.CLUSTER)
+    assert ended.message == "member 1: nan; but for what the cluster lost, enough would be left"
+    by_team = member(1, 0, F, blame=Blame.TEAM)
+    ended = failed(job(1, by_team, on_slot, S, min_members=2), 1, DIVERGED, Retry(), NOW).job
+    assert (ended.phase, ended.blame, ended.message) == (F, Blame.TEAM, "member 1: nan")
+
+
 def test_a_member_that_can_be_spared_is_lost_alone() -> None:
     tolerant = job(1, R, R, R, min_members=2)
     change = failed(tolerant, 0, DIVERGED, NO_RETRY, NOW)

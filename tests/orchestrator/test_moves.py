@@ -64,6 +64,32 @@ def test_requeueing_can_be_limited_to_some_reasons() -> None:
     assert [it.reason for it in after.members] == [Reason.QUEUED, Reason.INTERRUPTED]
 
 
+def test_what_the_cluster_lost_is_charged_to_nobody() -> None:
+    on_slots = [member(1, index, R, started_at=NOW) for index in range(2)]
+    before = job(1, *on_slots, active_since=NOW, active_seconds=5.0, slot_seconds=7.0)
+    both = lifecycle.failed(before, 0, LOST, Retry(), NOW + 60).job
+    assert (both.slot_seconds, both.active_seconds_at(NOW + 60)) == (7.0, 5.0)
+    assert both.active_since == NOW + 60, "the other one trains on"
+    none = lifecycle.failed(both, 1, LOST, Retry(), NOW + 90).job
+    assert (none.slot_seconds, none.active_seconds, none.active_since) == (7.0, 0.0, None)
+    own = lifecycle.failed(before, 0, DIVERGED, Retry(backoff_limit=1), NOW + 60).job
+    assert (own.slot_seconds, own.active_seconds_at(NOW + 60)) == (67.0, 65.0)
+
+
+def test_a_result_that_was_lost_costs_no_time() -> None:
+    done = member(1, 0, S, started_at=NOW - 40, ended_at=NOW)
+    before = job(1, done, slot_seconds=45.0, active_seconds=41.0)
+    after = lifecycle.results_lost(before, 0, "gone", Retry(), NOW + 1).job
+    assert (after.slot_seconds, after.active_seconds) == (5.0, 1.0)
+
+
+def test_a_job_that_is_over_takes_no_more_time() -> None:
+    """Its controller may be gone, and with it the slot that its member was on."""
+    cut_short = job(1, member(1, 0, R, started_at=NOW), active_since=NOW)
+    ended = wishes.cancelled(cut_short, NOW + 10).job
+    assert ended.active_seconds_at(NOW + 86_400) == ended.slot_seconds_at(NOW + 86_400) == 10
+
+
 # --- any life -------------------------------------------------------------------------------------
 
 
@@ -99,17 +125,22 @@ def any_change(it: Job, draw: random.Random, now: float) -> Change:
     return draw.choice(every_end)()
 
 
+def started_at(it: Member) -> float:
+    assert it.started_at is not None
+    return it.started_at
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_happens_the_rules_hold(seed: int) -> None:
     draw = random.Random(seed)  # noqa: S311
     now, it, opened = NOW, job(1, P, P, P, min_members=draw.randint(1, 3)), set[int]()
-    on_slots_s = 0.0
+    charged_s = 0.0
     for _ in range(150):
-        step_s = draw.choice([0.0, 0.5, 8.0])
-        on_slots_s += step_s * sum(one.phase is R for one in it.members)
-        now += step_s
+        now += draw.choice([0.0, 0.5, 8.0])
         change = any_change(it, draw, now)
         after = change.job
+        ended = [closed for closed in change.closed if closed.blame is not Blame.CLUSTER]
+        charged_s += sum(now - started_at(it.members[closed.member]) for closed in ended)
         assert after.phase is it.phase or after.phase in TRANSITIONS[it.phase]
         for old, new in zip(it.members, after.members, strict=True):
             assert new.phase is old.phase or new.phase in TRANSITIONS[old.phase]
@@ -124,7 +155,10 @@ def test_whatever_happens_the_rules_hold(seed: int) -> None:
         it = after
         assert opened == {one.index for one in it.members if one.phase is R}
         assert (it.active_since is not None) == bool(opened)
-        assert it.slot_seconds_at(now) == pytest.approx(on_slots_s)
+        until = now if it.ended_at is None else it.ended_at
+        running_s = [until - started_at(it.members[index]) for index in opened]
+        assert it.slot_seconds_at(now) == pytest.approx(charged_s + sum(running_s))
+        assert 0 <= it.active_seconds_at(now) <= now - NOW
         assert it.phase.terminal == (it.ended_at is not None)
         if it.phase.terminal:
             assert not any(one.phase is P for one in it.members)

@@ -5,6 +5,7 @@ import re
 import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -284,6 +285,18 @@ def test_slots_that_never_get_ready_end_the_pool_unless_others_are_at_work(
     with closing(RaySlots(Room.fixed(2), few, inputs.images, inputs.teaching)) as pool:
         pool.want(1)
         with pytest.raises(ClusterError, match=told):
+            until(pool, lambda _: False)
+
+    class Hanging(Slot):
+        def ready(self) -> str:
+            threading.Event().wait()
+            return "never"
+
+    monkeypatch.setattr(slots, "Slot", Hanging)
+    room = Room.fixed(2)
+    with closing(RaySlots(room, few, inputs.images, inputs.teaching, starts_within_s=0.0)) as pool:
+        pool.want(1)
+        with pytest.raises(ClusterError, match="ready: not ready after 0 s"):
             until(pool, lambda _: False)
 
     monkeypatch.setattr(slots, "Slot", Fine)
