@@ -8,7 +8,10 @@
     loadout       the format of a loadout
     gpu_shares    shares of a GPU that a cohort may name
     cohort        the format of a cohort
+    yaml_places   values, keys and problems of a text, and where they are
     yaml_nodes    text -> values with their places in the file
+    yaml_errors   text that is no YAML -> a problem in plain words
+    indentation   what to say of a line that starts in the wrong column
     number_hints  how to write a number that a file has as text
     list_hints    how to write a list's entry
     problems      what pydantic found, in plain words

@@ -36,7 +36,7 @@ from orchestrator.admission.member_plans import (
 from orchestrator.admission.purchase import Purchase
 from orchestrator.admission.receipt import Receipt, receipt_of
 from orchestrator.admission.shop import nearest
-from orchestrator.admission.yaml_nodes import Loc
+from orchestrator.admission.yaml_places import Loc
 from orchestrator.console import shortened
 
 __all__ = [

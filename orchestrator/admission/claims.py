@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.admission.combinations import PURCHASES, LocatedProblem
 from orchestrator.admission.draft import SUFFIXES, Draft
-from orchestrator.admission.yaml_nodes import Loc
+from orchestrator.admission.yaml_places import Loc
 from orchestrator.console import printable, shortened
 
 COHORT_FILE = "cohort.yaml"

@@ -15,7 +15,7 @@ from orchestrator.admission.items.training import LearningRateDecay, RateRollerc
 from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.member_plans import members_of, purchase_of
 from orchestrator.admission.purchase import Purchase
-from orchestrator.admission.yaml_nodes import Loc
+from orchestrator.admission.yaml_places import Loc
 
 PURCHASES: Loc = ("spec", "purchases")
 NETWORK_ITEMS = tuple(SHELVES["network"])

@@ -23,7 +23,8 @@ from orchestrator.admission.manifest import Model
 from orchestrator.admission.problems import explain, written
 from orchestrator.admission.shop import nearest
 from orchestrator.admission.team_file import read_team_file
-from orchestrator.admission.yaml_nodes import Document, parse, place_of
+from orchestrator.admission.yaml_nodes import parse
+from orchestrator.admission.yaml_places import Document, place_of
 from orchestrator.console import printable
 
 API_VERSION = "game/v1"

@@ -15,13 +15,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.admission.admit import LocatedProblem
+from orchestrator.admission.combinations import PURCHASES
 from orchestrator.admission.enchanter import MEMBER_ITEMS, EnsembleEnchanter, Member, MemberItems
+from orchestrator.admission.indentation import TOP_LEVEL
 from orchestrator.admission.list_hints import list_mark_hint
 from orchestrator.admission.manifest import Model
 from orchestrator.admission.number_hints import number_hint
 from orchestrator.admission.purchase import Purchase
-from orchestrator.admission.shop import CATALOG, nearest, unknown_item
-from orchestrator.admission.yaml_nodes import Document, Loc
+from orchestrator.admission.shop import CATALOG, item_called, nearest, unknown_item
+from orchestrator.admission.yaml_places import Document, Loc
 from orchestrator.console import shortened
 
 # pydantic's type of an error -> our code and what is wanted
@@ -32,7 +34,7 @@ _WANTED = {
     "bool_type": ("wrong-type", "true or false is wanted"),
     "model_type": ("wrong-type", "a mapping (lines of `key: value`) is wanted"),
     "dict_type": ("wrong-type", "a mapping (lines of `key: value`) is wanted"),
-    "model_attributes_type": ("wrong-type", "a mapping such as `item: flip-trick` is wanted"),
+    "model_attributes_type": ("wrong-type", "a mapping such as `item: ITEM` is wanted"),
     "tuple_type": ("wrong-type", "a list (lines of `- ...`) is wanted"),
 }
 _MAPPING_TYPES = ("model_type", "dict_type", "model_attributes_type")
@@ -58,15 +60,21 @@ def explain(error: ValidationError, model: type[Model], document: Document) -> l
     return [
         _explained(details, model, document)
         for details in error.errors(include_url=False)
-        if not _is_echo(details)
+        if not _is_echo(details, document)
     ]
 
 
-def _is_echo(details: ErrorDetails) -> bool:
-    """Whether a list is called too short only because an entry of it, reported too, is wrong."""
-    if details["type"] != "too_short":
-        return False
-    return len(details["input"]) >= int(details["ctx"]["min_length"])
+def _is_echo(details: ErrorDetails, document: Document) -> bool:
+    """Whether it is only there because of another thing that is wrong, and reported too."""
+    kind, given, loc = details["type"], details["input"], details["loc"]
+    if kind == "too_short":  # for an entry that is wrong
+        return len(given) >= int(details["ctx"]["min_length"])
+    if kind == "missing":  # for a key that has no space behind its colon
+        return any(str(key).startswith(f"{loc[-1]}:") for key in given)
+    misplaced = document.keys.get((*loc[:-1], "spec"))
+    if kind == "extra_forbidden" and loc[:-1] == ("metadata",) and misplaced is not None:
+        return document.keys[loc].line > misplaced.line  # for a section that is indented
+    return False
 
 
 def _explained(details: ErrorDetails, model: type[Model], document: Document) -> LocatedProblem:
@@ -76,7 +84,8 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
     is_given = f"{name} is {written(document, loc, given)}"
     code, message = kind, details["msg"]  # as our own validators say it
     if kind == "extra_forbidden":
-        code, message = _unknown_key(details["loc"], model)
+        section = _indented_section(loc, document)
+        code, message = ("unknown-key", section) if section else _unknown_key(details["loc"], model)
     elif kind == "missing":
         code, message = "missing-key", f"the key {name!r} is missing"
     elif kind == "union_tag_not_found":
@@ -101,11 +110,12 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         code, message = "out-of-range", f"{is_given}; allowed is {_BOUNDS[kind].format(**bound)}"
     elif kind in _WANTED:
         code, wanted = _WANTED[kind]
-        hint = _colon_hint(given, kind)
+        hint = _entry_hint(given, loc, document) or _colon_hint(given, kind)
         if code == "not-a-number":
             hint = number_hint(given, name, whole=kind == "int_type")
         elif kind == "tuple_type":
-            hint = list_mark_hint(str(next(iter(given), ""))) if isinstance(given, Mapping) else ""
+            first = str(next(iter(given), "")) if isinstance(given, Mapping) else ""
+            hint = list_mark_hint(first) or hint
         message = f"{is_given}; {wanted}{hint}"
     return LocatedProblem(loc, code, message)
 
@@ -137,6 +147,16 @@ def _loc_in_file(loc: Loc, root: object) -> Loc:
         else:
             value = None
     return tuple(path)
+
+
+def _indented_section(loc: Loc, document: Document) -> str:
+    """Say so where `spec:`, or another key of the top, is indented below one; else nothing."""
+    if len(loc) != 2 or loc[0] not in ("metadata", "spec") or loc[1] not in TOP_LEVEL:
+        return ""
+    if loc[:1] in document.flows:
+        return ""
+    keys = ", and indent its keys" if loc[1] in ("metadata", "spec") else ""
+    return f"'{loc[1]}' is indented, so it counts as part of {loc[0]}: start it in column 1{keys}"
 
 
 def _unknown_key(loc: Loc, model: type[Model]) -> tuple[str, str]:
@@ -224,9 +244,27 @@ def model_at(model: type[Model], loc: Loc) -> type[Model]:
 
 
 def _no_item(purchase: Mapping[str, object]) -> str:
+    if entry := _as_entry(purchase):
+        return f"the key 'item' is missing; write {entry}"
     near = [key for key in purchase if nearest(key, ("item",))]
     hint = f"; did you mean item where it says '{shortened(near[0])}'?" if near else ""
     return f"the key 'item' is missing{hint or ': it says what is bought'}"
+
+
+def _as_entry(given: object) -> str:
+    """Return how the shop's item is bought that stands there by its bare name, or nothing."""
+    names = [given.get("item"), *given] if isinstance(given, Mapping) else [given]
+    items = (item_called(name) for name in names if isinstance(name, str))
+    return next((f"`- item: {item.key()}`" for item in items if item is not None), "")
+
+
+def _entry_hint(given: object, loc: Loc, document: Document) -> str:
+    """Say how a purchase is written where it, or all of them, are no list's entry."""
+    if loc[: len(PURCHASES)] != PURCHASES or len(loc) > len(PURCHASES) + 1:
+        return ""
+    entry = _as_entry(given)
+    line = ", in a line of its own" if entry and document.flows & {loc, PURCHASES} else ""
+    return f": write {entry}{line}" if entry else ""
 
 
 def _colon_hint(given: object, kind: str) -> str:

@@ -12,7 +12,8 @@ import yaml
 
 from orchestrator.admission.files import LoadoutFile
 from orchestrator.admission.loadout import Loadout
-from orchestrator.admission.yaml_nodes import Loc, parse
+from orchestrator.admission.yaml_nodes import parse
+from orchestrator.admission.yaml_places import Loc
 
 
 def values_of(file: LoadoutFile) -> dict[str, Any]:

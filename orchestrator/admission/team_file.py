@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jobs.plan import CustomPlan, TeamFunction
 from orchestrator.admission.items.custom import SIGNATURES, signature
-from orchestrator.admission.yaml_nodes import place_of
+from orchestrator.admission.yaml_places import place_of
 from orchestrator.console import shortened
 
 MAX_BYTES = 64 * 1024

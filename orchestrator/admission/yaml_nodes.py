@@ -8,31 +8,23 @@ event stream with a stack of our own, so that no input can exhaust Python's. Nex
 """
 
 import re
-import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
-from orchestrator.admission.list_hints import list_mark_hint, out_of_column
+from orchestrator.admission.indentation import TOP_LEVEL
+from orchestrator.admission.list_hints import list_mark_hint
+from orchestrator.admission.yaml_errors import character_problem, syntax_problem
+from orchestrator.admission.yaml_places import Document, Loc, Place, YamlProblem
 from orchestrator.console import shortened
 
 MAX_DEPTH = 16
 NO_ALIAS = "anchors and aliases are not allowed: write the value out"
-Loc = tuple[str | int, ...]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Characters that YAML forbids, and those that YAML 1.1 parsers, but no editor, count as a new line.
-_CONTROL = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
-# Spaces and marks that look like a plain space or like nothing, up to a comment's start.
-_INVISIBLE = re.compile(
-    "^(?:(?!(?:^|[ \t])#).)*?([\xa0\xad\u2000-\u200f\u202a-\u202f\u205f-\u206f\u3000\ufeff])", re.M
-)
-_FENCE = re.compile(r"^[ \t]*(```)", re.M)
-_NO_COLON = ("mapping values are not allowed", "could not find expected ':'")
-_NEEDED = {"apiVersion", "kind", "team", "name", "item", "members"}
+_NEEDED = {"apiVersion", "kind", "metadata", "team", "name", "item", "members"}
 """Keys that may not be left out where they belong."""
+_NO_SPACE = re.compile(r"([A-Za-z][\w-]*):(\S+)", re.ASCII)
 _SECTIONS: tuple[Loc, ...] = (("metadata",), ("spec",))
 _CORE = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
@@ -42,50 +34,6 @@ _CORE = re.compile(
     r"|(?P<inf>[-+]?\.(inf|Inf|INF))|(?P<nan>\.(nan|NaN|NAN))"
 )
 MAX_DIGITS = 300  # no float holds a longer number
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a key or a value starts (both counted from 1), and how a scalar was written."""
-
-    line: int
-    column: int
-    text: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class YamlProblem:
-    """A problem of the text itself. `loc` is the path of a value that is not there."""
-
-    place: Place
-    code: str
-    message: str
-    loc: Loc | None = None
-
-
-@dataclass(slots=True)
-class Document:
-    """One YAML document. `values` and `keys` are indexed by the path of keys and positions.
-
-    Where the rest of the text could not be read, `complete` is False and the values mean nothing.
-    """
-
-    root: object = None
-    complete: bool = True
-    values: dict[Loc, Place] = field(default_factory=dict)
-    keys: dict[Loc, Place] = field(default_factory=dict)
-    problems: list[YamlProblem] = field(default_factory=list)
-
-    def place(self, loc: Loc) -> Place:
-        """Return where a problem with the value at `loc` is best shown.
-
-        That is a scalar itself, the key of a mapping or list, and for what is missing the nearest
-        thing around it.
-        """
-        while loc and loc not in self.values:
-            loc = loc[:-1]
-        value = self.values.get(loc, Place(1, 1))
-        return self.keys.get(loc, value) if value.text is None else value
 
 
 class _Stop(Exception):  # it ends the reading, and never leaves this module
@@ -108,79 +56,20 @@ class _Open:
 def parse(text: str) -> Document:
     """Read one YAML document; whatever is wrong with it is in the result's `problems`."""
     document = Document()
-    if unreadable := _character_problem(text):
+    if unreadable := character_problem(text):
         document.problems.append(unreadable)
         document.complete = False
         return document
     try:
         _build(text, document)
+        _add_empty_sections(document)
     except yaml.MarkedYAMLError as error:
-        document.problems.append(_syntax_problem(error, text))
+        document.problems.append(syntax_problem(error, text, document))
         document.complete = False
     except _Stop as stop:
         document.problems.append(stop.problem)
         document.complete = False
     return document
-
-
-def place_of(text: str, index: int) -> Place:
-    """Return the line and column of a character of a text."""
-    line_start = text.rfind("\n", 0, index) + 1
-    return Place(text.count("\n", 0, index) + 1, index - line_start + 1)
-
-
-def _character_problem(text: str) -> YamlProblem | None:
-    """Find the first thing that no reader of YAML should see, by which others would mislead."""
-    if bad := _CONTROL.search(text):
-        message = f"control character U+{ord(bad[0]):04X}; delete it, or escape it in double quotes"
-        return YamlProblem(place_of(text, bad.start()), "control-character", message)
-    if bad := _INVISIBLE.search(text):
-        name = unicodedata.name(bad[1], "invisible character").lower()
-        message = f"a {name} (U+{ord(bad[1]):04X}); delete it, or type a plain space"
-        return YamlProblem(place_of(text, bad.start(1)), "control-character", message)
-    if bad := _FENCE.search(text):
-        message = "Markdown around the YAML; remove the ``` line"
-        return YamlProblem(place_of(text, bad.start(1)), "not-yaml", message)
-    return None
-
-
-def _line_without_colon(error: yaml.MarkedYAMLError, lines: list[str]) -> YamlProblem | None:
-    """Find the line that the parser took for the start of the key in the next one."""
-    mark = error.problem_mark
-    if mark is None or not (error.problem or "").startswith(_NO_COLON):
-        return None
-    if ": " in "".join(lines[mark.line : mark.line + 1])[: mark.column]:
-        return None
-    for number in range(min(mark.line, len(lines)), 0, -1):
-        line = lines[number - 1].rstrip()
-        if line and not line.lstrip().startswith("#"):
-            if ": " in line or line.endswith(":"):
-                return None
-            place = Place(number, len(line) - len(line.lstrip()) + 1)
-            message = f"'{shortened(line.strip())}'; a key needs a colon and a space: `name: value`"
-            return YamlProblem(place, "not-yaml", message)
-    return None
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> YamlProblem:
-    lines = text.splitlines()
-    if found := _line_without_colon(error, lines):
-        return found
-    mark = error.problem_mark
-    if error.context_mark and (mark is None or mark.line >= len(lines)):
-        mark = error.context_mark  # at the end of the file: where the unfinished thing starts
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    rest = lines[line][column:] if line < len(lines) else ""
-    place = Place(line + 1, column + 1)
-    if rest.startswith("\t"):
-        return YamlProblem(place, "tab", "a tab; YAML is indented with spaces only")
-    written = lines[line] if line < len(lines) else ""
-    if message := out_of_column(error.problem or "", written):
-        return YamlProblem(place, "not-yaml", message)
-    context = f" {error.context}" if error.context else ""
-    where = f" at '{shortened(rest)}'" if rest else ""
-    message = f"not YAML{context}: {error.problem}{where}; check indentation, colons and quotes"
-    return YamlProblem(place, "not-yaml", message)
 
 
 def _build(text: str, document: Document) -> None:
@@ -200,7 +89,10 @@ def _build(text: str, document: Document) -> None:
                 raise _Stop(place, "not-yaml", "a mapping or list as a key; keys are words")
             if len(stack) >= MAX_DEPTH:
                 raise _Stop(place, "too-deep", f"nested more than {MAX_DEPTH} levels deep")
-            stack.append(_Open(_attach(into, place, stack, document), into))
+            loc = _attach(into, place, stack, document)
+            if event.flow_style:
+                document.flows.add(loc)
+            stack.append(_Open(loc, into))
         elif isinstance(event, yaml.CollectionEndEvent):
             stack.pop()
         elif isinstance(event, yaml.AliasEvent):
@@ -248,10 +140,30 @@ def _add_scalar(
         is_key = isinstance(top.into, dict)
         name = f"the key '{shortened(str(loc[-1]))}'" if is_key else "the entry"
         what_to_do = "give it one" if loc[-1] in _NEEDED else "give it one or leave it out"
-        if loc in _SECTIONS:
-            what_to_do = "indent the lines below it"
+        if written := _NO_SPACE.fullmatch(str(loc[-1])):
+            what_to_do = f"a key needs a colon and a space: `{written[1]}: {shortened(written[2])}`"
+        if loc in _SECTIONS or (loc[:-1] in _SECTIONS and loc[-1] in TOP_LEVEL):
+            return  # what to do depends on what follows it
         message = f"{name} has no value; {what_to_do}"
         document.problems.append(YamlProblem(place, "no-value", message, loc))
+
+
+def _add_empty_sections(document: Document) -> None:
+    """Say of `metadata:` and `spec:` without a value where their keys are to stand."""
+    root = document.root
+    for section in _SECTIONS:
+        name = str(section[0])
+        if not isinstance(root, dict) or name not in root or root[name] is not None:
+            continue
+        follower = next(iter(list(root)[list(root).index(name) + 1 :]), None)
+        what_to_do = "write its keys below it, indented"
+        if follower is not None and follower not in TOP_LEVEL:
+            what_to_do = "indent the lines below it"
+        elif name not in _NEEDED:
+            what_to_do += ", or leave it out"
+        message = f"the key '{name}' has no value; {what_to_do}"
+        place = document.values[section]
+        document.problems.append(YamlProblem(place, "no-value", message, section))
 
 
 def _attach(value: object, place: Place, stack: list[_Open], document: Document) -> Loc:

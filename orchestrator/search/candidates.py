@@ -19,7 +19,8 @@ from orchestrator.admission.files import LoadoutFile
 from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.member_plans import member_plan, members_of, purchase_of
 from orchestrator.admission.rewriting import renamed, take_out, values_of, yaml_text
-from orchestrator.admission.yaml_nodes import Loc, parse
+from orchestrator.admission.yaml_nodes import parse
+from orchestrator.admission.yaml_places import Loc
 from orchestrator.search.space import Knob, Value
 
 TURNED_SHARE = 0.5

@@ -34,6 +34,13 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
         ("learningRate 0.02", "; is a colon missing? `learningRate: 0.02`"),
         ("learningRate:0.02", "; a space is wanted after the colon: `learningRate: 0.02`"),
         ("learningRate = 0.02\n  seed 1", "; is a colon missing? `learningRate: 0.02`"),
+        ("purchases: [speed-boost]", ": write `- item: speed-boost`, in a line of its own"),
+        ("purchases: flip-trick", " (lines of `- ...`) is wanted: write `- item: flip-trick`"),
+        ("purchases:\n    - Speed Boost", " is wanted: write `- item: speed-boost`"),
+        ("purchases:\n    - whatever", "; a mapping such as `item: ITEM` is wanted"),
+        ("purchases:\n    speed-boost: {}", " is wanted: write `- item: speed-boost`"),
+        ("purchases:\n    item: speed-boost", " is wanted: write `- item: speed-boost`"),
+        ("purchases:\n    - speed-boost: {}", "'item' is missing; write `- item: speed-boost`"),
         ("flip-trick", "; a mapping (lines of `key: value`) is wanted"),
         ("purchases: [{item: ensemble-enchanter, members: [seed 1, {}]}]", "`seed: 1`"),
         ("purchases: [{item: ensemble-enchanter, members: [{}, "
