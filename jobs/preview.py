@@ -21,6 +21,7 @@ from jobs.mixup import mixup
 from jobs.plan import AugmentPlan, MemberPlan
 from jobs.split import split_images
 
+UNCHANGED = "unchanged"
 MIN_SIDE_PX, MAX_SIDE_PX = 128, 256
 MIN_SHARE = 0.005
 """A smaller share in a mix would be written as 0."""
@@ -66,6 +67,8 @@ def preview(
     for plan, members in groups.items():
         for batch, mixes in _batches(images, labels, classes, plan, num_draws, seed):
             who = _named(members, short=plan.mixup_alpha > 0) if len(groups) > 1 else ""
+            if plan == AugmentPlan():
+                who = f"{who}: {UNCHANGED}" if who else UNCHANGED
             columns.append(_tiles(batch, [who + mix for mix in mixes]))
     return Preview(tuple(zip(*columns, strict=True)), classes)
 

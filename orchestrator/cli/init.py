@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from orchestrator import console
-from orchestrator.admission.claims import COHORT_FILES
+from orchestrator.admission.claims import COHORT_FILE, COHORT_FILES
 from orchestrator.admission.problems import as_label
 from orchestrator.admission.starter import TEAM, starter_files
 from orchestrator.errors import Refused
@@ -50,11 +50,10 @@ def command(folder: Path) -> None:
 
 
 def _next_steps(folder: Path) -> str:
-    shown, loadout = (
-        shlex.quote(console.printable(str(path))) for path in (folder, folder / f"{TEAM}.yaml")
-    )
+    paths = (folder, folder / COHORT_FILE, folder / f"{TEAM}.yaml")
+    shown, cohort, loadout = (shlex.quote(console.printable(str(path))) for path in paths)
     steps = {
-        "gamectl shop": "what there is to buy",
+        f"gamectl shop --cohort-file {cohort}": "what there is to buy",
         f"gamectl preview {loadout}": "what its network gets to see",
         f"gamectl validate {shown}": "every problem of every file",
         f"gamectl plan {shown}": "how long it will take",

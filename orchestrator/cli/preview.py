@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from jobs.places import Where
+from jobs.plan import AugmentPlan
 from orchestrator import console
 from orchestrator.admission.receipt import Receipt
 from orchestrator.cli.common import (
@@ -23,6 +24,10 @@ from orchestrator.cli.common import (
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
+UNCHANGED = (
+    "no augmentation was bought, so images stay as they are: buy one, such as "
+    "`- item: flip-trick`; `gamectl shop` has more"
+)
 DRAWS, DRAWS_OF_EACH = 6, 3
 """Changed images in a row: where all members see the same, and where they differ."""
 
@@ -99,6 +104,8 @@ def command(
         console.print_note(
             f"without augment of {code.file}: a team's own code runs in a sandbox only"
         )
+    elif all(plan.augment == AugmentPlan() for plan in plans):
+        console.print_note(UNCHANGED)
 
 
 def _bought(receipt: Receipt) -> str:

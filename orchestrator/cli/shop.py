@@ -39,6 +39,7 @@ BOUNDS = {
     "maximum": "at most {}",
     "minItems": "at least {} of them",
 }
+OTHERWISE = "; a cohort's file may say otherwise (--cohort-file)"
 MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
 
 
@@ -61,6 +62,7 @@ MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
 def command(item: str | None, cohort_file: Path | None, output: str) -> None:
     """Show what can be bought and for how much, or explain one ITEM."""
     cohort = read_cohort(cohort_file).cohort
+    by_default = cohort_file is None
     if item is None:
         shown = list(CATALOG.values())
     else:
@@ -74,7 +76,7 @@ def command(item: str | None, cohort_file: Path | None, output: str) -> None:
     elif item:
         _print_item(shown[0], cohort)
     else:
-        _print_shelves(cohort)
+        _print_shelves(cohort, by_default)
 
 
 def _is_sold(item: type[Purchase], cohort: Cohort) -> bool:
@@ -119,7 +121,7 @@ def _tunable(item: type[Purchase]) -> list[str]:
     return [keys[name] for name in item.tunable()] if item in MEMBER_ITEMS else []
 
 
-def _print_shelves(cohort: Cohort) -> None:
+def _print_shelves(cohort: Cohort, by_default: bool) -> None:
     """Print a table of all items; a shelf's name stands in a line above its items."""
     rows: list[tuple[str, str, str]] = []
     for shelf, items in SHELVES.items():
@@ -128,9 +130,9 @@ def _print_shelves(cohort: Cohort) -> None:
     console.print_table(["ITEM", "B NN", "WHAT IT DOES"], rows, right=["B NN"])
     limits = cohort.spec.limits
     console.print_note(
-        f"A team has {cohort.spec.budget} B NN; at most {limits.epochs} epochs, batches of "
-        f"{limits.batch_size}, {limits.members} members, images of {limits.image_size_px} px. "
-        "More: gamectl shop ITEM"
+        f"{'By default a' if by_default else 'A'} team has {cohort.spec.budget} B NN; at most "
+        f"{limits.epochs} epochs, batches of {limits.batch_size}, {limits.members} members, images "
+        f"of {limits.image_size_px} px{OTHERWISE if by_default else ''}. More: gamectl shop ITEM"
     )
 
 

@@ -20,6 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     done = gamectl("init", "Mön day!")
     assert done.exit_code == 0, done.output
+    assert "gamectl shop --cohort-file 'Mön day!/cohort.yaml'" in done.stderr
     assert "gamectl submit 'Mön day!'" in done.stderr
     return Path("Mön day!")
 

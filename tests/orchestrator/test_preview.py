@@ -67,6 +67,14 @@ def test_members_have_columns_of_their_own_where_they_differ(images: LabelledIma
     assert np.array_equal(alone.rows[0][2].image, shown.rows[0][2].image)
 
 
+def test_columns_that_nothing_changes_say_so(images: LabelledImages) -> None:
+    shown = preview(plans(AugmentPlan()), images, num_draws=1)
+    assert [tile.caption for tile in shown.rows[0]] == ["untouched", "unchanged"]
+    shown = preview(plans(AugmentPlan(), FLIPPED), images, num_draws=1)
+    captions = ["untouched", "member 0: unchanged", "member 1"]
+    assert [tile.caption for tile in shown.rows[0]] == captions
+
+
 def test_columns_of_different_members_compare(images: LabelledImages) -> None:
     erased = ROTATED.model_copy(update={"erase_p": 1.0})
     shown = preview(plans(ROTATED, erased), images, num_draws=2)
@@ -144,9 +152,17 @@ def test_a_picture_of_a_loadout_without_a_cohort(loadout: Path, photos: Path, ho
     header = "apes, 32 px, bought: flip-trick, neural-turbo-boost x 2, resolution-rocket"
     assert header in done.stderr
     assert "written to apes-preview.png" in done.stderr
+    assert "no augmentation was bought" not in done.stderr
     with Image.open("apes-preview.png") as picture:
         assert picture.width > 7 * 128
     assert not (home / "store.db").exists()
+
+
+def test_a_loadout_without_augmentation_is_told_so(loadout: Path, photos: Path) -> None:
+    loadout.write_text("apiVersion: game/v1\nkind: Loadout\nmetadata: {team: apes}\n")
+    done = gamectl("preview", loadout, "--data", photos)
+    assert done.exit_code == 0, done.output
+    assert "no augmentation was bought, so images stay as they are: buy one" in done.stderr
 
 
 def test_the_cohorts_size_limit_and_data_hold(loadout: Path, photos: Path, tmp_path: Path) -> None:

@@ -149,6 +149,17 @@ def test_shop_shows_a_cohorts_prices(tmp_path) -> None:
     assert result.stdout.startswith("Do Whatever You Want or Find Out (own code): 0 B NN\n")
 
 
+def test_shop_says_whose_rules_it_shows(tmp_path) -> None:
+    default = CliRunner().invoke(main, ["shop"]).stderr
+    assert default.startswith("By default a team has 100 B NN; at most 40 epochs, ")
+    assert "; a cohort's file may say otherwise (--cohort-file)." in default
+    cohort = tmp_path / "cohort.yaml"
+    cohort.write_text("apiVersion: game/v1\nkind: Cohort\nspec: {limits: {epochs: 20}}\n")
+    own = CliRunner().invoke(main, ["shop", "--cohort-file", str(cohort)]).stderr
+    assert own.startswith("A team has 100 B NN; at most 20 epochs, ")
+    assert "otherwise" not in own
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
