@@ -7,6 +7,7 @@ holds them against each other.
 """
 
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,9 @@ def _decode(content: bytes, draft: Draft) -> None:
         if content.startswith(start):
             draft.add("not-yaml", f"{name}; save it as plain text")
             return
+    if _is_utf16(content):
+        draft.add("not-utf8", "not UTF-8: saved as UTF-16? Save the file as UTF-8")
+        return
     try:
         draft.text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -140,6 +144,12 @@ def _decode(content: bytes, draft: Draft) -> None:
         place = place_of(before, len(before))
         message = f"not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
         draft.add("not-utf8", message, place.line, place.column)
+
+
+def _is_utf16(content: bytes) -> bool:
+    """Whether it looks like text of two bytes a letter, of which one is mostly 0."""
+    zeros = max(content[::2].count(0), content[1::2].count(0))
+    return content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or zeros > len(content) // 4
 
 
 def _build(draft: Draft) -> None:

@@ -129,6 +129,8 @@ def test_messages_say_the_value_and_what_is_allowed(tmp_path: Path, text: str, s
     [
         (b"\xff\xfea\x00", (1, 1, "not-utf8")),
         (b"a: 1\nb: \xe9", (2, 4, "not-utf8")),
+        ("apiVersion: game/v1\nkind: \u732b".encode("utf-16-le"), (1, 1, "not-utf8")),
+        ("apiVersion: game/v1\nkind: \u732b".encode("utf-16-be"), (1, 1, "not-utf8")),
         (b"a: \x00", (1, 4, "control-character")),
         (b"a: 1\r\nb: \x1b", (2, 4, "control-character")),
         ("a: \u2028b".encode(), (1, 4, "control-character")),

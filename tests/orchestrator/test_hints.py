@@ -137,6 +137,7 @@ def test_a_key_without_its_colon_is_reported_in_its_line(
         (f"{HEAD}spec:\n  epochs: 3\u200b\n", (6, 12), "a zero width space (U+200B)"),
         (f"{HEAD}\ufeffspec: {{}}\n", (5, 1), "a zero width no-break space (U+FEFF)"),
         (f"```yaml\n{HEAD}```\n", (1, 1), "remove the ``` line"),
+        (HEAD.encode("utf-16"), (1, 1), "saved as UTF-16? Save the file as UTF-8"),
         (b"PK\x03\x04\xff\x00", (1, 1), "a Word or zip file; save it as plain text"),
         (b"{\\rtf1 x}", (1, 1), "rich text; save it as plain text"),
         ("epochs\n", (1, 1), "a loadout starts with `apiVersion: game/v1`"),
