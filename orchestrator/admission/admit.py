@@ -85,6 +85,11 @@ def admit(loadout: Loadout, cohort: Cohort, classes: Sequence[str] = ()) -> Admi
     return Admission(receipt, problems)
 
 
+def _rules(cohort: Cohort, verb: str) -> str:
+    """Name the rules, with what they do; the default ones are no cohort's."""
+    return f"the default rules {verb}" if cohort == Cohort() else f"cohort {cohort.name} {verb}s"
+
+
 def _first(loadout: Loadout, item: type[Purchase]) -> Loc | None:
     """Return where an item is bought, or None."""
     found = (i for i, bought in enumerate(loadout.spec.purchases) if isinstance(bought, item))
@@ -107,7 +112,7 @@ def _code_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]
     several = cohort.spec.resources.workers_per_member
     if not cohort.spec.allow_custom_code:
         message = (
-            f"cohort {cohort.name} runs no code of teams; leave {Custom.key()} out, or ask the "
+            f"{_rules(cohort, 'run')} no code of teams; leave {Custom.key()} out, or ask the "
             "organizer to write allowCustomCode: true under spec in the cohort's file"
         )
         yield LocatedProblem((*at, "item"), "code-not-allowed", message)
@@ -146,7 +151,7 @@ def _limit_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem
     given = {type(spec).model_fields[name].alias or name for name in spec.model_fields_set}
     for loc, name, value, limit in asked:
         if value is not None and value > limit:
-            message = f"{name} is {value}; cohort {cohort.name} allows at most {limit}"
+            message = f"{name} is {value}; {_rules(cohort, 'allow')} at most {limit}"
             if loc[:-1] == ("spec",) and loc[-1] not in given:
                 message += f"; the file says none: write `{name}: {limit}` under spec"
             yield LocatedProblem(loc, "over-limit", message)
@@ -175,7 +180,7 @@ def _size_problems(loadout: Loadout, cohort: Cohort, plan: MemberPlan) -> Iterat
     size_px, limit_px = plan.data.image_size_px, cohort.spec.limits.image_size_px
     if size_px > limit_px:
         rocket = _first(loadout, ResolutionRocket)
-        message = f"images are {size_px} px wide; cohort {cohort.name} allows at most {limit_px}"
+        message = f"images are {size_px} px wide; {_rules(cohort, 'allow')} at most {limit_px}"
         if limit_px < MIN_SIZE_PX:
             message += f", and no smaller ones than {MIN_SIZE_PX} px are sold: tell the organizer"
         elif rocket is None and ResolutionRocket.key() in cohort.spec.off_the_shelf:

@@ -40,16 +40,21 @@ ABOUT_THE_KEY = {"unknown-key", "not-tunable"}
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason to refuse a file, and where in it; line and column are counted from 1."""
+    """One reason to refuse a file, and where in it; line and column are counted from 1.
+
+    Of a path in which nothing could be read, `in_file` is False and both are 1.
+    """
 
     path: str
     line: int
     column: int
     code: str
     message: str
+    in_file: bool = True
 
     def __str__(self) -> str:
-        return f"{printable(self.path)}:{self.line}:{self.column}  {self.code}  {self.message}"
+        place = f":{self.line}:{self.column}" if self.in_file else ""
+        return f"{printable(self.path)}{place}  {self.code}  {self.message}"
 
 
 @dataclass
@@ -76,6 +81,10 @@ class Draft:
     def add(self, code: str, message: str, line: int = 1, column: int = 1) -> None:
         """Add a problem at a line and column."""
         self.problems.append(Problem(str(self.path), line, column, code, message))
+
+    def add_unread(self, code: str, message: str) -> None:
+        """Add a problem of the path itself."""
+        self.problems.append(Problem(str(self.path), 1, 1, code, message, in_file=False))
 
     def add_located(self, problems: Iterable[LocatedProblem]) -> None:
         """Add problems with values at the places of these.
@@ -112,15 +121,15 @@ def _read_bytes(draft: Draft) -> bytes | None:
     try:
         status = draft.path.stat()
         if stat.S_ISDIR(status.st_mode):
-            draft.add("unreadable", "a folder; a file is wanted")
+            draft.add_unread("unreadable", "a folder; a file is wanted")
             return None
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-            draft.add("unreadable", "neither a file nor a folder")
+            draft.add_unread("unreadable", "neither a file nor a folder")
             return None
         with draft.path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        draft.add("unreadable", f"cannot be read: {error.strerror or error}")
+        draft.add_unread("unreadable", f"cannot be read: {error.strerror or error}")
         return None
     if len(content) > MAX_BYTES:
         message = f"{max(status.st_size, len(content))} bytes; allowed are {MAX_BYTES} (64 KiB)"

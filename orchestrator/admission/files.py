@@ -132,7 +132,7 @@ def read_paths(
     for folder, found in folders:
         if str(folder) not in drafts and all(map(is_cohort, found)):
             empty = Draft(folder)
-            empty.add("empty-folder", "no loadout in it; a loadout is a .yaml file")
+            empty.add_unread("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
     return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data, rules)
 
@@ -174,7 +174,7 @@ def _entries(folder: Path, drafts: dict[str, Draft]) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         unlisted = Draft(folder)
-        unlisted.add("unreadable", f"cannot be listed: {error.strerror or error}")
+        unlisted.add_unread("unreadable", f"cannot be listed: {error.strerror or error}")
         drafts[str(folder)] = unlisted
         return []
     return [entry for entry in entries if not entry.name.startswith(".")]

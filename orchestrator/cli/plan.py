@@ -99,7 +99,7 @@ def command(
         console.print_note(reading.not_read)
     if not reading.files or all(file.loadout is None and file.ok for file in reading.files):
         console.print_note("no loadout among these files, so there is nothing to plan")
-    if reading.cohort_path is None:
+    if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("planned under the default rules: no cohort.yaml beside it")
     ctx.exit(1 if refused else 0)
 

@@ -229,6 +229,15 @@ def test_a_loadout_that_does_not_fit_the_data_is_refused(photos: Path, demo: Pat
 
 
 @pytest.mark.usefixtures("measured_home")
+def test_rules_are_told_only_where_something_was_planned_under_them(tmp_path: Path) -> None:
+    result = plan(tmp_path / "gone")
+    assert result.exit_code == 1
+    assert "default rules" not in result.stderr
+    file = shutil.copy(DEMO / "dizzy-macaques.yaml", tmp_path)
+    assert "planned under the default rules: no cohort.yaml beside it" in plan(file).stderr
+
+
+@pytest.mark.usefixtures("measured_home")
 def test_a_cluster_elsewhere_is_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
     assert "figures are for this machine; RAY_ADDRESS" in plan(DEMO).stderr

@@ -102,6 +102,24 @@ def test_what_was_not_read_and_which_rules_held_are_notes(tmp_path) -> None:
     assert left_out.startswith(f"not read: {tmp_path}/late.yaml.txt, {tmp_path}/sub; ")
 
 
+def test_default_rules_are_no_cohort(tmp_path) -> None:
+    file = tmp_path / "late.yaml"
+    file.write_text("apiVersion: game/v1\nkind: Loadout\nmetadata: {team: a}\nspec: {epochs: 50}\n")
+    said = "epochs is 50; the default rules allow at most 40"
+    assert gamectl("validate", str(file)).stdout == f"{file}:4:16  over-limit  {said}\n"
+    rules = "apiVersion: game/v1\nkind: Cohort\nmetadata: {name: b}\n"
+    (tmp_path / "cohort.yaml").write_text(rules)
+    assert "; cohort b allows at most 40\n" in gamectl("validate", str(file)).stdout
+
+
+def test_what_does_not_exist_has_no_lines(tmp_path) -> None:
+    result = gamectl("validate", str(tmp_path / "gone.yaml"))
+    gone = f"{tmp_path}/gone.yaml  unreadable  cannot be read: No such file or directory\n"
+    assert (result.exit_code, result.stdout) == (1, gone)
+    assert "default rules" not in result.stderr
+    assert gamectl("validate", str(tmp_path)).stdout.startswith(f"{tmp_path}  empty-folder  ")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
