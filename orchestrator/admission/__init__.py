@@ -7,6 +7,7 @@
     shop          the catalog and its prices
     loadout       the format of a loadout
     gpu_shares    shares of a GPU that a cohort may name
+    data_source   where a cohort's images lie
     cohort        the format of a cohort
     yaml_places   values, keys and problems of a text, and where they are
     yaml_nodes    text -> values with their places in the file

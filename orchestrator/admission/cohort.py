@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 from pydantic_core import PydanticCustomError
 
 from jobs.plan import Isolation, Normalize, Precision, SandboxRules
+from orchestrator.admission.data_source import with_both_slashes
 from orchestrator.admission.gpu_shares import STORED, whole_or_share
 from orchestrator.admission.manifest import ApiVersion, Label, Listed, Model
 from orchestrator.admission.shop import ItemKey
@@ -55,7 +56,7 @@ class Limits(Model):
 class Data(Model):
     """Which images, and who gets which part of them."""
 
-    source: str = Field(
+    source: Annotated[str, AfterValidator(with_both_slashes)] = Field(
         default="drawn",
         description="`drawn` (the embedded set), a folder, relative to the cohort's file, or the "
         "URI of one (s3://BUCKET/PREFIX) or of its archive (.zip, .tar.gz)",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from jobs.places import is_uri
 from orchestrator.admission.admit import (
     DRAWN,
     DRAWN_CLASSES,
@@ -26,10 +27,12 @@ from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.draft import SUFFIXES, Draft, Problem, read_draft
 from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.yaml_nodes import parse
-from orchestrator.console import printable
+from orchestrator.console import printable, shortened
 from orchestrator.errors import Refused
 
-__all__ = ["LoadoutFile", "Problem", "Reading", "located", "read_cohort", "read_paths"]
+__all__ = [
+    "LoadoutFile", "Problem", "Reading", "folder_warnings", "located", "read_cohort", "read_paths",
+]  # fmt: skip
 
 WORD_PROCESSORS = (".doc", ".docx", ".odt", ".pages", ".rtf")
 MANIFEST = re.compile(
@@ -37,6 +40,7 @@ MANIFEST = re.compile(
 )
 """How a loadout or a cohort begins, whatever its file is called."""
 LOOKED_AT_BYTES = 4096
+SHOWN_PATH_CHARS = 200
 MOST_PROBLEMS = 50
 """As many are told of a file; the first ones are mostly the reason for the others."""
 
@@ -160,11 +164,29 @@ def located(file: LoadoutFile, problems: Iterable[LocatedProblem]) -> tuple[Prob
     return tuple(draft.problems)
 
 
+def folder_warnings(reading: Reading) -> tuple[Problem, ...]:
+    """Say that the cohort's data folder is not here, where it is a folder; elsewhere it may be."""
+    source = reading.cohort.spec.data.source
+    rules = [file for file in reading.files if Path(file.path) == reading.cohort_path]
+    if source == DRAWN or is_uri(source) or not rules:
+        return ()
+    try:
+        path = Path(source).expanduser()
+    except (RuntimeError, ValueError):  # of nobody who is known here; no name at all
+        path = Path(source)
+    if _is(stat.S_ISDIR, reading.folder / path):
+        return ()
+    message = f"source is '{shortened(source, SHOWN_PATH_CHARS)}'; there is no such folder here"
+    if not path.is_absolute():
+        message += ", beside this file"
+    return located(rules[0], [LocatedProblem(("spec", "data", "source"), "warning", message)])
+
+
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
     """Whether a path is of a kind; False, too, where that cannot be found out."""
     try:
         return kind(path.stat().st_mode)
-    except OSError:
+    except (OSError, ValueError):  # the latter for a name that holds a NUL
         return False
 
 

@@ -116,7 +116,7 @@ def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int
 
     if source == DRAWN:
         return tuple(CLASS_NAMES), sum(TRAINING_COUNTS), ""
-    folder = scan(data_root(source, settings, progress), with_test=False)
+    folder = scan(data_root(source, settings, progress))
     return folder.classes, len(folder.training), folder.fingerprint
 
 

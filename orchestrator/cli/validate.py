@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator import console
-from orchestrator.admission.files import LoadoutFile, Reading, read_paths
+from orchestrator.admission.files import LoadoutFile, Reading, folder_warnings, read_paths
 
 
 @click.command(
@@ -75,6 +75,8 @@ def _print_notes(reading: Reading) -> None:
     """Say what the exit code does not: which rules held, and what was left out."""
     if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("checked against the default rules: no cohort.yaml beside it")
+    for warning in folder_warnings(reading):
+        console.print_note(str(warning))
     if reading.not_read:
         console.print_note(reading.not_read)
 

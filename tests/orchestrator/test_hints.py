@@ -108,6 +108,8 @@ def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> Non
         ("epochs: 10", "; it belongs under limits"),
         ("imageSizePx: 64", "; it belongs under limits or teacher"),
         ("limits: {policy: fair}", "; it belongs under spec, queue"),
+        ("data: {source: 's3:/monkeys/1'}", "; did you mean s3://monkeys/1?"),
+        ("data: {source: 'gs:monkeys'}", "; did you mean gs://monkeys?"),
         ("limits: {split: 1}", "; allowed is epochs, imageSizePx, members, batchSize, "
          "submissionsPerTeam, activeDeadlineSeconds"),
     ],

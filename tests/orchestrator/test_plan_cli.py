@@ -229,6 +229,16 @@ def test_a_loadout_that_does_not_fit_the_data_is_refused(photos: Path, demo: Pat
 
 
 @pytest.mark.usefixtures("measured_home")
+def test_data_that_cannot_be_submitted_cannot_be_planned(photos: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    gone = next((folder / "validation").iterdir())
+    shutil.rmtree(gone)
+    result = plan(DEMO / "dizzy-macaques.yaml", "--data", folder)
+    assert result.exit_code == 1
+    assert f"class {gone.name} is missing in validation/" in str(result.exception)
+
+
+@pytest.mark.usefixtures("measured_home")
 def test_rules_are_told_only_where_something_was_planned_under_them(tmp_path: Path) -> None:
     result = plan(tmp_path / "gone")
     assert result.exit_code == 1

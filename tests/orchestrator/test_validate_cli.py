@@ -120,6 +120,22 @@ def test_what_does_not_exist_has_no_lines(tmp_path) -> None:
     assert gamectl("validate", str(tmp_path)).stdout.startswith(f"{tmp_path}  empty-folder  ")
 
 
+def test_a_data_folder_that_is_not_there_is_a_warning(tmp_path) -> None:
+    rules, text = tmp_path / "cohort.yaml", "apiVersion: game/v1\nkind: Cohort\nspec:\n  data: "
+    for source, beside in (("photos", ", beside this file"), (f"{tmp_path}/none", "")):
+        rules.write_text(f"{text}{{source: {source}}}\n")
+        result = gamectl("validate", str(rules))
+        said = f"{rules}:4:18  warning  source is '{source}'; there is no such folder here{beside}"
+        assert result.exit_code == 0
+        assert result.stderr.splitlines()[0] == said
+    (tmp_path / "photos").mkdir()
+    for source in ("photos", str(tmp_path / "photos"), "drawn", "s3://photos/monkeys"):
+        rules.write_text(f"{text}{{source: {source}}}\n")
+        assert gamectl("validate", str(rules)).stderr == "files: 1, ok: 1, refused: 0\n"
+    rules.write_text(f'{text}{{source: "~nobody-here/\\0"}}\n')
+    assert "there is no such folder here" in gamectl("validate", str(rules)).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
