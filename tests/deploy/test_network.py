@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import STANDING, Pod, game, pods
+from tests.deploy.manifests import PART, STANDING, Pod, game, pods
 
 PORTS = {"database": 5432, "tracking": 5000, "head": 8265}
 # Everything that may talk to a server of another part, and nothing else may.
@@ -16,6 +16,12 @@ ALLOWED = {
 
 def policies(overlay: str) -> list[dict[str, Any]]:
     return [each["spec"] for each in game(overlay) if each["kind"] == "NetworkPolicy"]
+
+
+def head_policy(overlay: str) -> dict[str, Any]:
+    """What concerns the head alone."""
+    (found,) = (e for e in policies(overlay) if e["podSelector"] == {"matchLabels": {PART: "head"}})
+    return found
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
@@ -73,18 +79,15 @@ def test_rays_nodes_reach_each_other_on_any_port(overlay: str) -> None:
             assert permits(overlay, "Ingress", server, client, 31234)
 
 
+@pytest.mark.parametrize("name", ["kuberay-operator", "kuberay"])  # by Helm, by kustomize
 @pytest.mark.parametrize("overlay", STANDING)
-def test_the_operator_reaches_the_heads_dashboard_from_its_own_namespace(overlay: str) -> None:
-    rules = [
-        rule
-        for each in policies(overlay)
-        if each["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "head"}}
-        for rule in each["ingress"]
-    ]
+def test_the_operator_reaches_the_heads_dashboard_from_its_own_namespace(
+    overlay: str, name: str
+) -> None:
+    operator = {"app.kubernetes.io/name": name, PART: "kuberay-operator"}
     assert any(
-        "namespaceSelector" in peer
-        and peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "kuberay-operator"
-        for rule in rules
+        "namespaceSelector" in peer and selects(peer["podSelector"], operator)
+        for rule in head_policy(overlay)["ingress"]
         for peer in rule["from"]
     )
 
