@@ -93,6 +93,13 @@ def test_the_operator_reaches_the_heads_dashboard_from_its_own_namespace(
 
 
 @pytest.mark.parametrize("overlay", STANDING)
+def test_the_autoscaler_reaches_the_api_server_of_common_distributions(overlay: str) -> None:
+    """Behind the Service's 443; k3s and kind, minikube, MicroK8s."""
+    (rule,) = head_policy(overlay)["egress"]
+    assert {each["port"] for each in rule["ports"]} == {443, 6443, 8443, 16443}
+
+
+@pytest.mark.parametrize("overlay", STANDING)
 def test_all_is_denied_at_first_and_all_may_ask_for_names(overlay: str) -> None:
     everyone = [each for each in policies(overlay) if each["podSelector"] == {}]
     deny, dns = sorted(everyone, key=len)
