@@ -6,6 +6,7 @@ left out. `admit` holds loadouts against it; the controller takes queue and retr
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,13 +24,23 @@ HERE = "local"
 
 def cluster_address(cluster: str) -> str:
     """Allow the address of a Ray dashboard, behind which the Jobs API is, or `local`."""
-    if cluster != HERE and not re.fullmatch(r"https?://[^\s/@]+/?", cluster):
+    if cluster != HERE and not _is_dashboard(cluster):
         raise PydanticCustomError(
             "not-allowed",
             "cluster is {cluster}; allowed is http://HOST:8265, or local",
             {"cluster": repr(cluster)},
         )
     return cluster.rstrip("/")
+
+
+def _is_dashboard(address: str) -> bool:
+    if not re.fullmatch(r"https?://[^\s/@?#]+/?", address):
+        return False
+    try:
+        url = urlsplit(address)
+        return bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is none, or brackets around what is no IPv6 address
+        return False
 
 
 class Limits(Model):

@@ -99,11 +99,11 @@ def node_is_gone(node_id: str) -> bool:
 
 
 def is_open(door: Door) -> bool:
-    """Whether something listens there."""
+    """Whether something listens there; nothing does at a host that no name can be."""
     try:
         with socket.create_connection(door, timeout=CONNECT_S):
             return True
-    except OSError:
+    except (OSError, UnicodeError):
         return False
 
 

@@ -124,6 +124,16 @@ def test_a_head_that_does_not_answer_is_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_host_that_no_name_can_be_is_one_line(
+    shared: Settings, write_cohort: WriteCohort
+) -> None:
+    address = f"http://{'h' * 64}:8265"
+    done = gamectl("submit", write_cohort({"apes": BASE}), "--cluster", address)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: cannot reach Ray at {address}: nothing answers there")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_cohort_names_its_cluster_and_the_command_line_another(
     shared: Settings, write_cohort: WriteCohort
 ) -> None:
@@ -139,13 +149,18 @@ def test_a_cohort_names_its_cluster_and_the_command_line_another(
 
 
 @pytest.mark.parametrize(
-    "address", ["head:8265", "ray://head:10001", "http://me:pw@head:8265", "x"]
-)
+    "address",
+    [
+        "head:8265", "ray://head:10001", "http://me:pw@head:8265", "x", "http://head:99999",
+        "http://head:826s", "http://head:0", "http://:8265", "http://[::1", "http://[bad]:1",
+        "http://head?x",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none(home: Path, write_cohort: WriteCohort, address: str) -> None:
     done = gamectl("submit", write_cohort({"apes": BASE}), "--cluster", address)
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
     assert "allowed is http://HOST:8265, or local" in done.stderr
-    refused = gamectl("validate", write_cohort({"apes": BASE}, f"  cluster: {address}\n"))
+    refused = gamectl("validate", write_cohort({"apes": BASE}, f"  cluster: '{address}'\n"))
     assert refused.exit_code == 1
     assert "allowed is http://HOST:8265, or local" in refused.output
 
