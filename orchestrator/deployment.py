@@ -69,7 +69,8 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
     """The kustomizations that make of an overlay what is wished; the last one is to be built.
 
     Each takes the one before it as its only resource, and the first the overlay; whoever writes
-    them fills in these paths. A path under `components` is relative to the deploy folder. Raises
+    them fills in these paths. A path under `components` is relative to the deploy folder, and a
+    cohort's files lie in a folder `loadouts` beside the kustomization that names them. Raises
     `Refused` for a wish that the overlay has no place for.
     """
     _refuse_misfits(wishes, stands)
@@ -185,7 +186,7 @@ def _add_cohort(cohort: CohortFiles, stands: Sequence[Manifest], outer: Kustomiz
     generated = {
         "name": LOADOUTS,
         "behavior": "replace" if "RayJob" in kinds else "create",
-        "files": list(cohort.files),
+        "files": [f"{LOADOUTS}/{name}" for name in cohort.files],
     }
     # A ConfigMap is replaced where it has the namespace of the one before it.
     generated["namespace"] = _namespace(stands)

@@ -6,6 +6,7 @@ behind the first, and `kubectl kustomize` (or `kustomize build`) builds the last
 whoever pipes them into `kubectl apply -f -`.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 import orchestrator
-from orchestrator.deployment import Kustomization, Wishes, kustomizations
+from orchestrator.deployment import LOADOUTS, Kustomization, Wishes, kustomizations
 from orchestrator.errors import DeployError, NotFound
 
 DEPLOY = Path(orchestrator.__file__).parent.parent / "deploy"
@@ -63,8 +64,10 @@ def render(wishes: Wishes, files: Mapping[str, bytes], deploy: Path = DEPLOY) ->
             here = root / str(number)
             here.mkdir()
             _write(here, layer, behind, deploy.resolve())
-            for name in files if "configMapGenerator" in layer else ():
-                (here / name).write_bytes(files[name])
+            if "configMapGenerator" in layer:
+                (here / LOADOUTS).mkdir()  # beside ours, a file may be called as ours is
+                for name, content in files.items():
+                    (here / LOADOUTS / name).write_bytes(content)
             behind = here
         return build(behind)
 
@@ -89,9 +92,12 @@ def _command() -> list[str]:
 
 
 def _write(here: Path, layer: Kustomization, behind: Path, deploy: Path) -> None:
-    """Write a kustomization; what it refers to must be relative to it."""
+    """Write a kustomization; what it refers to must be relative to it.
+
+    As JSON, which is YAML: where PyYAML leaves out quotes, kustomize may read 1e3 as a number.
+    """
     components = [os.path.relpath(deploy / each, here) for each in layer.get("components", ())]
     whole = {**HEAD, **layer, "resources": [os.path.relpath(behind, here)]}
     if components:
         whole["components"] = components
-    (here / "kustomization.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    (here / "kustomization.yaml").write_text(json.dumps(whole))

@@ -95,6 +95,32 @@ def test_image_namespace_and_sizes(write_cohort: WriteCohort) -> None:
 
 
 @needs_kustomize
+@pytest.mark.parametrize(("tag", "namespace"), [("1234e56", "1e3"), ("0o17", "y")])
+def test_names_that_look_like_numbers_stay_names(tag: str, namespace: str) -> None:
+    documents = rendered("--overlay", "local", "--image", f"a/game:{tag}", "--namespace", namespace)
+    images = {c["image"] for p in pods(documents) for c in p.containers if p.part != "database"}
+    assert images == {f"a/game:{tag}"}
+    assert one(documents, "Namespace")["metadata"]["name"] == namespace
+    assert one(documents, "RayCluster")["metadata"]["namespace"] == namespace
+
+
+@needs_kustomize
+@pytest.mark.parametrize("overlay", ["local", "gitops"])
+def test_a_loadout_may_be_called_as_kustomizes_own_file(
+    write_cohort: WriteCohort, overlay: str
+) -> None:
+    folder = write_cohort({"kustomization": "epochs: 1", "apes": "epochs: 1"})
+    (folder / "apes.yaml").rename(folder / "kustomization.yml")
+    documents = rendered("--overlay", overlay, "--cohort", folder)
+    (files,) = (
+        each["data"]
+        for each in documents
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("loadouts-")
+    )
+    assert files == {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@needs_kustomize
 def test_where_workers_come_and_go_the_sizes_are_the_most() -> None:
     documents = rendered(
         "--overlay", "gpu", "--workers", 0, "--gpu-workers", 9, "--image", "me/game:7"
