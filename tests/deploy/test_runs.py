@@ -26,6 +26,7 @@ metadata: {name: tiny}
 spec:
   allowCustomCode: true
   customIsolation: process
+  customLimits: {memoryMib: 2048}  # a worker of `local` has 4 GiB
 """
 LOADOUT = """\
 apiVersion: game/v1

@@ -149,3 +149,14 @@ def test_rays_object_store_fits_its_shared_memory(overlay: str) -> None:
         assert float(group["rayStartParams"]["object-store-memory"]) < quantity(shm["sizeLimit"])
         (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "shm")
         assert mount["mountPath"] == "/dev/shm"  # noqa: S108  # in the container
+
+
+@pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name != "score"])
+def test_a_nodes_memory_is_counted_once(overlay: str) -> None:
+    """Without `memory` KubeRay tells Ray the whole limit, and the object store comes on top."""
+    (ray,) = filter(None, map(ray_spec, filter(_is_ray, manifests(overlay))))
+    for group in (ray["headGroupSpec"], *ray["workerGroupSpecs"]):
+        params = group["rayStartParams"]
+        (container,) = group["template"]["spec"]["containers"]
+        counted = int(params["memory"]) + int(params["object-store-memory"])
+        assert counted == quantity(container["resources"]["limits"]["memory"])
