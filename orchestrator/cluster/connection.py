@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.admission.cohort import Resources
-from orchestrator.cluster.liveness import door_of, is_open
+from orchestrator.cluster.liveness import door_of, is_dashboard, is_open
 from orchestrator.errors import ClusterError, first_line
 from orchestrator.forecasting.capacity import Machine, num_that_fit
 from orchestrator.loading import loading
@@ -47,6 +47,8 @@ SECRETS = (
 )  # fmt: skip
 """Variables that lead to the store and to MLflow, which slots have no business with."""
 LOOPBACK = "127.0.0.1"
+NOT_TO_JOIN = "that is the dashboard: unset RAY_ADDRESS and pass `--cluster {address}`"
+"""What to do with an address of a dashboard."""
 
 
 @contextmanager
@@ -65,6 +67,8 @@ def ray_cluster(
     Where Ray was lost meanwhile, leaving the block takes 1 to 7 s; then it can be entered again in
     the same process.
     """
+    if address and is_dashboard(address):
+        raise ClusterError(f"cannot join Ray at {address}; {NOT_TO_JOIN.format(address=address)}")
     for name, value in (SETTINGS if address else SETTINGS | LOCAL_SETTINGS).items():
         os.environ.setdefault(name, value)
     if not address and not EAGER_SETTINGS.keys() & os.environ.keys():

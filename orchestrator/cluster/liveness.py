@@ -107,6 +107,11 @@ def is_open(door: Door) -> bool:
         return False
 
 
+def is_dashboard(address: str | None) -> bool:
+    """Whether an address is that of Ray's dashboard, which takes jobs and cannot be joined."""
+    return (address or "").startswith(("http://", "https://"))
+
+
 def door_of(address: str | None) -> Door | None:
     """The host and port in an address; None for one without, such as `auto`."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")

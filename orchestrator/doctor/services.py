@@ -159,11 +159,15 @@ def _cache_words(folder: Path) -> str:
 
 def ray(deep: bool) -> Iterator[Finding]:
     """Whether the Ray that is joined answers; with `deep`, whether it starts or can be joined."""
-    from orchestrator.cluster.connection import largest_node, ray_cluster
-    from orchestrator.cluster.liveness import is_open
+    from orchestrator.cluster.connection import NOT_TO_JOIN, largest_node, ray_cluster
+    from orchestrator.cluster.liveness import is_dashboard, is_open
     from orchestrator.settings import Settings
 
     address, version = Settings().ray_address, installed_version("ray")
+    if is_dashboard(address):
+        advice = NOT_TO_JOIN.format(address=address)
+        yield Finding(Level.PROBLEM, "Ray", f"RAY_ADDRESS is {address}", advice)
+        return
     advice = "start it (ray start --head), or unset RAY_ADDRESS to start one for each game"
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     can_be_asked = bool(host) and port.isdigit()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -207,6 +208,18 @@ def test_services_that_are_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     (ray,) = services.ray(deep=False)
     assert "RAY_ADDRESS is auto, not tried" in ray.found
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_dashboard_is_not_joined(deep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as answers:
+        address = f"http://127.0.0.1:{answers.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        found = only(services.ray(deep))
+    assert (found.level, found.found) == (Level.PROBLEM, f"RAY_ADDRESS is {address}")
+    assert found.advice == (
+        f"that is the dashboard: unset RAY_ADDRESS and pass `--cluster {address}`"
+    )
 
 
 def test_work_that_nobody_does(store: Store, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

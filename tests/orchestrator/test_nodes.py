@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster.connection import EAGER_SETTINGS, LOCAL_SETTINGS
+from orchestrator.cluster.connection import EAGER_SETTINGS, LOCAL_SETTINGS, ray_cluster
 from orchestrator.cluster.liveness import LivenessProbe
-from orchestrator.errors import ClusterLost
+from orchestrator.errors import ClusterError, ClusterLost
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 560
@@ -74,6 +74,16 @@ def test_a_closed_door_is_noticed_within_a_second_or_at_once_where_it_matters() 
         now += 1
         with pytest.raises(ClusterLost):
             probe.check()
+
+
+def test_a_dashboard_cannot_be_joined() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as answers:
+        address = f"http://127.0.0.1:{answers.getsockname()[1]}"
+        with (
+            pytest.raises(ClusterError, match=f"unset RAY_ADDRESS and pass `--cluster {address}`"),
+            ray_cluster(address),
+        ):
+            pass
 
 
 def test_without_doors_there_is_nothing_to_lose() -> None:
