@@ -95,21 +95,29 @@ def _mlflow_server(uri: str) -> Finding:
     from orchestrator.tracking.client import connect, without_user
 
     shown = without_user(uri)
-    advice = (
-        "start it, or correct MLFLOW_TRACKING_URI; games are played without it, and `gamectl "
-        "resume` writes later what it lacks"
-    )
     address = urlsplit(uri)
     port = address.port or {"http": 80, "https": 443}.get(address.scheme)
     if address.hostname and port and not is_open((address.hostname, port)):
-        return Finding(Level.PROBLEM, "MLflow", f"nothing answers at {shown}", advice)
+        found = f"nothing answers at {shown}"
+        return Finding(Level.PROBLEM, "MLflow", found, _mlflow_advice(found))
     try:
         connect(uri, None, NO_EXPERIMENT, create=False)
     except NotFound:
         return Finding(Level.OK, "MLflow", f"answers at {shown}")
     except TrackingError as error:
-        return Finding(Level.PROBLEM, "MLflow", f"{shown}: {error}", advice)
+        return Finding(Level.PROBLEM, "MLflow", f"{shown}: {error}", _mlflow_advice(str(error)))
     return Finding(Level.OK, "MLflow", f"answers at {shown}")
+
+
+def _mlflow_advice(said: str) -> str:
+    """What helps where a server, or MLflow's client, said that; it tells statuses in words only."""
+    if "error code 401" in said:
+        do = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user that it has"
+    elif "Invalid Host header" in said:
+        do = "start it with this host, as the URI has it, in --allowed-hosts"
+    else:
+        do = "start it, or correct MLFLOW_TRACKING_URI"
+    return f"{do}; games are played without it, and `gamectl resume` writes later what it lacks"
 
 
 def data(named: str | None) -> Iterator[Finding]:

@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import click
@@ -208,6 +210,44 @@ def test_services_that_are_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     (ray,) = services.ray(deep=False)
     assert "RAY_ADDRESS is auto, not tried" in ray.found
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "advice"),
+    [
+        (
+            401,
+            "You are not authenticated.",
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        (403, "Invalid Host header - possible DNS rebinding attack detected", "--allowed-hosts"),
+        (404, "no such page", "start it, or correct MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_what_mlflow_answers_decides_the_advice(
+    status: int, said: str, advice: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # its name is given
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(said.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            found = only(services.mlflow())
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (found.level, said in found.found) == (Level.PROBLEM, True)
+    assert advice in found.advice
+    assert ("start it, or" in found.advice) is (status == 404)
 
 
 @pytest.mark.parametrize("deep", [False, True])
