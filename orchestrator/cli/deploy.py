@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import click
 
+from jobs.places import FILE, is_uri
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli import completing
-from orchestrator.deployment import LOADOUTS, CohortFiles, Image, Wishes
+from orchestrator.deployment import LOADOUTS, PHOTOS_FOLDER, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
 from orchestrator.kustomize import overlays, render
 
@@ -21,6 +22,8 @@ MAX_APPLIED_BYTES = 200_000
 """`kubectl apply` copies what it applies, as JSON, into an annotation of 256 KiB at most."""
 SCORING = "score"
 """The overlay that trains nothing."""
+MOUNTED = (f"{PHOTOS_FOLDER}/", "/artifacts/")
+"""Where pods find what their volumes hold."""
 KEY = re.compile(r"[-._a-zA-Z0-9]+")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 IMAGE = re.compile(
@@ -140,7 +143,7 @@ def cohort_files(reading: Reading, trains: bool = True) -> tuple[dict[str, bytes
             "the passwords of store and MLflow: leave out customIsolation: process"
         )
     files = _files(reading)
-    mounted = _uses_mounted_photos(reading)
+    mounted = _uses_mounted_photos(reading, trains)
     if trains and mounted and spec.teacher.file is None:
         _need_no_teacher(reading)
     return files, CohortFiles(reading.cohort.name, tuple(files), mounted)
@@ -212,13 +215,32 @@ def _files(reading: Reading) -> dict[str, bytes]:
     return files
 
 
-def _uses_mounted_photos(reading: Reading) -> bool:
-    """Whether the cohort names a folder of this machine, which the cluster's photos stand for."""
+def _uses_mounted_photos(reading: Reading, trains: bool) -> bool:
+    """Whether the cohort names a folder of this machine, which the cluster's photos stand for.
+
+    What the pod that reads the images has to be given for another source is said on stderr.
+    """
     source = reading.cohort.spec.data.source
-    if source == "drawn" or "://" in source or source.startswith("/"):
+    if source == "drawn":
+        return False
+    shown = f"data.source is {console.shortened(source)}"
+    reader = "the head" if trains else "the Job that scores"
+    if source.startswith("/") or source.lower().startswith(FILE):
+        if not f"{source}/".startswith(MOUNTED):
+            console.print_note(
+                f"{shown}, and {reader} has that only where you mount it; a relative folder stands "
+                "for the volume photos"
+            )
+        return False
+    if is_uri(source):
+        out = " (on port 443 they do)" if trains else ""
+        console.print_note(
+            f"{shown}: {reader} fetches it, once NetworkPolicies let it out to there{out} and its "
+            "environment has the credentials, if any are asked for"
+        )
         return False
     console.print_note(
-        f"data.source is {console.shortened(source)}: in the cluster that is what the volume "
-        f"photos holds (and `score` adds the volume test-set); /{LOADOUTS} has no photos"
+        f"{shown}: in the cluster that is what the volume photos holds (and `score` adds the "
+        f"volume test-set); /{LOADOUTS} has no photos"
     )
     return True

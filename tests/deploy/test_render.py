@@ -134,51 +134,6 @@ def test_where_workers_come_and_go_the_sizes_are_the_most() -> None:
 
 
 @needs_kustomize
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [("../photos", ["--data", "/data/photos"]), ("drawn", []), ("s3://bucket/photos", [])],
-)
-def test_photos_beside_the_cohort_are_the_mounted_ones(
-    write_cohort: WriteCohort, source: str, words: list[str]
-) -> None:
-    folder = write_cohort({"apes": "epochs: 1"}, f"  data: {{source: {source}}}\n")
-    job = one(rendered("--overlay", "gitops", "--cohort", folder), "RayJob", "cohort-small")
-    assert job["spec"]["entrypoint"].split() == [
-        "gamectl",
-        "submit",
-        "--cluster",
-        "local",
-        "/loadouts",
-        *words,
-    ]
-    scoring = one(rendered("--overlay", "score", "--cohort", folder), "Job", "score-small")
-    spec = scoring["spec"]["template"]["spec"]
-    assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words]
-    assert spec["containers"][0]["args"] == ["--cohort", "small"]
-    published = rendered("--overlay", "score", "--cohort", folder, "--publish")
-    spec = one(published, "Job", "score-small")["spec"]["template"]["spec"]
-    assert spec["initContainers"][0]["args"] == ["--cohort", "small", *words, "--publish"]
-    assert spec["containers"][0]["args"] == ["--cohort", "small"]
-
-
-@needs_kustomize
-def test_students_on_mounted_photos_need_a_teacher_that_is_there(
-    write_cohort: WriteCohort,
-) -> None:
-    student = "epochs: 1\npurchases: [{item: wisdom-extractor}]"
-    words = ("deploy", "render", "--overlay", "gitops", "--cohort")
-    for source, teacher, refused in (
-        ("../photos", "", True),
-        ("../photos", "  teacher: {file: /artifacts/own.pt}\n", False),
-        ("drawn", "", False),
-    ):
-        folder = write_cohort({"apes": student}, f"  data: {{source: {source}}}\n{teacher}")
-        done = gamectl(*words, folder)
-        assert done.exit_code == int(refused), done.stderr
-        assert ("teacher: {file: /artifacts/NAME.pt}" in done.stderr) is refused
-
-
-@needs_kustomize
 def test_files_that_a_plain_apply_refuses_are_told(write_cohort: WriteCohort) -> None:
     team = "epochs: 1\n# " + 60_000 * "x"
     for number, told in ((1, False), (4, True)):
