@@ -41,6 +41,7 @@ The path, a part a line; a package's first lines name its files:
     mlflow_ui     MLflow's pages, while somebody looks
     deployment    what a cohort changes in the manifests of an overlay
     kustomize     manifests built from deploy/
+    quota         whether Kueue can ever admit them
 
     opening       the home, the store and the cohort that a command means
     settings      where things are kept

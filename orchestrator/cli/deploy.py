@@ -16,6 +16,7 @@ from orchestrator.cli import completing
 from orchestrator.deployment import LOADOUTS, PHOTOS_FOLDER, CohortFiles, Image, Wishes
 from orchestrator.errors import Refused
 from orchestrator.kustomize import overlays, render
+from orchestrator.quota import over_quota
 
 MAX_CONFIG_MAP_BYTES = 1 << 20
 MAX_APPLIED_BYTES = 200_000
@@ -118,6 +119,12 @@ def render_command(
         files, played = cohort_files(read_paths([cohort]), trains=overlay != SCORING)
     wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played, publish)
     built = render(wishes, files)
+    if (asked := over_quota(built.manifests)) is not None:
+        console.print_note(
+            f"the RayJob asks for {asked}, and its queue never has that: Kueue would let it wait "
+            "for ever. Lower --workers or --gpu-workers, or raise nominalQuota in "
+            f"deploy/overlays/{overlay}/queues.yaml"
+        )
     if output == "json":
         console.print_json({"overlay": overlay, "manifests": list(built.manifests)})
     else:

@@ -95,6 +95,26 @@ def test_image_namespace_and_sizes(write_cohort: WriteCohort) -> None:
 
 
 @needs_kustomize
+@pytest.mark.parametrize(
+    ("workers", "gpu_workers", "asked"),
+    [
+        (4, 4, None),
+        (5, 1, None),  # the head beside the GPU
+        (6, 0, "25.1 CPUs, 54.5 GiB and 0 GPUs"),  # fewer than there are, but not in one flavor
+        (1, 5, "25.1 CPUs, 94.5 GiB and 5 GPUs"),
+    ],
+)
+def test_what_no_quota_has_is_told(workers: int, gpu_workers: int, asked: str | None) -> None:
+    sizes = ("--workers", workers, "--gpu-workers", gpu_workers)
+    done = gamectl("deploy", "render", "--overlay", "kueue", *sizes)
+    assert done.exit_code == 0, done.stderr
+    assert (f"the RayJob asks for {asked}, and its queue never has" in done.stderr) is bool(asked)
+    assert bool(done.stderr) is bool(asked)
+    done = gamectl("deploy", "render", "--overlay", "gpu", "--workers", 500)
+    assert done.stderr == ""  # no queue
+
+
+@needs_kustomize
 @pytest.mark.parametrize(("tag", "namespace"), [("1234e56", "1e3"), ("0o17", "y")])
 def test_names_that_look_like_numbers_stay_names(tag: str, namespace: str) -> None:
     documents = rendered("--overlay", "local", "--image", f"a/game:{tag}", "--namespace", namespace)
