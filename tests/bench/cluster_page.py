@@ -79,7 +79,9 @@ def add_team(servers: Servers) -> Mapping[str, str]:
         "http://mlflow.example:5000": servers.env["MLFLOW_TRACKING_URI"],
         "A-LONG-PASSWORD": (password := secrets.token_urlsafe(18)),
     }
-    admin = {**servers.env, "ADMIN_PASSWORD": servers.env["MLFLOW_TRACKING_PASSWORD"]}
+    # The block says itself where MLflow is, and who asks.
+    admin = {k: v for k, v in servers.env.items() if not k.startswith("MLFLOW_TRACKING_")}
+    admin["ADMIN_PASSWORD"] = servers.env["MLFLOW_TRACKING_PASSWORD"]
     _bash(_commands("create_user", places), admin)
     user = {"MLFLOW_TRACKING_USERNAME": "howling-pixels", "MLFLOW_TRACKING_PASSWORD": password}
     return {**servers.env, **user}
