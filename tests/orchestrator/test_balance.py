@@ -12,7 +12,7 @@ from orchestrator.admission.loadout import Loadout
 from orchestrator.admission.member_plans import member_plans
 from orchestrator.errors import Refused
 from orchestrator.measuring.balance import Balance, balance, data_label, section_name, side_cohort
-from orchestrator.measuring.balance_table import legend, read_for_update, section, table, updated
+from orchestrator.measuring.balance_table import legend, section, table
 from orchestrator.phases import Phase
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.state import Job
@@ -252,39 +252,6 @@ def test_runs_that_lost_members_are_named(store: Store) -> None:
     found = balance({"a": 1.0, "b": 2.0}, 1, None, [degraded, whole], book)
     assert found.to_dict()["degraded"] == ("a-s0 (1 of 2)",)
     assert "without members that were lost: a-s0 (1 of 2)" in legend(found)
-
-
-def test_a_section_replaces_itself_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "BALANCE.md"
-    start = read_for_update(path, "drawn")
-    assert start.startswith("# ")
-    first = updated(start, "drawn", "old drawn")
-    both = updated(first, "photos", "photos' table") + "\nA last word.\n"
-    assert both.startswith(first)
-    windows = both.replace("\n", "\r\n")
-    path.write_bytes(windows.encode())
-    theirs = updated(read_for_update(path, "drawn"), "drawn", "new\ndrawn")
-    assert theirs == windows.replace("old drawn", "new\r\ndrawn")
-    again = updated(both, "drawn", "new drawn")
-    assert again == both.replace("old drawn", "new drawn")
-    assert updated(again, "drawn", "new drawn") == again
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<!-- drawn -->",
-        "<!-- /drawn -->",
-        "<!-- /drawn --> <!-- drawn -->",
-        "<!-- drawn --> <!-- drawn --> <!-- /drawn -->",
-    ],
-)
-def test_a_file_with_half_a_section_is_refused(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "BALANCE.md"
-    path.write_text(text)
-    with pytest.raises(Refused, match="should hold one <!-- drawn --> and"):
-        read_for_update(path, "drawn")
-    assert read_for_update(path, "photos") == text
 
 
 def test_runs_share_no_seed_however_far_apart_members_are(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import re
 import resource
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-import torch
 
 from jobs.images import LabelledImages
 from jobs.plan import OptimizerPlan
@@ -28,7 +26,7 @@ from orchestrator.cluster.news import Failed, Halted, Progress, Trained
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slot import Slot
 from orchestrator.cluster.slots import RaySlots
-from orchestrator.errors import ClusterError, ClusterLost, Damaged
+from orchestrator.errors import ClusterLost, Damaged
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import (
     DATA,
@@ -215,13 +213,6 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         ray.kill(actor)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_slot_is_not_ready_where_its_gpu_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
-    with pytest.raises((RuntimeError, AssertionError), match=r"NVIDIA|CUDA"):
-        Slot().ready()
-
-
 def test_a_slot_without_a_gpu_sees_none(make_pool: MakePool) -> None:
     """Ray Train would take one of those that are there, in every slot."""
     pool = make_pool()
@@ -266,44 +257,3 @@ def test_a_member_that_does_not_stop_loses_its_slot(
         pool._slots[slot].stop_by = 0.0
         assert until(pool, ended(1))[-1] == Halted(KEY, 1)
         assert ready(pool) != [slot]
-
-
-def test_slots_that_never_get_ready_end_the_pool_unless_others_are_at_work(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Fine(Slot):
-        def ready(self) -> str:
-            return "here"
-
-    class Broken(Slot):
-        def ready(self) -> str:
-            raise RuntimeError("Found no NVIDIA driver\nCompile with something")
-
-    monkeypatch.setattr(slots, "Slot", Broken)
-    told = "^3 slots in a row died before they were ready: Found no NVIDIA driver; `gamectl doctor"
-    few = Resources(cpus=0.5)
-    with closing(RaySlots(Room.fixed(2), few, inputs.images, inputs.teaching)) as pool:
-        pool.want(1)
-        with pytest.raises(ClusterError, match=told):
-            until(pool, lambda _: False)
-
-    class Hanging(Slot):
-        def ready(self) -> str:
-            threading.Event().wait()
-            return "never"
-
-    monkeypatch.setattr(slots, "Slot", Hanging)
-    room = Room.fixed(2)
-    with closing(RaySlots(room, few, inputs.images, inputs.teaching, starts_within_s=0.0)) as pool:
-        pool.want(1)
-        with pytest.raises(ClusterError, match="ready: not ready after 0 s"):
-            until(pool, lambda _: False)
-
-    monkeypatch.setattr(slots, "Slot", Fine)
-    with closing(RaySlots(Room.fixed(2), few, inputs.images, inputs.teaching)) as pool:
-        pool.want(1)
-        (fine,) = ready(pool)
-        monkeypatch.setattr(slots, "Slot", Broken)
-        pool.want(2)
-        until(pool, lambda _: pool._num_made > 5)
-        assert [state.name for state in pool.states()] == [fine]
