@@ -4,6 +4,7 @@ In: a path and what to write. Out: the file; a reader sees the old content or th
 power cut. Used wherever something is kept.
 """
 
+import fcntl
 import os
 import re
 import tempfile
@@ -53,6 +54,14 @@ def remove(path: Path) -> None:
     """Removes the file, if there is one, and what a writer killed half-way left beside it."""
     path.unlink(missing_ok=True)
     remove_leftovers(path)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Waits until no other process is in such a block; one that is killed leaves it."""
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,6 @@ is fetched again.
     CACHE/URI/LISTING/.files  JSON: the files in it and their sizes
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -28,6 +27,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.atomic import alone
 from jobs.errors import DataError
 from jobs.image_folder import TEST, TRAINING
 from jobs.places import in_words, opened
@@ -84,7 +84,7 @@ def fetch(uri: str, cache: Path, progress: Progress = lambda _done, _total: None
     known = json.dumps([astuple(file)[1:] for file in files])
     folder = cache / _short(uri) / _short(known)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(folder.parent / "lock"):
+    with alone(folder.parent / "lock"):
         _remove_unfinished(folder.parent)
         if not _is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -228,14 +228,6 @@ def _remove_unfinished(folder: Path) -> None:
     """Remove what was left half-way; whoever holds the lock is the only one at work."""
     for leftover in folder.glob(".unfinished-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process is in such a block; one that is killed leaves it."""
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

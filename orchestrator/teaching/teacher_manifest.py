@@ -11,8 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+import orchestrator
 from jobs.plan import Normalize, TeacherSpec
 from orchestrator.admission.cohort import Data, TeacherFile
+
+PRETRAINED = Path(orchestrator.__file__).parent.parent / "Pretrained" / "Pretrained-Resnet18.pt"
 
 
 class Manifest(BaseModel):
@@ -47,21 +50,26 @@ def kept_file(folder: Path, fingerprint: str, validation_fraction: float, split_
 
 
 def expected_teacher(
-    folder: Path, own: TeacherFile, beside: Path, data: Data, fingerprint: str
+    folder: Path,
+    own: TeacherFile,
+    beside: Path,
+    data: Data,
+    fingerprint: str,
+    pretrained: Path = PRETRAINED,
 ) -> TeacherSpec:
     """The network that `teachers.find_teacher` would find, as far as manifests tell.
 
     Without any it is what the cohort says, or the usual one. Whether its file can be used is not
-    asked: a submission does that.
+    asked, nor whether a manifest is of it: a submission does that.
     """
     if own.file is not None:
         file = beside / Path(own.file).expanduser()
     else:
-        file = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
+        kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
+        file = kept if kept.exists() else pretrained
     described: Manifest | TeacherFile = own
     try:
-        if own.file is not None or file.exists():
-            described = Manifest.model_validate_json(manifest_path(file).read_bytes())
+        described = Manifest.model_validate_json(manifest_path(file).read_bytes())
     except (OSError, ValidationError):
         described = own
     return TeacherSpec(

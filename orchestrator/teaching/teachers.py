@@ -8,11 +8,13 @@ into the slots.
 
     HOME/teachers/KEY.pt               a plain state dict, float16; KEY is of data and split
     HOME/teachers/KEY.manifest.json    its manifest
+    HOME/teachers/.KEY.pt.lock         held by whoever replaces the two
 """
 
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-import orchestrator
-from jobs.atomic import atomic_file
+from jobs.atomic import alone, atomic_file
 from jobs.errors import DataError
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
@@ -39,9 +40,13 @@ from jobs.teacher import (
 from jobs.values import MemberResult, Teaching
 from orchestrator.admission.cohort import TeacherFile
 from orchestrator.errors import Damaged, NoTeacher
-from orchestrator.teaching.teacher_manifest import Manifest, kept_file, manifest_path
+from orchestrator.teaching.teacher_manifest import (
+    PRETRAINED,
+    Manifest,
+    kept_file,
+    manifest_path,
+)
 
-PRETRAINED = Path(orchestrator.__file__).parent.parent / "Pretrained" / "Pretrained-Resnet18.pt"
 HOW = "`gamectl teacher train` makes one for a cohort's data"
 
 
@@ -65,7 +70,8 @@ def find_teacher(
 
     `folder` holds the kept teachers, `own` is the cohort's `teacher` section, `beside` the folder
     that its path is relative to. Raises `NoTeacher` where the file is missing, is no plain state
-    dict, or was made for other classes, other images or another split.
+    dict, is not the one that its manifest is of, or was made for other classes, other images or
+    another split.
     """
     if own is not None and own.file is not None:
         return _open(beside / Path(own.file).expanduser(), own, data)
@@ -85,8 +91,9 @@ def keep_teacher(
 ) -> Manifest:
     """Writes a trained teacher as a plain float16 state dict, and its manifest beside it.
 
-    The manifest goes first: a file without the manifest that belongs to it is never taken for a
-    kept teacher. Its accuracy is that of the rounded weights.
+    One that was there before stays until both are on the disk. The manifest goes first: a file
+    without the manifest that belongs to it is never taken for a kept teacher. Its accuracy is that
+    of the rounded weights.
     """
     state = safetensors.torch.load(result.weights)
     num_classes = len(plan.data.classes)
@@ -112,12 +119,18 @@ def keep_teacher(
         sha256=spec.sha256,
         plan=plan.model_dump(mode="json"),
     )
-    with atomic_file(manifest_path(target)) as file:
-        file.write(manifest.model_dump_json(indent=1).encode() + b"\n")
-    with atomic_file(target) as file:
-        file.write(content)
-    for path in (target, manifest_path(target)):
-        path.chmod(0o644)  # no secret, and in `Pretrained/` it is everybody's
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        alone(target.parent / f".{target.name}.lock"),
+        atomic_file(target) as weights,
+        atomic_file(manifest_path(target)) as described,
+    ):
+        weights.write(content)
+        described.write(manifest.model_dump_json(indent=1).encode() + b"\n")
+        for file in (weights, described):
+            file.flush()
+            os.fsync(file.fileno())  # a full disk is known before the first takes its place
+            os.fchmod(file.fileno(), 0o644)  # no secret, and in `Pretrained/` it is everybody's
     return manifest
 
 
@@ -151,11 +164,10 @@ def kept_teachers(
     """
     found: list[tuple[Path, Manifest | None]] = []
     for path in (pretrained, *sorted(folder.glob("*.pt"))):
-        with contextlib.suppress(FileNotFoundError):
-            content = path.read_bytes()
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             try:
-                found.append((path, _own_manifest(path, content)))
-            except Damaged:
+                found.append((path, _read(path)[1]))
+            except (Damaged, NoTeacher):
                 found.append((path, None))
     return found
 
@@ -163,10 +175,9 @@ def kept_teachers(
 def _open(path: Path, own: TeacherFile | None, data: DataPlan, kept: bool = False) -> Teacher:
     """Reads a teacher's file; raises `NoTeacher` where it is none for this data."""
     try:
-        content = path.read_bytes()
+        content, manifest = _read(path, kept)
     except OSError as error:
         raise NoTeacher(f"cannot read the teacher {path}: {error.strerror}; {HOW}") from error
-    manifest = _own_manifest(path, content)
     if manifest is not None:
         _check_made_for(path, manifest, data)
         described = manifest.architecture, manifest.image_size_px, manifest.normalize
@@ -224,16 +235,24 @@ def _blank(architecture: str, num_classes: int) -> nn.Module:
         return build_classifier(architecture, num_classes)
 
 
-def _own_manifest(path: Path, content: bytes) -> Manifest | None:
-    """The manifest beside a teacher's file, where there is one and it is of this very file.
+def _read(path: Path, kept: bool = False) -> tuple[bytes, Manifest | None]:
+    """A teacher's file, and the manifest beside it, where there is one.
 
-    Raises `Damaged` for one that cannot be read.
+    Raises `NoTeacher` where the manifest is of another file, `Damaged` where it cannot be read, and
+    `OSError` where the file cannot be.
     """
     beside = manifest_path(path)
-    try:
-        manifest = Manifest.model_validate_json(beside.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise Damaged(f"cannot read {beside}: it is no teacher's manifest; delete it") from error
-    return manifest if manifest.sha256 == hashlib.sha256(content).hexdigest() else None
+    for _ in range(2):  # a training may have replaced both in between
+        content = path.read_bytes()
+        try:
+            manifest = Manifest.model_validate_json(beside.read_bytes())
+        except FileNotFoundError:
+            return content, None
+        except (OSError, ValidationError) as error:
+            raise Damaged(
+                f"cannot read {beside}: it is no teacher's manifest; delete it"
+            ) from error
+        if manifest.sha256 == hashlib.sha256(content).hexdigest():
+            return content, manifest
+    otherwise = HOW if kept else f"or delete {beside}, and the cohort's `teacher` says what it is"
+    raise NoTeacher(f"{path} and its manifest do not belong together: copy both again; {otherwise}")

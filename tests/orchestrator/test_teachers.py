@@ -1,7 +1,8 @@
 """Teachers' files: which one a cohort gets, and what is refused before anything trains."""
 
+import fcntl
 import math
-from dataclasses import replace
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +12,27 @@ import torch
 from torchvision import models
 
 from jobs.images import LabelledImages
-from jobs.plan import AugmentPlan, DataPlan, DistillPlan, MemberPlan, TeacherPlan, TeacherSpec
+from jobs.plan import DataPlan, TeacherPlan
 from jobs.split import split_images
-from jobs.teacher import teacher_logits
 from jobs.train import MemberResult
-from jobs.values import Teaching
-from orchestrator.admission.cohort import TeacherFile
-from orchestrator.errors import Damaged, Refused
-from orchestrator.sources import silent
+from orchestrator.admission.cohort import Data, TeacherFile
+from orchestrator.errors import Damaged, NoTeacher, Refused
 from orchestrator.teaching.backbones import initial_state
+from orchestrator.teaching.teacher_manifest import expected_teacher, manifest_path
 from orchestrator.teaching.teachers import (
     find_teacher,
     keep_teacher,
     kept_path,
     kept_teachers,
 )
-from orchestrator.teaching.teachings import TeacherWeights, teaching_key, teachings
 from tests.orchestrator.tracked import DATA, SIDE
 
 SMALL = "mobilenet_v3_small"
 NOWHERE = Path("nowhere.pt")
 
 
-def state(num_classes: int = 3) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
+def state(num_classes: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
     return dict(models.get_model(SMALL, weights=None, num_classes=num_classes).state_dict())
 
 
@@ -52,13 +50,18 @@ def write(path: Path, value: object) -> Path:
 def kept(tmp_path: Path, images: LabelledImages) -> Path:
     """The folder of a teacher that was trained for DATA."""
     folder = tmp_path / "teachers"
+    keep(folder, images)
+    return folder
+
+
+def keep(folder: Path, images: LabelledImages, seed: int = 0) -> None:
+    """Keeps a teacher of this seed in the folder."""
     plan = TeacherPlan(data=DATA, architecture=SMALL, normalize="imagenet")
     truth = images.labels[split_images(images.labels, images.groups, DATA).validation]
     probs = np.eye(3, dtype=np.float32)[truth]
     probs[0] = np.roll(probs[0], 1)  # one mistake
-    result = MemberResult(safetensors.torch.save(state()), probs)
+    result = MemberResult(safetensors.torch.save(state(seed=seed)), probs)
     keep_teacher(kept_path(folder, DATA), plan, result, images)
-    return folder
 
 
 def find(
@@ -142,10 +145,82 @@ def test_a_plain_resnet18_in_pretrained_needs_no_words(tmp_path: Path) -> None:
     assert (teacher.path, teacher.spec.architecture) == (path, "resnet18")
 
 
-def test_a_manifest_that_is_of_another_file_is_not_believed(kept: Path) -> None:
+def test_a_file_with_a_manifest_of_another_one_is_refused(kept: Path) -> None:
     path = kept_path(kept, DATA)
     write(path, models.resnet18(num_classes=3).state_dict())
-    assert find(kept.parent / "none", pretrained=path).spec.architecture == "resnet18"
+    nowhere, own = kept.parent / "none", TeacherFile(file=str(path))
+    for taken in ({"pretrained": path}, {"own": own}):
+        with pytest.raises(NoTeacher, match=r"do not belong together: copy .* or delete .*\.json"):
+            find(nowhere, **taken)
+    ((_, manifest),) = kept_teachers(kept, NOWHERE)
+    assert manifest is None
+    manifest_path(path).unlink()
+    for taken in ({"pretrained": path}, {"own": own}):
+        assert find(nowhere, **taken).spec.architecture == "resnet18"
+
+
+def test_a_teacher_that_is_replaced_while_it_is_read_is_read_again(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read_bytes = kept_path(kept, DATA), Path.read_bytes
+    new = path.read_bytes(), manifest_path(path).read_bytes()
+    write(path, models.resnet18(num_classes=3).state_dict())
+
+    def replaced_behind(read: Path) -> bytes:
+        content = read_bytes(read)
+        if read == path:
+            path.write_bytes(new[0])
+            manifest_path(path).write_bytes(new[1])
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", replaced_behind)
+    assert find(kept).spec.architecture == SMALL
+
+
+def test_the_plan_expects_what_the_students_will_get(kept: Path) -> None:
+    path, fractions = kept_path(kept, DATA), {"validation_fraction": DATA.validation_fraction}
+    data, words = Data(**fractions), TeacherFile(architecture="vgg11")
+    for folder, pretrained in ((kept, NOWHERE), (kept.parent / "none", path)):
+        found = find(folder, words, pretrained=pretrained).spec
+        expected = expected_teacher(
+            folder, words, folder.parent, data, DATA.fingerprint, pretrained
+        )
+        assert expected == found.model_copy(update={"sha256": ""})
+
+
+def test_a_teacher_that_cannot_be_written_leaves_the_one_before(
+    kept: Path, images: LabelledImages
+) -> None:
+    before = find(kept)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # enough for a manifest
+    try:
+        with pytest.raises(OSError, match="too large"):
+            keep(kept, images, seed=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert find(kept) == before
+    keep(kept, images, seed=1)
+    assert find(kept).spec.sha256 != before.spec.sha256
+
+
+def test_who_replaces_a_teacher_is_alone(
+    kept: Path, images: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file, tried = Path.replace, []
+
+    def replaced(self: Path, target: Path) -> Path:
+        lock = kept / f".{kept_path(kept, DATA).name}.lock"
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried.append(target)
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    keep(kept, images)
+    path = kept_path(kept, DATA)
+    assert tried == [manifest_path(path), path]
+    assert {file.stat().st_mode & 0o777 for file in tried} == {0o644}
 
 
 def test_a_kept_teacher_without_its_own_manifest_is_never_guessed_at(kept: Path) -> None:
@@ -210,90 +285,3 @@ def test_weights_to_start_from(tmp_path: Path) -> None:
     assert first.state.keys() == state().keys()
     with pytest.raises(Refused, match="--weights is imagenet, none or the path"):
         initial_state(SMALL, str(tmp_path / "nope.pth"))
-
-
-def student(**plan: object) -> MemberPlan:
-    spec = TeacherSpec(sha256="s" * 64, architecture=SMALL, image_size_px=32)
-    return MemberPlan(data=DATA, distill=DistillPlan(teacher=spec), **plan)
-
-
-class TestTeachings:
-    @pytest.fixture
-    def weights(self, tmp_path: Path) -> TeacherWeights:
-        kept = TeacherWeights(tmp_path / "kept")
-        spec = student().distill.teacher
-        kept.keep(spec, safetensors.torch.save(state()))
-        return kept
-
-    def test_who_does_not_distil_needs_none(self) -> None:
-        assert teaching_key(MemberPlan(data=DATA)) is None
-
-    def test_without_augmentation_one_answer_serves_every_member(
-        self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
-    ) -> None:
-        asked = []
-
-        def progress(label: str):
-            asked.append(label)
-            return silent(label)
-
-        plans = [student(seed=seed) for seed in range(3)]
-        made = teachings(plans, {SIDE: images}, weights, tmp_path / "cache", progress)
-        (teaching,) = made.values()
-        assert asked == ["asking the teacher"]
-        assert teaching.weights == b""
-        reference = models.get_model(SMALL, weights=None, num_classes=3)
-        reference.load_state_dict(state())
-        pixels = torch.from_numpy(np.array(images.images)) / 255
-        resized = torch.nn.functional.interpolate(
-            pixels, (32, 32), mode="bilinear", antialias=True, align_corners=False
-        )
-        with torch.no_grad():
-            np.testing.assert_allclose(teaching.logits, reference.eval()(resized), atol=1e-4)
-
-    def test_its_answer_is_cached_and_asked_again_where_the_cache_is_damaged(
-        self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
-    ) -> None:
-        first = teachings([student()], {SIDE: images}, weights, tmp_path / "cache")
-        (cached,) = (tmp_path / "cache").glob("*.npy")
-        before = cached.read_bytes()
-        cached.write_bytes(before[:100])
-        again = teachings([student()], {SIDE: images}, weights, tmp_path / "cache")
-        assert cached.read_bytes() == before
-        (one,), (other,) = first.values(), again.values()
-        np.testing.assert_array_equal(one.logits, other.logits)
-
-    def test_other_images_of_the_same_size_are_asked_about_anew(
-        self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
-    ) -> None:
-        plan = student()
-        data = plan.data.model_copy(update={"fingerprint": "other"})
-        other = replace(images, images=images.images[::-1])
-        keys = [teaching_key(plan), teaching_key(plan.model_copy(update={"data": data}))]
-        assert keys[0] != keys[1]
-        for key, of, seen in zip(keys, (plan.data, data), (images, other), strict=True):
-            asking = plan.model_copy(update={"data": of})
-            made = teachings([asking], {SIDE: seen}, weights, tmp_path / "cache")
-            logits = teacher_logits(Teaching(key[0], weights.read(key[0])), seen.images, 3, 1)
-            np.testing.assert_array_equal(made[key].logits, logits)
-
-    def test_with_augmentation_the_slot_gets_the_teacher_itself(
-        self, tmp_path: Path, images: LabelledImages, weights: TeacherWeights
-    ) -> None:
-        for augment in (AugmentPlan(flip_horizontal_p=0.5), AugmentPlan(mixup_alpha=0.2)):
-            plan = student(augment=augment)
-            made = teachings([plan], {SIDE: images}, weights, tmp_path / "cache")
-            teaching = made[teaching_key(plan)]
-            assert teaching.logits is None
-            assert teaching.weights == safetensors.torch.save(state())
-
-    def test_a_changed_file_is_damaged(self, tmp_path: Path, weights: TeacherWeights) -> None:
-        (path,) = (tmp_path / "kept").iterdir()
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-        with pytest.raises(Damaged, match="SHA-256 differs"):
-            weights.read(student().distill.teacher)
-        weights.keep(student().distill.teacher, safetensors.torch.save(state()))  # repairs it
-        assert weights.read(student().distill.teacher) == safetensors.torch.save(state())
-        path.unlink()
-        with pytest.raises(Damaged, match="No such file"):
-            weights.read(student().distill.teacher)
