@@ -23,7 +23,8 @@ from jobs.values import Teaching
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LOGITS_BATCH = 32
+LOGITS_BATCH, LOGITS_SIDE_PX = 32, 224
+"""So many images are asked about at once, up to this size; of larger ones no more pixels."""
 KEYS_SHOWN = 3
 
 
@@ -100,23 +101,29 @@ def teacher_logits(
 ) -> np.ndarray:
     """Return the logits (N, C) float32 for images (N, 3, S, S) uint8, as they are.
 
-    The number of threads shows in the last bits; batches have a fixed size for the same reason.
-    `progress` is called with (images done, images to do).
+    The number of threads shows in the last bits; batches have a size of the network's own
+    for the same reason. `progress` is called with (images done, images to do).
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         net = load_teacher(teaching, num_classes)
+        batch_size = _batch_size(teaching.spec.image_size_px)
         batches = []
         with torch.no_grad():
-            for start in range(0, len(images), LOGITS_BATCH):
-                batch = images[start : start + LOGITS_BATCH] / np.float32(255)
+            for start in range(0, len(images), batch_size):
+                batch = images[start : start + batch_size] / np.float32(255)
                 batches.append(net(torch.from_numpy(batch)).numpy())
                 if progress is not None:
                     progress(start + len(batch), len(images))
         return np.concatenate(batches)
     finally:
         torch.set_num_threads(before)
+
+
+def _batch_size(side_px: int) -> int:
+    """Of 1024 px, 32 images would want 4 GiB for what one layer says."""
+    return max(1, min(LOGITS_BATCH, LOGITS_BATCH * LOGITS_SIDE_PX**2 // side_px**2))
 
 
 @cache

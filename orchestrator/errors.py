@@ -6,6 +6,7 @@
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
     ├── ArtifactsAway         the object store that keeps the artifacts cannot be used
+    ├── InputsFailed          images or a teacher could not be had, for a reason nobody foresaw
     ├── StoreError            the store cannot be used as it is
     │   └── StoreUnavailable  it does not answer; asked again it may
     ├── CohortBusy            another controller holds the cohort's lease
@@ -47,6 +48,10 @@ class Damaged(GameError):
 
 class ArtifactsAway(GameError):
     """The object store that keeps the artifacts does not answer, or refuses."""
+
+
+class InputsFailed(GameError):
+    """What members train on could not be had: no memory for it, or a library's own error."""
 
 
 class StoreError(GameError):

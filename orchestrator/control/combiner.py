@@ -17,7 +17,7 @@ from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.admission.cohort import Retry
 from orchestrator.artifacts import Artifacts
-from orchestrator.errors import ArtifactsAway, Damaged
+from orchestrator.errors import ArtifactsAway, Damaged, InputsFailed
 from orchestrator.phases import Blame, Reason
 from orchestrator.results.finish import job_result
 from orchestrator.results.truth import Truth
@@ -76,7 +76,7 @@ class Combiner:
                         raise
                     return self._train_again(job, index, str(error), retry)
             result = job_result(job, probs, self.truth(plan.data), self.artifacts)
-        except (OSError, JobsError, Damaged, ArtifactsAway) as error:
+        except (OSError, JobsError, Damaged, ArtifactsAway, InputsFailed) as error:
             if failures > retry.cluster_retries:
                 self.forget(job.id)
                 text = f"its results cannot be combined: {error}"

@@ -17,12 +17,13 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from jobs.errors import Stopped
+from jobs.errors import JobsError, Stopped
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
 from orchestrator.admission.cohort import Cohort
-from orchestrator.errors import Damaged, StoreUnavailable
+from orchestrator.cluster.faults import seen
+from orchestrator.errors import Damaged, GameError, InputsFailed, StoreUnavailable, first_line
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.store import Store
@@ -93,7 +94,7 @@ class Inputs:
         """The training images that a plan names; waits for them where they are not fetched yet.
 
         Raises `jobs.errors.DataError` where they can't be read, and `Damaged` where they are no
-        longer those that the cohort was submitted with.
+        longer those that the cohort was submitted with, or `InputsFailed`.
         """
         images: LabelledImages = self._fetch_images(plan).get()
         return images
@@ -101,7 +102,8 @@ class Inputs:
     def teaching(self, plan: MemberPlan) -> Teaching | None:
         """What a member is given of its teacher, or None where it has none; waits like `images`.
 
-        Raises `Damaged` where the teacher's weights are gone or changed.
+        Raises `Damaged` where the teacher's weights are gone or changed, and `InputsFailed` where
+        it cannot be asked.
         """
         if plan.distill is None:
             return None
@@ -148,7 +150,7 @@ class Inputs:
                 found = work()
             except BaseException as error:
                 fetch.failed_at = self._clock()
-                fetch.result.set_exception(error)
+                fetch.result.set_exception(_in_words(error))
             else:
                 fetch.result.set_result(found)
 
@@ -185,6 +187,17 @@ class Inputs:
     def _check_wanted(self) -> None:
         if self._closed.is_set():
             raise Stopped("no more images are needed")
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """What whoever asks is told: of any other error a controller would end, and its next one."""
+    if not isinstance(error, Exception) or isinstance(error, OSError | JobsError | GameError):
+        return error
+    what = seen("training", error)
+    return InputsFailed(
+        "the images or the teacher could not be had: "
+        f"{what.kind}: {first_line(error)} ({what.line})"
+    )
 
 
 def _images_key(plan: DataPlan) -> ImagesKey:

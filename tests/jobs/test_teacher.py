@@ -91,6 +91,21 @@ class TestNetwork:
             expected = reference.eval()(torch.from_numpy(pixels) / 255)
         np.testing.assert_allclose(teacher_logits(given, pixels, 3, 1), expected, atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("side_px", "batches"), [(32, [32, 1]), (224, [32, 1]), (448, [8, 8, 8, 8, 1])]
+    )
+    def test_it_is_asked_about_no_more_large_images_at_once_than_memory_holds(
+        self, side_px: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def forward(_self: TeacherNet, asked: torch.Tensor) -> torch.Tensor:
+            seen.append(len(asked))
+            return torch.zeros(len(asked), 3)
+
+        seen: list[int] = []
+        monkeypatch.setattr(TeacherNet, "forward", forward)
+        teacher_logits(teaching(image_size_px=side_px), images(33, 8), 3, 1)
+        assert seen == batches
+
     def test_pixels_are_normalized_and_resized_as_the_spec_says(self) -> None:
         net = TeacherNet(
             TeacherSpec(sha256="", architecture=SMALL, image_size_px=48, normalize="imagenet"), 3

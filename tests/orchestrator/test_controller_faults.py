@@ -11,7 +11,7 @@ from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.cluster.news import Failed, News
-from orchestrator.errors import StoreError, StoreUnavailable
+from orchestrator.errors import InputsFailed, StoreError, StoreUnavailable
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey
@@ -140,8 +140,9 @@ def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
     assert pool.places[0].log != pool.places[1].log
 
 
+@pytest.mark.parametrize("error", [OSError("the disk is away"), InputsFailed("no memory")])
 def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
-    store: Store, run: Run, tmp_path: Path
+    store: Store, run: Run, tmp_path: Path, error: Exception
 ) -> None:
     hand_in(store, new_job("a"))
     trouble: list[str] = []
@@ -149,7 +150,7 @@ def test_results_that_cannot_be_read_for_a_moment_are_combined_later(
     class Blinking(Artifacts):
         def val_probs(self, *given: object) -> object:
             if len(trouble) < 2:
-                raise OSError("the disk is away")
+                raise error
             return super().val_probs(*given)
 
     pool, clock = PretendedSlots(), Clock()

@@ -1,6 +1,7 @@
 """Members' inputs: fetched beside everything else, and where they can't be had."""
 
 import contextlib
+import lzma
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from jobs.errors import DataError, Stopped
 from jobs.plan import DataPlan, DistillPlan, MemberPlan, TeacherSpec
 from orchestrator.control import inputs
 from orchestrator.control.inputs import IMAGES_AGAIN_S, TEACHER_AGAIN_S, Inputs
-from orchestrator.errors import ArtifactsAway, Damaged, StoreUnavailable
+from orchestrator.errors import ArtifactsAway, Damaged, InputsFailed, StoreUnavailable, first_line
 from orchestrator.settings import Settings
 from orchestrator.sources import decode_source
 from orchestrator.state import CohortRecord
@@ -174,6 +175,35 @@ def test_a_teacher_that_was_away_for_a_moment_is_asked_again(
             known.teaching(student(plan))
     now = TEACHER_AGAIN_S
     assert known.teaching(student(plan)) == "taught"
+    known.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("can't allocate memory:\nyou tried"), lzma.LZMAError("torn"), MemoryError()],
+)
+def test_what_nobody_foresaw_is_told_as_any_other_obstacle(
+    store: Store,
+    settings: Settings,
+    plan: DataPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(inputs, "teachings", Mock(side_effect=error))
+    known = Inputs("small", store, settings)
+    what = f"could not be had: {type(error).__name__}: {first_line(error)} "
+    with pytest.raises(InputsFailed, match=rf"{what}\(.*\.py:\d+\)$"):
+        known.teaching(student(plan))
+    known.close()
+
+
+def test_what_ends_a_process_is_not_put_into_words(
+    store: Store, settings: Settings, plan: DataPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "teachings", Mock(side_effect=SystemExit))
+    known = Inputs("small", store, settings)
+    with pytest.raises(SystemExit):
+        known.teaching(student(plan))
     known.close()
 
 
