@@ -8,8 +8,8 @@ is a cohort's teacher is the control plane's question.
 
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import cast
+from functools import cache, partial
+from typing import TypeVar, cast
 
 import numpy as np
 import safetensors.torch
@@ -26,6 +26,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LOGITS_BATCH, LOGITS_SIDE_PX = 32, 224
 """So many images are asked about at once, up to this size; of larger ones no more pixels."""
 KEYS_SHOWN = 3
+# What networks are kept in; others are complex, quantized, or of no use here.
+DTYPES = {
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+}  # fmt: skip
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class TeacherNet(nn.Module):
@@ -86,8 +93,7 @@ def load_teacher(teaching: Teaching, num_classes: int, device: str = "cpu") -> T
     Raises:
         DataError: the weights are not of this architecture and number of classes.
     """
-    with torch.device("meta"):
-        net = TeacherNet(teaching.spec, num_classes)
+    net = blank(partial(TeacherNet, teaching.spec, num_classes))
     fit_state(net.network, safetensors.torch.load(teaching.weights))
     return net.to(device).eval()
 
@@ -161,6 +167,19 @@ def build_classifier(architecture: str, num_classes: int) -> nn.Module:
     return network
 
 
+def blank(build: Callable[[], Net]) -> Net:
+    """Build a network whose weights do not count, on the meta device where it can be built there.
+
+    Nothing is drawn from torch's global random state.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # RegNets compute their widths with tensors
+        with torch.random.fork_rng(devices=[]):
+            return build()
+
+
 def read_state(content: bytes, name: str) -> dict[str, Tensor]:
     """Read a plain state dict, as `torch.save(model.state_dict())` writes it; float32 comes out.
 
@@ -226,10 +245,9 @@ def fit_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 def check_takes(spec: TeacherSpec, num_classes: int) -> None:
     """Raise DataError where the network cannot take images of its size; nothing is computed."""
     try:
+        net = blank(partial(TeacherNet, spec, num_classes)).to("meta").eval()
         with torch.device("meta"):
-            TeacherNet(spec, num_classes).to("meta").eval()(
-                torch.zeros(1, 3, spec.image_size_px, spec.image_size_px)
-            )
+            net(torch.zeros(1, 3, spec.image_size_px, spec.image_size_px))
     except DataError:
         raise
     except Exception as error:  # every architecture has a way of its own to say so
@@ -244,8 +262,7 @@ def check_reproducible(architecture: str, num_classes: int) -> None:
 
     torch has no deterministic ones for adaptive pooling, but where it is a mean over the image.
     """
-    with torch.device("meta"):
-        network = build_classifier(architecture, num_classes)
+    network = blank(partial(build_classifier, architecture, num_classes))
     for layer in network.modules():
         if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
             raise DataError(
@@ -268,6 +285,7 @@ def _is_plain(value: object) -> bool:
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
-        and not value.is_complex()
+        and value.device.type == "cpu"  # not "meta": a shape without values
+        and value.dtype in DTYPES  # nor complex, nor quantized
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )

@@ -17,6 +17,7 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -31,6 +32,7 @@ from jobs.metrics import accuracy
 from jobs.plan import DataPlan, TeacherPlan, TeacherSpec
 from jobs.split import split_images
 from jobs.teacher import (
+    blank,
     build_classifier,
     check_takes,
     fit_state,
@@ -231,8 +233,7 @@ def _check_classes(state: Mapping[str, Tensor], network: nn.Module, num_classes:
 
 def _blank(architecture: str, num_classes: int) -> nn.Module:
     """The network without weights, for the names and shapes of its tensors."""
-    with torch.device("meta"):
-        return build_classifier(architecture, num_classes)
+    return blank(partial(build_classifier, architecture, num_classes))
 
 
 def _read(path: Path, kept: bool = False) -> tuple[bytes, Manifest | None]:

@@ -1,6 +1,7 @@
 """Teachers: their files, what they say, and how they are trained."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from jobs.teacher import (
     TeacherNet,
     Teaching,
     Tutor,
+    architectures,
+    blank,
     build_classifier,
+    check_takes,
     fit_state,
     read_state,
     teacher_logits,
@@ -64,6 +68,9 @@ class TestFiles:
             saved({}),
             saved({"epoch": 3, "model": {"a": torch.zeros(1)}}),
             saved({1: torch.zeros(1)}),
+            saved({"a": torch.zeros(1, device="meta")}),
+            saved({"a": torch.zeros(1, dtype=torch.uint16)}),
+            saved({"a": torch.zeros(1, dtype=torch.complex64)}),
             saved({"a": torch.zeros(500)})[:-300],
         ],
     )
@@ -74,6 +81,12 @@ class TestFiles:
     def test_a_pickled_network_is_refused_and_not_executed(self) -> None:
         with pytest.raises(DataError, match="no plain state dict"):
             read_state(saved(nn.Linear(2, 2)), "x.pt")
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")  # such tensors are deprecated
+    def test_a_quantized_network_is_refused(self) -> None:
+        quantized = torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.quint8)
+        with pytest.raises(DataError, match="not a plain state dict"):
+            read_state(saved({"a": quantized}), "x.pt")
 
     def test_a_state_that_does_not_fit_is_told_by_its_keys(self) -> None:
         network = nn.Linear(2, 3)
@@ -120,6 +133,24 @@ class TestNetwork:
     def test_an_unknown_architecture_is_refused(self) -> None:
         with pytest.raises(DataError, match="no classifier 'resnet19'; some that it has: resnet18"):
             build_classifier("resnet19", 3)
+
+    @pytest.mark.parametrize("letter", sorted({name[0] for name in architectures()}))
+    def test_every_architecture_can_be_built_blank(self, letter: str) -> None:
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        large = "16gf", "32gf", "128gf"  # gigabytes of what smaller ones show
+        for name in architectures():
+            if name.startswith(letter) and not name.endswith(large):
+                network = blank(partial(build_classifier, name, 3))
+                assert len(list(network.state_dict().values())[-1]) == 3, name
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_a_network_that_is_built_with_numbers_answers_and_takes_images(self) -> None:
+        spec = TeacherSpec(sha256="s", architecture="regnet_y_400mf", image_size_px=32)
+        network = build_classifier(spec.architecture, 3)
+        given = Teaching(spec, safetensors.torch.save(network.state_dict()))
+        assert teacher_logits(given, images(2), 3, 1).shape == (2, 3)
+        check_takes(spec, 3)
 
     @pytest.mark.parametrize("architecture", ["googlenet", "inception_v3"])
     def test_auxiliary_classifiers_are_left_out(self, architecture: str) -> None:
