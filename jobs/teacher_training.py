@@ -159,11 +159,21 @@ def train_teacher(
 def start_from(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load the weights of a backbone; the part of the network with the last layer may differ.
 
+    Raises:
+        DataError: they do not fit.
+    """
+    network.load_state_dict({**network.state_dict(), **fitting_weights(network, state)})
+
+
+def fitting_weights(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a network can start from; it may have been built on the meta device.
+
     torchvision calls that part `fc`, `classifier`, `heads` or `head`: whatever of it is missing in
     the state dict, or is of another shape there (another number of classes), starts at random.
 
     Raises:
-        DataError: something else is missing, unknown, or of another shape.
+        DataError: something else is missing, unknown, or of another shape, or a weight is not
+            finite.
     """
     wanted = network.state_dict()
     head = list(wanted)[-1].partition(".")[0] + "."
@@ -177,4 +187,6 @@ def start_from(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"missing or of another shape and {len(unknown)} unknown ({examples}); name the "
             "architecture that the weights are of"
         )
-    network.load_state_dict({**wanted, **fitting})
+    if wrong := [key for key, value in fitting.items() if not value.isfinite().all()]:
+        raise DataError(f"they cannot be those of a trained network: {wrong[0]} is not finite")
+    return fitting

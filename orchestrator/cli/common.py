@@ -82,6 +82,12 @@ cohort_option = click.option(
     shell_complete=completing.cohorts,
     help="Which cohort; the one submitted last by default.",
 )
+exclude_leaked_option = click.option(
+    "--exclude-leaked/--no-exclude-leaked",
+    default=None,
+    help="Leave out test images that are among the training images, too; by default, as the "
+    "cohort's `scoring.excludeLeaked` says.",
+)
 output_option = click.option(
     "-o",
     "--output",

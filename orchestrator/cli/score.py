@@ -8,7 +8,7 @@ import click
 
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.cli.common import DataPlace, cohort_option
+from orchestrator.cli.common import DataPlace, cohort_option, exclude_leaked_option
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.workflows.scoring import score_and_publish
@@ -29,12 +29,7 @@ from orchestrator.workflows.scoring import score_and_publish
     help="Folder with training/ and validation/ (the test images), or its URI, where it is not "
     "the one that was submitted.",
 )
-@click.option(
-    "--exclude-leaked/--no-exclude-leaked",
-    default=None,
-    help="Leave out test images that are among the training images, too; by default, as the "
-    "cohort's `scoring.excludeLeaked` says.",
-)
+@exclude_leaked_option
 def command(
     cohort: str | None, publish: bool, data: Where | None, exclude_leaked: bool | None
 ) -> None:

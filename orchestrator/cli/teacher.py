@@ -6,17 +6,16 @@ buy wisdom-extractor are submitted.
 """
 
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.places import Where
+from jobs.places import Where, check_writable
 from jobs.plan import Normalize
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_cohort
-from orchestrator.cli.common import DataPlace, output_option
+from orchestrator.cli.common import DataPlace, exclude_leaked_option, output_option
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -98,7 +97,7 @@ def command() -> None:
     "-o",
     "file",
     metavar="FILE.pt",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Write it there, instead of keeping it in the home folder.",
 )
 def train(
@@ -125,23 +124,25 @@ def train(
     if file is not None and file.suffix != ".pt":
         raise click.BadParameter(f"'{file}' does not end in .pt", param_hint="-o")
     settings = Settings()
-    make_home(settings)
-    if file is not None:  # known before the training, not after
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=file.parent).close()
 
     # Imported here: `--help` and wrong usage need none of them.
     from orchestrator.terminal.progress_bars import TORCH_S, epoch_progress, waiting
 
     with waiting("loading torch", TORCH_S):
-        from jobs.plan import TeacherPlan
-        from jobs.teacher import check_reproducible, check_takes
+        from orchestrator.teaching.backbones import check_trains, initial_state
+    from jobs.plan import TeacherPlan
     from orchestrator.cluster.connection import cpus_for_one, ray_cluster
-    from orchestrator.teaching.backbones import initial_state
-    from orchestrator.teaching.teachers import keep_teacher, kept_path, spec_of
+    from orchestrator.teaching.teachers import check_target, keep_teacher, kept_path
+
+    # Known before anything is made, downloaded or decoded.
+    check_trains(architecture, size, gpu)
+    check_writable(settings.teachers if file is None else file.parent)
 
     initial = initial_state(architecture, weights)
+    make_home(settings)
     decoded, data_plan = _data(read_cohort(cohort_file), data, size, settings, with_test=False)
+    target = file or kept_path(settings.teachers, data_plan)
+    check_target(target)
     recipe = FROM_NOTHING if initial is None else FINE_TUNED
     plan = TeacherPlan(
         data=data_plan,
@@ -155,9 +156,6 @@ def train(
         seed=seed,
         device="cuda" if gpu else "cpu",
     )
-    check_takes(spec_of(plan, ""), len(data_plan.classes))
-    if gpu:
-        check_reproducible(architecture, len(data_plan.classes))
     with contextlib.ExitStack() as stack:
         with waiting("starting Ray", START_S):
             stack.enter_context(ray_cluster(settings.ray_address, cpus))
@@ -174,7 +172,6 @@ def train(
                 show,
                 lambda: console.print_note("waiting for CPUs or GPUs that others use"),
             )
-    target = file or kept_path(settings.teachers, data_plan)
     manifest = keep_teacher(target, plan, result, decoded.training(size))
     console.print_note(
         f"{architecture}: {manifest.val_accuracy:.1%} on {len(result.val_probs)} validation "
@@ -226,9 +223,11 @@ def list_teachers(output: str) -> None:
 )
 @cohort_file_option
 @data_option
-@click.option("--exclude-leaked", is_flag=True, help="Leave out test images that leak.")
+@exclude_leaked_option
 @output_option
-def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, output: str) -> None:
+def score(
+    cohort_file: Path | None, data: Where | None, exclude_leaked: bool | None, output: str
+) -> None:
     """Evaluate the teacher of a cohort's data on the test set; for the organizer's eyes."""
     settings = Settings()
     make_home(settings)
@@ -247,6 +246,8 @@ def score(cohort_file: Path | None, data: Where | None, exclude_leaked: bool, ou
     own = reading.cohort.spec.teacher
     teacher = find_teacher(settings.teachers, own, reading.folder, data_plan)
     decoded, data_plan = _data(reading, data, teacher.spec.image_size_px, settings, with_test=True)
+    if exclude_leaked is None:
+        exclude_leaked = reading.cohort.spec.scoring.exclude_leaked
     leaked: frozenset[str] = frozenset()
     if exclude_leaked:
         with progress("looking for leaked images") as show:

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from torch import Tensor
 
+from jobs.errors import JobsError
 from jobs.images import LabelledImages
 from jobs.plan import EpochReport, TeacherPlan
 from jobs.values import MemberResult
@@ -66,7 +67,13 @@ def train_on_ray(
     finally:
         ray.kill(slot)
     if isinstance(outcome, Seen):
-        raise GameError(f"the teacher could not be trained: {outcome.message} ({outcome.line})")
+        raise GameError(f"the teacher could not be trained: {_in_words(outcome)}")
     assert outcome is not None, "nobody asked it to stop"
     result: MemberResult = outcome
     return result
+
+
+def _in_words(what: Seen) -> str:
+    """The message; where it was not raised on purpose, also where that was."""
+    on_purpose = f"{JobsError.__module__}.{JobsError.__qualname__}" in what.kinds
+    return what.message if on_purpose else f"{what.kind}: {what.message} ({what.line})"

@@ -6,13 +6,27 @@ on the path: `teacher_trainer`.
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
-from jobs.teacher import check_architecture, read_state
+from jobs.errors import DataError
+from jobs.plan import TeacherSpec
+from jobs.teacher import (
+    blank,
+    build_classifier,
+    check_architecture,
+    check_reproducible,
+    check_takes,
+    read_state,
+)
+from jobs.teacher_training import fitting_weights
 from orchestrator.errors import Refused
+
+ANY_CLASSES = 2
+"""The last layer may be of another shape, and takes what it is given."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +37,19 @@ class InitialState:
     sha256: str
 
 
+def check_trains(architecture: str, image_size_px: int, gpu: bool) -> None:
+    """Raises `DataError` where no teacher of this kind can be trained, whatever its data."""
+    spec = TeacherSpec(sha256="", architecture=architecture, image_size_px=image_size_px)
+    check_takes(spec, ANY_CLASSES)
+    if gpu:
+        check_reproducible(architecture, ANY_CLASSES)
+
+
 def initial_state(architecture: str, weights: str) -> InitialState | None:
     """What a teacher starts from: `imagenet`, `none`, or the path of a plain state dict.
 
     Raises `Refused` where the weights cannot be had, and `DataError` where torchvision has no such
-    network.
+    network, or where they are not finite or another network's.
     """
     check_architecture(architecture)
     if weights == "none":
@@ -43,6 +65,10 @@ def initial_state(architecture: str, weights: str) -> InitialState | None:
                 "or the path of a plain state dict"
             ) from error
         state = read_state(content, weights)
+    try:  # now, and not when its images are decoded and a slot is there
+        fitting_weights(blank(partial(build_classifier, architecture, ANY_CLASSES)), state)
+    except DataError as error:
+        raise DataError(f"cannot start from the weights {weights}: {error}") from error
     return InitialState(state, hashlib.sha256(safetensors.torch.save(state)).hexdigest())
 
 

@@ -41,7 +41,7 @@ from jobs.teacher import (
 )
 from jobs.values import MemberResult, Teaching
 from orchestrator.admission.cohort import TeacherFile
-from orchestrator.errors import Damaged, NoTeacher
+from orchestrator.errors import Damaged, NoTeacher, Refused
 from orchestrator.teaching.teacher_manifest import (
     PRETRAINED,
     Manifest,
@@ -86,6 +86,13 @@ def find_teacher(
         f"wisdom-extractor needs a teacher, and there is none for this data: no {kept} and no "
         f"{pretrained}; {HOW}"
     )
+
+
+def check_target(target: Path) -> None:
+    """Raises `Refused` where a folder is in the way of a teacher, or of its manifest."""
+    for path in (target, manifest_path(target)):
+        if path.is_dir():
+            raise Refused(f"no teacher can be kept in {target}: {path} is a folder; remove it")
 
 
 def keep_teacher(

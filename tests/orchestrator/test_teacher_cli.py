@@ -1,6 +1,7 @@
 """`gamectl teacher`, and students of the teacher that it trained, on real Ray."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 import torch
 from torchvision import models
 
+from jobs.image_folder import scan
 from orchestrator.admission.files import read_paths
 from orchestrator.cli.demo import LOADOUTS, without_students
 from orchestrator.settings import Settings
 from orchestrator.store import Store
-from tests.orchestrator.commands import gamectl
+from orchestrator.teaching.teacher_manifest import kept_file
+from tests.orchestrator.commands import gamectl, read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
 
@@ -124,12 +127,78 @@ def test_mistakes_are_told_without_a_traceback(words: list[str], said: str, phot
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "new/teacher.pt", "--architecture", "resnet19"], "no classifier 'resnet19'"),
+        (["-o", "new/teacher.pt", "--architecture", "vit_b_16"], "cannot take images of 64 px"),
+        (["-o", "new/teacher.pt", "--weights", "nope.pth"], "cannot read the weights nope.pth"),
+        (["-o", "folder.pt"], "'folder.pt' is a directory"),
+        (["-o", "file/teacher.pt"], "file cannot be written: Not a directory"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_made(
+    words: list[str],
+    said: str,
+    photos: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (place := tmp_path / "here").mkdir()
+    monkeypatch.chdir(place)
+    Path("folder.pt").mkdir()
+    Path("file").touch()
+    result = gamectl("teacher", "train", "--data", photos, *words)
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert sorted(path.name for path in place.iterdir()) == ["file", "folder.pt"]
+    assert not home.exists()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_place_where_no_teacher_can_be_kept_is_told_before_the_training(
+    photos: Path, home: Path
+) -> None:
+    home.mkdir()
+    (home / "teachers").touch()
+    refused = gamectl(*TRAIN, "--data", photos)
+    assert refused.exit_code == 1
+    assert "teachers cannot be written: Not a directory" in refused.stderr
+    (home / "teachers").unlink()
+    kept_file(home / "teachers", scan(photos).fingerprint, 0.2, 0).mkdir(parents=True)
+    refused = gamectl(*TRAIN, "--data", photos)
+    assert refused.exit_code == 1
+    assert "is a folder; remove it" in refused.stderr
+    assert "epoch 1" not in refused.stderr
+
+
+@pytest.mark.parametrize(("words", "counted"), [([], 17), (["--no-exclude-leaked"], 18)])
+def test_leaked_test_images_count_as_the_cohort_says(
+    words: list[str], counted: int, write_cohort: WriteCohort, photos: Path, tmp_path: Path
+) -> None:
+    photos = shutil.copytree(photos, tmp_path / "leaky")
+    folder = write_cohort(
+        {},
+        spec=f"  teacher: {{file: mine.pt, architecture: {SMALL}, imageSizePx: 32}}\n"
+        "  scoring: {excludeLeaked: true}\n",
+    )
+    network = models.get_model(SMALL, weights=None, num_classes=3)
+    torch.save(network.state_dict(), folder / "mine.pt")
+    test_image = next((photos / "validation" / "n0").iterdir())
+    test_image.write_bytes(next((photos / "training" / "n0").iterdir()).read_bytes())
+    score = "teacher", "score", "--cohort-file", folder / "cohort.yaml", "--data", photos
+    assert read_json(*score, *words)["test_images"] == counted
+
+
 def test_the_list_tells_bare_files_from_trained_ones(home: Path) -> None:
-    (home / "teachers").mkdir(parents=True)
+    (home / "teachers" / "folder.pt").mkdir(parents=True)
     (home / "teachers" / "bare.pt").write_bytes(b"")
     (home / "teachers" / "old.pt").write_bytes(b"")
     (home / "teachers" / "old.manifest.json").write_text("{}")
     listed = json.loads(gamectl("teacher", "list", "-o", "json").stdout)["teachers"]
+    assert not any(entry["path"].endswith("folder.pt") for entry in listed)
     (bare,) = (entry for entry in listed if entry["path"].endswith("bare.pt"))
     (old,) = (entry for entry in listed if entry["path"].endswith("old.pt"))
     assert {**bare, "path": ""} == {**old, "path": ""}

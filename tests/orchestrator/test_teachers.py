@@ -17,7 +17,6 @@ from jobs.split import split_images
 from jobs.train import MemberResult
 from orchestrator.admission.cohort import Data, TeacherFile
 from orchestrator.errors import Damaged, NoTeacher, Refused
-from orchestrator.teaching.backbones import initial_state
 from orchestrator.teaching.teacher_manifest import expected_teacher, manifest_path
 from orchestrator.teaching.teachers import (
     find_teacher,
@@ -273,15 +272,3 @@ def test_a_damaged_manifest_is_told(kept: Path) -> None:
     kept_path(kept, DATA).with_suffix(".manifest.json").write_text("{}")
     with pytest.raises(Damaged, match="no teacher's manifest"):
         find(kept)
-
-
-def test_weights_to_start_from(tmp_path: Path) -> None:
-    assert initial_state(SMALL, "none") is None
-    path = write(tmp_path / "backbone.pth", state(1000))
-    first, again = initial_state(SMALL, str(path)), initial_state(SMALL, str(path))
-    assert first is not None
-    assert again is not None
-    assert first.sha256 == again.sha256
-    assert first.state.keys() == state().keys()
-    with pytest.raises(Refused, match="--weights is imagenet, none or the path"):
-        initial_state(SMALL, str(tmp_path / "nope.pth"))
