@@ -1,23 +1,28 @@
 """Data behind a URI -> the same folder on this node, fetched once for each state of what is there.
 
 In: the URI of a folder with `training/CLASS/*` and `validation/CLASS/*` (or the first one alone),
-or of an archive (.zip, .tar.gz) of such a folder. Out: a local folder that `jobs.images` scans; its
-fingerprint is that of the same files anywhere. What is there is told by a listing: names, sizes and
-the store's own marks of content or time. Where the listing is one that was fetched before, nothing
-is fetched again.
+or of an archive (.zip, .tar.gz) of such a folder; a web address names an archive, as no listing
+stands behind it. Out: a local folder that `jobs.images` scans; its fingerprint is that of the same
+files anywhere. What is there is told by a listing: names, sizes and the store's own marks of
+content or time. Where the listing is one that was fetched before, nothing is fetched again.
 
     CACHE/URI/lock            held by whoever fetches; others wait, and find what it fetched
     CACHE/URI/LISTING/        one state, renamed into place when it is complete
     CACHE/URI/LISTING/.files  JSON: the files in it and their sizes
 """
 
+import bz2
+import errno
 import gzip
 import hashlib
 import json
+import lzma
 import os
+import re
 import shutil
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +30,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jobs.atomic import alone
-from jobs.errors import DataError
+from jobs.errors import DataError, Stopped
 from jobs.image_folder import TEST, TRAINING
 from jobs.places import in_words, opened
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+WEB = ("http://", "https://")
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+}
 MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified", "Last-Modified",
          "last_modified", "updated", "created")  # fmt: skip
 """What stores call that which changes with a file's content; the first that there is counts."""
@@ -45,11 +57,14 @@ UNPACKING_FAILS = (
     tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,  # a compression that Python does not know
     RuntimeError,  # encrypted
     UnicodeDecodeError,
 )
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
+"""Any other error of the system is a damaged archive's, or of one with names that cannot be."""
 
 Progress = Callable[[int, int], None]
 
@@ -77,6 +92,8 @@ def fetch(uri: str, cache: Path, progress: Progress = lambda _done, _total: None
         DataError: there is no such data, or its store cannot be used.
         OSError: the cache cannot be written.
     """
+    if uri.lower().startswith(WEB) and not _is_archive(uri):
+        raise DataError(f"{uri}: a web address must name an archive ({', '.join(ARCHIVES)})")
     with _data_errors(uri), in_words(uri):
         filesystem, root = opened(uri)
         files = _listing(filesystem, uri, root)
@@ -95,7 +112,7 @@ def fetch(uri: str, cache: Path, progress: Progress = lambda _done, _total: None
 def _listing(filesystem: Any, uri: str, root: str) -> list[RemoteFile]:
     if _is_archive(uri):
         about = filesystem.info(root)
-        return [_remote(root, root.rpartition("/")[2], about)]
+        return [_remote(root, _path(root).rpartition("/")[2], about)]
     found: dict[str, dict[str, Any]] = {}
     for part in (TRAINING, TEST):
         found |= filesystem.find(f"{root}/{part}", detail=True)
@@ -138,11 +155,20 @@ def _fetch_into(
 def _copy_all(
     uri: str, filesystem: Any, files: Sequence[RemoteFile], folder: Path, progress: Progress
 ) -> None:
+    from fsspec.callbacks import Callback
+
+    left = threading.Event()
+
+    def check_wanted(_size_bytes: int | None, _done_bytes: int) -> None:
+        if left.is_set():
+            raise Stopped("nobody waits for it any more")
+
     def copy(file: RemoteFile) -> None:
         target = _inside(folder, file.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with in_words(uri):
-            filesystem.get_file(file.path, str(target))
+            between_blocks = Callback(hooks={"check_wanted": check_wanted})
+            filesystem.get_file(file.path, str(target), callback=between_blocks)
         if file.size_bytes not in (None, target.stat().st_size):
             raise DataError(f"{uri}: {file.name} has changed while it was fetched; try again")
 
@@ -151,6 +177,7 @@ def _copy_all(
         for done, _ in enumerate(pool.map(copy, files), start=1):
             progress(done, len(files))
     finally:
+        left.set()  # or else Ctrl-C would wait until what is under way is here
         pool.shutdown(cancel_futures=True)
 
 
@@ -172,10 +199,15 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
         else:
             with tarfile.open(archive) as packed_tar:
                 _extract(packed_tar, inner)
-            if archive.suffix.lower() in (".gz", ".tgz"):
-                _read_to_the_end(archive)
+            if (opener := COMPRESSED.get(archive.suffix.lower())) is not None:
+                _read_to_the_end(opener(archive))
     except UNPACKING_FAILS as error:
         raise DataError(f"{uri} cannot be unpacked: {error}") from error
+    except OSError as error:
+        if error.errno in OF_THE_DISK:
+            raise
+        name = f": {os.path.relpath(error.filename, inner)}" if error.filename else ""
+        raise DataError(f"{uri} cannot be unpacked: {error.strerror or error}{name}") from error
     archive.unlink()
     roots = [inner, *(entry for entry in sorted(inner.iterdir()) if entry.is_dir())]
     root = next((root for root in roots if (root / TRAINING).is_dir()), None)
@@ -187,9 +219,9 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
     shutil.rmtree(inner)
 
 
-def _read_to_the_end(archive: Path) -> None:
-    """Have gzip compare its checksum, which is behind all that tarfile reads."""
-    with gzip.open(archive) as content:
+def _read_to_the_end(compressed: IO[bytes]) -> None:
+    """Have its checksum compared, which is behind all that tarfile reads."""
+    with compressed as content:
         while content.read(BYTES_A_READ):
             pass
 
@@ -241,7 +273,12 @@ def _data_errors(uri: str) -> Iterator[None]:
 
 
 def _is_archive(uri: str) -> bool:
-    return uri.lower().endswith(ARCHIVES)
+    return _path(uri).lower().endswith(ARCHIVES)
+
+
+def _path(uri: str) -> str:
+    """The URI without what a web address says behind its path, such as a signature."""
+    return re.split("[?#]", uri)[0] if uri.lower().startswith(WEB) else uri
 
 
 def _short(text: str) -> str:

@@ -1,16 +1,12 @@
 """Data behind a URI: fetched once for each state, whole or not at all, by one process at a time."""
 
-import http.server
 import io
 import multiprocessing
-import os
 import re
 import shutil
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -238,27 +234,6 @@ def test_a_damaged_archive_is_not_data(draw_folder: DrawFolder, s3: S3, tmp_path
         s3.files().pipe_file(f"{bucket}/{name}", bytes(content))
         with pytest.raises(DataError, match="cannot be unpacked"):
             fetch(f"s3://{bucket}/{name}", tmp_path / "cache")
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_words: object) -> None:
-        """Says nothing."""
-
-
-def test_an_archive_behind_http_that_changed_is_fetched_again(tmp_path: Path) -> None:
-    served = tmp_path / "served"
-    served.mkdir()
-    handler = partial(_Handler, directory=str(served))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        found = []
-        for at, content in enumerate((b"one", b"two")):  # of one size
-            (served / "m.tgz").write_bytes(_tar_of([("training/a/1.png", content, "")]))
-            os.utime(served / "m.tgz", (1e9 + at, 1e9 + at))
-            folder = fetch(f"http://127.0.0.1:{server.server_port}/m.tgz", tmp_path / "cache")
-            found.append((folder / "training" / "a" / "1.png").read_bytes())
-        server.shutdown()
-    assert found == [b"one", b"two"]
 
 
 def test_no_object_lands_outside_of_the_cache(s3: S3, tmp_path: Path) -> None:
