@@ -17,6 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 from jobs.augment import apply_changes, draw_changes
 from jobs.errors import DataError, Stopped
@@ -85,14 +87,7 @@ def train_teacher(
         batch_size = min(plan.batch_size, len(split.train))
         num_batches, side_px = len(split.train) // batch_size, plan.data.image_size_px
         num_steps = plan.epochs * num_batches
-        rates = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            plan.learning_rate,
-            total_steps=num_steps,
-            # A rise of exactly one step would be divided by its length of zero.
-            pct_start=WARMUP if num_steps < 3 else max(WARMUP, 2 / num_steps),
-            cycle_momentum=False,
-        )
+        rates = _rates(optimizer, plan.learning_rate, num_steps)
         pixels = Pixels(data.images, plan.device)
         val_pixels = Pixels(data.images[split.validation], plan.device)
         best: tuple[float, int, dict[str, Tensor], np.ndarray] | None = None
@@ -154,6 +149,20 @@ def train_teacher(
         assert best is not None
         weights = {name: value.contiguous() for name, value in best[2].items()}
         return MemberResult(weights=safetensors.torch.save(weights), val_probs=best[3])
+
+
+def _rates(optimizer: Optimizer, learning_rate: float, num_steps: int) -> LRScheduler:
+    """One cycle; of fewer than 3 steps, which are no cycle, the rate itself."""
+    if num_steps < 3:
+        return ConstantLR(optimizer, factor=1)
+    return OneCycleLR(
+        optimizer,
+        learning_rate,
+        total_steps=num_steps,
+        # A rise of exactly one step would be divided by its length of zero.
+        pct_start=max(WARMUP, 2 / num_steps),
+        cycle_momentum=False,
+    )
 
 
 def start_from(network: nn.Module, state: Mapping[str, Tensor]) -> None:

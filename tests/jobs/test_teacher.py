@@ -216,6 +216,13 @@ class TestTraining:
         )
         assert loss.item() == pytest.approx(best.val_loss, rel=1e-3)
 
+    def test_one_or_two_steps_are_made_with_the_plans_rate(self, plan, labelled) -> None:
+        reports = []
+        for epochs in (1, 2):
+            few = plan.model_copy(update={"epochs": epochs, "batch_size": 8192})
+            train_teacher(few, labelled, None, reports.append)
+        assert [report.learning_rate for report in reports] == [plan.learning_rate] * 3
+
     def test_it_stops_when_asked(self, plan, labelled) -> None:
         with pytest.raises(Stopped):
             train_teacher(plan, labelled, None, lambda _: None, lambda: True)
