@@ -4,11 +4,14 @@ In: the plans that wait, the training images, and the teachers' weights, kept by
 artifacts when a cohort is submitted: a job that is resumed learns from the very file that it was
 submitted with. Out: a `Teaching` for each teacher and kind of student. Where a student's images are
 not augmented its teacher says the same in every epoch, to every member: that is computed once for
-all and cached. Next on the path: `slots` hands them out.
+all and cached, for this kind of processor. Next on the path: `slots` hands them out.
 """
 
+import functools
 import hashlib
+import platform
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,18 @@ def teachings(
     return made
 
 
+@functools.cache
+def processor(about: Path = Path("/proc/cpuinfo")) -> str:
+    """What tells processors apart that answer with other last bits; without torch, which is slow
+    to import: by its instructions, as far as the system lists them."""
+    with suppress(OSError):
+        for line in about.read_text().splitlines():
+            name, _, instructions = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return hashlib.sha256(instructions.encode()).hexdigest()[:16]
+    return f"{platform.machine()} {platform.processor()}"
+
+
 def _logits(
     teaching: Teaching,
     plan: MemberPlan,
@@ -98,7 +113,7 @@ def _logits(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     images = data[size_px].images
-    versions = f"{DECODE_VERSION}-torch{version('torch')}"
+    versions = f"{DECODE_VERSION}-torch{version('torch')}-{processor()}"
     name = (
         f"{teaching.spec.model_dump_json()}{plan.data.fingerprint}{size_px}{plan.threads}{versions}"
     )

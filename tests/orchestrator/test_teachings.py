@@ -15,7 +15,7 @@ from jobs.teacher import teacher_logits
 from jobs.values import Teaching
 from orchestrator.errors import Damaged
 from orchestrator.sources import silent
-from orchestrator.teaching.teachings import TeacherWeights, teaching_key, teachings
+from orchestrator.teaching.teachings import TeacherWeights, processor, teaching_key, teachings
 from tests.orchestrator.tracked import DATA, SIDE
 
 SMALL = "mobilenet_v3_small"
@@ -78,6 +78,23 @@ def test_its_answer_is_cached_and_asked_again_where_the_cache_is_damaged(
     assert cached.read_bytes() == before
     (one,), (other,) = first.values(), again.values()
     np.testing.assert_array_equal(one.logits, other.logits)
+
+
+def test_another_kind_of_processor_is_asked_anew(
+    tmp_path: Path,
+    images: LabelledImages,
+    weights: TeacherWeights,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = [tmp_path / name for name in ("x86", "newer-x86", "arm")]
+    for about, line in zip(kinds, ("flags\t: a b", "flags\t: a b c", "Features\t: a"), strict=True):
+        about.write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n{line}\n")
+    told = [processor(about) for about in (*kinds, tmp_path / "none")]
+    assert len(set(told)) == 4
+    for kind in (*told, *told):
+        monkeypatch.setattr("orchestrator.teaching.teachings.processor", lambda kind=kind: kind)
+        teachings([student()], {SIDE: images}, weights, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
 
 
 def test_other_images_of_the_same_size_are_asked_about_anew(
