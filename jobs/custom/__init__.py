@@ -10,7 +10,8 @@ path of a run, a line a file:
     view        what it shows: bubblewrap's arguments
     privileges  the user that it runs as
     seccomp     the system calls that it may not make
-    watch       what its processes use together, and the end of one that uses too much
+    watch       what its processes may use together, and the end of one that uses too much
+    usage       what they do use
     frames      the bytes that cross between the two sides
     child       inside: trains or predicts, and says so in frames
     team_code   inside: the file, imported and checked

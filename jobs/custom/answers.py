@@ -7,15 +7,20 @@ which says what is wrong in words for the team. Used by `jobs.custom.session` an
 
 import math
 import re
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
+from jobs.custom.usage import MIB
 from jobs.errors import Diverged, JobsError, TeamCodeError, TeamCodeOverLimit, TeamCodeTooLarge
 from jobs.lessons import EpochTrained
+from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, SandboxRules
 
+BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 MAX_LINE_CHARS = 1000
 MAX_REASON_CHARS = 500
 MAX_LINE = 1 << 20
@@ -23,6 +28,14 @@ LARGEST_NUMBER = 1e30
 SUM_TOLERANCE = 1e-3
 # What Python says where a process or a thread cannot be started.
 NO_MORE_PROCESSES = ("Resource temporarily unavailable", "can't start new thread")
+SIGNALS: dict[int, str] = {
+    signal.SIGKILL: "the system ended it (SIGKILL), as it does where memory runs out",
+    signal.SIGSEGV: "it crashed: segmentation fault (SIGSEGV)",
+    signal.SIGBUS: "it crashed: bus error (SIGBUS)",
+    signal.SIGABRT: "it crashed: abort (SIGABRT)",
+    signal.SIGFPE: "it crashed: arithmetic error (SIGFPE)",
+    signal.SIGXCPU: "it used more processor time than it may (customLimits.cpuSeconds)",
+}
 PLACES = {
     "build_model": "in build_model",
     "build_loss": "in build_loss",
@@ -33,6 +46,17 @@ PLACES = {
 
 class Unacceptable(ValueError):
     """An answer that is not what was asked for."""
+
+
+def largest_state_bytes(plan: MemberPlan, rules: SandboxRules) -> int:
+    """The most that a sandbox may send at once; the game's own networks always fit."""
+    largest = rules.state_mib * MIB
+    if plan.custom is None or "build_model" in plan.custom.defines:
+        return largest
+    with torch.device("meta"):
+        network = build_model(plan.model, len(plan.data.classes), plan.data.image_size_px)
+    weights = sum(each.numel() * each.element_size() for each in network.parameters())
+    return max(largest, 2 * weights + BESIDE_STATE_BYTES)
 
 
 def epoch_trained(fields: Mapping[str, Any], epoch: int) -> EpochTrained:
@@ -110,6 +134,11 @@ def failed_line(fields: Mapping[str, Any], file: str) -> int | None:
     if fields.get("file") == file and type(line) is int and 0 < line < MAX_LINE:
         return line
     return None
+
+
+def signalled(number: int) -> str:
+    """Say that a signal ended it."""
+    return SIGNALS.get(number, f"it was ended by signal {number}")
 
 
 def place(file: str, line: int | None) -> str:

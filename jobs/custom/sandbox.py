@@ -29,8 +29,9 @@ from typing import IO, Self
 from jobs.custom import seccomp
 from jobs.custom.frames import CHANNEL_FD
 from jobs.custom.privileges import is_full_root, others_counted, unused_user
+from jobs.custom.usage import children, descendants
 from jobs.custom.view import GAME, TEMPORARY, bubblewrap, environment, package_folders
-from jobs.custom.watch import children, descendants, limits_for, set_limits
+from jobs.custom.watch import limits_for, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import Device, SandboxRules
 

@@ -18,12 +18,21 @@ from contextlib import ExitStack, suppress
 from typing import Any, NoReturn, Self
 
 import numpy as np
-import torch
 
-from jobs.custom.answers import Unacceptable, dumped_line, failed_line, failure, place, printable
+from jobs.custom.answers import (
+    Unacceptable,
+    dumped_line,
+    failed_line,
+    failure,
+    largest_state_bytes,
+    place,
+    printable,
+    signalled,
+)
 from jobs.custom.frames import Channel, Frame, FrameError, share
 from jobs.custom.sandbox import Sandbox
-from jobs.custom.watch import MIB, Excess, Watch, out_of_memory_kills
+from jobs.custom.usage import MIB, out_of_memory_kills
+from jobs.custom.watch import Excess, Watch
 from jobs.errors import (
     JobsError,
     SandboxError,
@@ -32,37 +41,16 @@ from jobs.errors import (
     TeamCodeOverLimit,
     TeamCodeTooLarge,
 )
-from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, SandboxRules
 
 READY_S = 120.0  # importing torch from a cold disk, beside fifteen others
 END_S = 2.0
-BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 TAIL_BYTES = 64 * 1024
 # What is given for a traceback before the end: a team wants to know where it hung.
 TRACE_S = {"time": 0.5, "cpu": 0.5}
 TRACE_AT_MOST_S = 0.1
 TRACE_POLL_S = 0.01
 POLL_MS = 100
-SIGNALS: dict[int, str] = {
-    signal.SIGKILL: "the system ended it (SIGKILL), as it does where memory runs out",
-    signal.SIGSEGV: "it crashed: segmentation fault (SIGSEGV)",
-    signal.SIGBUS: "it crashed: bus error (SIGBUS)",
-    signal.SIGABRT: "it crashed: abort (SIGABRT)",
-    signal.SIGFPE: "it crashed: arithmetic error (SIGFPE)",
-    signal.SIGXCPU: "it used more processor time than it may (customLimits.cpuSeconds)",
-}
-
-
-def largest_state_bytes(plan: MemberPlan, rules: SandboxRules) -> int:
-    """The most that a sandbox may send at once; the game's own networks always fit."""
-    largest = rules.state_mib * MIB
-    if plan.custom is None or "build_model" in plan.custom.defines:
-        return largest
-    with torch.device("meta"):
-        network = build_model(plan.model, len(plan.data.classes), plan.data.image_size_px)
-    weights = sum(each.numel() * each.element_size() for each in network.parameters())
-    return max(largest, 2 * weights + BESIDE_STATE_BYTES)
 
 
 class Session:
@@ -136,7 +124,11 @@ class Session:
                 self._first_fd = os.pidfd_open(first)
                 self._undo.callback(os.close, self._first_fd)
         self._watch = Watch(
-            self._rules, self._sandbox.processes, self._sandbox.temporary, self._end_over
+            self._rules,
+            self._sandbox.processes,
+            self._sandbox.temporary,
+            self._end_over,
+            self._end_unwatched,
         )
         self._undo.callback(self._watch.close)
         self._undo.callback(self._sandbox.kill)  # first of all: it may keep the machine busy
@@ -232,7 +224,7 @@ class Session:
         line = dumped_line(self._tail, self._file)
         if number is None:
             raise self.error(f"its process ended (exit status {status}) before it was done", line)
-        raise self.error(SIGNALS.get(number, f"it was ended by signal {number}"), line)
+        raise self.error(signalled(number), line)
 
     def _end_over(self, excess: Excess) -> None:
         """End the sandbox for what it used; ask it first where it is. From any thread."""
@@ -246,6 +238,11 @@ class Session:
                 new = self._printed_bytes - mark
                 self._line = dumped_line(self._tail[-new:], self._file) if new else None
         self._excess = excess
+        self._sandbox.kill()
+
+    def _end_unwatched(self, error: Exception) -> None:
+        """End the sandbox because its limits cannot be watched: no fault of the team's."""
+        self._broken = SandboxError(f"a sandbox's limits cannot be watched: {error!r}")
         self._sandbox.kill()
 
     def _read(self) -> None:

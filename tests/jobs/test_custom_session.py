@@ -1,13 +1,18 @@
-"""What may come out of a sandbox at once: `jobs.custom.session`."""
+"""One conversation with a sandbox: what may come out at once, and an end that nobody planned."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
 from jobs.checkpoint import pack
-from jobs.custom.session import largest_state_bytes
+from jobs.custom.answers import largest_state_bytes
+from jobs.custom.sandbox import Sandbox
+from jobs.errors import SandboxError
 from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, ModelPlan, SandboxRules
 from jobs.training_state import TrainingState
+from tests.jobs.hostile import FORGED, Attempt
 
 
 @pytest.mark.parametrize("memory_mib", [512, 4096])
@@ -29,3 +34,20 @@ def test_the_games_own_networks_fit_through_the_channel(memory_mib: int, plan: M
     net = CustomPlan(file="net.py", source=source, defines=("build_model",))
     own = plan.model_copy(update={"custom": net})
     assert largest_state_bytes(own, rules) == min(memory_mib // 4, 256) << 20
+
+
+class Unwatchable(Sandbox):
+    """A sandbox of whose processes nothing can be learnt."""
+
+    def processes(self) -> list[Path]:
+        raise RuntimeError("no table of processes")
+
+
+@pytest.mark.slow
+def test_a_sandbox_that_cannot_be_watched_is_ended(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.custom.session.Sandbox", Unwatchable)
+    error = attempt.failure(FORGED + "time.sleep(10)\n", isolation="process")
+    assert isinstance(error, SandboxError)
+    assert "limits cannot be watched: RuntimeError('no table of processes')" in str(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.custom.parent import predict_custom
-from jobs.custom.watch import descendants
+from jobs.custom.usage import descendants
 from jobs.errors import SandboxError, TeamCodeError
 from jobs.plan import CustomPlan, SandboxRules
 from tests.jobs.hostile import FORGED, NETWORK, Attempt, needs_sandbox

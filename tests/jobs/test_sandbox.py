@@ -12,7 +12,7 @@ import pytest
 from jobs.custom import view
 from jobs.custom.frames import CHANNEL_FD
 from jobs.custom.sandbox import Sandbox, unavailable
-from jobs.custom.watch import MIB, measure
+from jobs.custom.usage import MIB, measure
 from jobs.plan import SandboxRules
 
 MISSING = unavailable(SandboxRules())

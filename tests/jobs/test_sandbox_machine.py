@@ -1,6 +1,7 @@
 """What a sandbox needs of its machine, bubblewrap, a user and GPUs, and what it may use of it."""
 
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from jobs.custom import view
 from jobs.custom.privileges import unused_user
-from jobs.custom.watch import MIB, Usage, excess, limits_for, measure, set_limits
+from jobs.custom.usage import MIB, Usage, measure, threads
+from jobs.custom.watch import Watch, excess, limits_for, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import SandboxRules
 from jobs.reproducible import CUBLAS_WORKSPACE
@@ -132,6 +134,32 @@ def test_memory_counts_what_was_touched(tmp_path: Path) -> None:
     assert len(held) < exact.memory_bytes <= after.memory_bytes + MIB
     assert after.tasks >= 1
     assert after.cpu_s > 0
+
+
+def test_a_process_that_ends_while_it_is_looked_at_counts_for_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "100"]) as process:
+        tasks = os.open(f"/proc/{process.pid}/task", os.O_RDONLY)
+        process.kill()
+    try:  # a folder that is there as long as nobody lists it
+        folder = tmp_path / "ended"
+        folder.mkdir()
+        (folder / "task").symlink_to(f"/proc/self/fd/{tasks}")
+        (folder / "status").write_text("Threads:\t2\n")
+        assert (folder / "task").is_dir()
+        assert threads(folder) == []
+        assert measure([folder], SandboxRules()) == Usage(tasks=2)
+    finally:
+        os.close(tasks)
+
+
+def test_a_watch_that_cannot_look_says_so() -> None:
+    def vanished() -> list[Path]:
+        raise ProcessLookupError("it is gone")
+
+    told: queue.Queue[Exception] = queue.Queue()
+    watch = Watch(SandboxRules(), vanished, None, lambda _: None, told.put)
+    assert isinstance(told.get(timeout=60), ProcessLookupError)
+    watch.close()
 
 
 def test_limits_can_be_set_from_outside() -> None:
