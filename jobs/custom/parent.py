@@ -10,7 +10,6 @@ epoch. What a member says of its own training is its own word; of validation, it
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -164,7 +163,8 @@ def predict_custom(
 ) -> np.ndarray:
     """Ask a trained member with team code about images, in a sandbox.
 
-    The images go in without labels and in an order that is drawn anew each time.
+    The images go in without labels, in the order of `order_by_content`: the same weights always
+    give the same answers, also where a network looks at all images of a batch.
 
     Args:
         plan: what the member was trained by.
@@ -183,10 +183,10 @@ def predict_custom(
     rules = rules.model_copy(update={"wall_seconds": min(rules.wall_seconds, ASKED_S)})
     # Whoever asks need not have the GPU that it was trained on; other networks are asked so, too.
     plan = plan.model_copy(update={"device": "cpu"})
-    drawn = np.random.default_rng(int.from_bytes(os.urandom(16))).permutation(len(images))
-    with Session(plan, rules, {"images": images[drawn]}, output) as session:
-        order = {"plan": plan.model_dump(mode="json"), "arrays": session.arrays}
-        session.send("predict", order, [weights])
+    order = order_by_content(images)
+    with Session(plan, rules, {"images": images[order]}, output) as session:
+        fields = {"plan": plan.model_dump(mode="json"), "arrays": session.arrays}
+        session.send("predict", fields, [weights])
         try:
             while (frame := session.receive()).kind == "say":
                 _pass_on(frame, session, None)
@@ -196,9 +196,9 @@ def predict_custom(
             ) from error
         if frame.kind != "done" or len(frame.blobs) != 1:
             raise Unacceptable(f"it sent {_kind(frame)} instead of its probabilities")
-        shuffled = probabilities(frame.blobs[0], len(images), len(plan.data.classes))
-    probs = np.empty_like(shuffled)
-    probs[drawn] = shuffled
+        in_order = probabilities(frame.blobs[0], len(images), len(plan.data.classes))
+    probs = np.empty_like(in_order)
+    probs[order] = in_order
     return probs
 
 
