@@ -18,7 +18,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -27,10 +26,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from jobs.custom import seccomp
-from jobs.custom.frames import CHANNEL_FD
 from jobs.custom.privileges import is_full_root, others_counted, unused_user
 from jobs.custom.usage import children, descendants
-from jobs.custom.view import GAME, TEMPORARY, bubblewrap, environment, package_folders
+from jobs.custom.view import TEMPORARY, bubblewrap, environment, python_command
 from jobs.custom.watch import limits_for, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import Device, SandboxRules
@@ -95,7 +93,7 @@ class Sandbox:
             user = unused_user() if isolated and is_full_root() else None
             self._limits = limits_for(rules, device, others_counted(isolated))
             arguments = [json.dumps(self._limits), device]
-            python = _python(code, theirs.fileno(), inherited, arguments, isolated)
+            python = python_command(code, theirs.fileno(), inherited, arguments, isolated)
             folder: str | None = None
             fds: tuple[int, ...] = ()
             command = python
@@ -268,22 +266,6 @@ def _unavailable() -> str | None:
         f"Python does not run in a sandbox here ({why}): every user must be able to read Python's "
         f"files and the game's (chmod -R go+rX), {UNSAFE}"
     )
-
-
-def _python(
-    code: str, channel: int, inherited: Sequence[int], arguments: list[str], isolated: bool
-) -> list[str]:
-    """Python, with the channel where it belongs and no descriptor that it should not have."""
-    kept = sorted({CHANNEL_FD, *inherited})
-    gaps = [(low + 1, high) for low, high in zip(kept, [*kept[1:], 1 << 20], strict=True)]
-    game = GAME if isolated else str(Path(__file__).parents[2])
-    begin = (
-        f"import os, sys; os.dup2({channel}, {CHANNEL_FD}); "
-        f"[os.closerange(*gap) for gap in {gaps}]; sys.path.insert(0, {game!r}); "
-        f"sys.path += [path for path in {package_folders()} if path not in sys.path]; "
-    )
-    # Not -I: it would forget PYTHONHASHSEED, on which the order of a team's sets depends.
-    return [sys.executable, "-P", "-s", "-u", "-c", begin + code, *arguments]
 
 
 def _filter(device: Device) -> IO[bytes]:

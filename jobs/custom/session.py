@@ -11,6 +11,7 @@ is the team's.
 import os
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -195,6 +196,10 @@ class Session:
         if self._excess is not None:
             kind = TeamCodeTooLarge if self._excess.kind == "memory" else TeamCodeOverLimit
             raise kind(f"{place(self._file, self._line)}: {self._excess.message}")
+        if self._sandbox.ended_by(0) is not None:
+            # What it has sent can still be read; what it started may hold its end of the channel.
+            with suppress(OSError):
+                self._sandbox.socket.shutdown(socket.SHUT_RDWR)
         if self._should_stop is not None and self._should_stop():
             raise Stopped("stopped in a sandbox")
 

@@ -1,8 +1,8 @@
-"""What a sandbox shows: its file system, its devices and its environment, as bubblewrap's command.
+"""What a sandbox shows: its file system, its devices and its environment, as commands.
 
-In: the machine, and the cohort's `SandboxRules`. Out: the arguments, for `jobs.custom.sandbox`.
-What is not named here does not exist inside; all but the temporary folder is read-only, the root
-and /dev included, as each is memory otherwise.
+In: the machine, and the cohort's `SandboxRules`. Out: bubblewrap's arguments, and Python's, for
+`jobs.custom.sandbox`. What is not named here does not exist inside; all but the temporary folder is
+read-only, the root and /dev included, as each is memory otherwise.
 """
 
 import os
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jobs
+from jobs.custom.frames import CHANNEL_FD
 from jobs.errors import SandboxError
 from jobs.plan import Device, SandboxRules
 
@@ -26,6 +27,13 @@ HARMLESS_DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")
 NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 CUBLAS_WORKSPACE = ":4096:8"  # as in `jobs.reproducible`, with torch
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+# The kernel ends it from here on with whoever started it, who may have ended before.
+ENDS_WITH = (
+    "import ctypes, os, signal; "
+    f"ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, signal.SIGKILL); "
+    "os.getppid() == {us} or os._exit(1); "
+)
 
 
 def bubblewrap(
@@ -152,6 +160,26 @@ def _gpu(information: Path) -> tuple[str, int]:
     lines = (line.partition(":") for line in information.read_text().splitlines())
     fields = {name.strip(): value.strip() for name, _, value in lines}
     return fields["GPU UUID"], int(fields["Device Minor"])
+
+
+def python_command(
+    code: str, channel: int, inherited: Sequence[int], arguments: list[str], isolated: bool
+) -> list[str]:
+    """Python, with the channel where it belongs and no descriptor that it should not have.
+
+    A plain process ends with ours, as bubblewrap does by itself.
+    """
+    kept = sorted({CHANNEL_FD, *inherited})
+    gaps = [(low + 1, high) for low, high in zip(kept, [*kept[1:], 1 << 20], strict=True)]
+    game = GAME if isolated else str(Path(jobs.__file__).parents[1])
+    begin = "" if isolated else ENDS_WITH.format(us=os.getpid())
+    begin += (
+        f"import os, sys; os.dup2({channel}, {CHANNEL_FD}); "
+        f"[os.closerange(*gap) for gap in {gaps}]; sys.path.insert(0, {game!r}); "
+        f"sys.path += [path for path in {package_folders()} if path not in sys.path]; "
+    )
+    # Not -I: it would forget PYTHONHASHSEED, on which the order of a team's sets depends.
+    return [sys.executable, "-P", "-s", "-u", "-c", begin + code, *arguments]
 
 
 def package_folders() -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from jobs.checkpoint import pack
 from jobs.custom.answers import largest_state_bytes
 from jobs.custom.sandbox import Sandbox
-from jobs.errors import SandboxError
+from jobs.errors import SandboxError, TeamCodeError
 from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, ModelPlan, SandboxRules
 from jobs.training_state import TrainingState
@@ -51,3 +51,11 @@ def test_a_sandbox_that_cannot_be_watched_is_ended(
     error = attempt.failure(FORGED + "time.sleep(10)\n", isolation="process")
     assert isinstance(error, SandboxError)
     assert "limits cannot be watched: RuntimeError('no table of processes')" in str(error)
+
+
+@pytest.mark.slow
+def test_a_crash_is_told_although_a_worker_holds_the_channel(attempt: Attempt) -> None:
+    source = FORGED + "import ctypes\nif os.fork():\n    ctypes.string_at(0)\ntime.sleep(100)\n"
+    error = attempt.failure(source, isolation="process", wall_seconds=60)
+    assert type(error) is TeamCodeError
+    assert "segmentation fault" in str(error)

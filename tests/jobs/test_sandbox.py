@@ -2,8 +2,12 @@
 
 import json
 import os
+import select
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +185,32 @@ time.sleep(100)
         os.set_blocking(pipe.fileno(), False)
         assert pipe.read() == b""  # nobody has the other end any more
         assert sandbox.processes() == []
+
+
+def test_a_plain_process_ends_with_whoever_started_it() -> None:
+    code = """
+import os
+from jobs.custom.sandbox import Sandbox
+from jobs.plan import SandboxRules
+busy = "print('up', flush=True)\\nwhile True: pass"
+with Sandbox(SandboxRules(isolation="process"), "cpu", 1, code=busy) as sandbox:
+    assert os.read(sandbox.output_fd, 100) == b"up\\n"
+    print(sandbox.first_process(), flush=True)
+    sandbox.ended_by(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        number = int(starter.stdout.readline())
+        process = os.pidfd_open(number)
+        starter.kill()
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        assert poll.poll(60_000)
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
 
 
 @needs_sandbox
