@@ -6,7 +6,8 @@ weights are bytes that nothing outside a sandbox ever reads. Next on the path: `
 
 Validation labels, training images that the team has not bought, and test labels stay on this side,
 and nothing that tells of them goes in: neither the order of images nor what their labels made of an
-epoch. What a member says of its own training is its own word; of validation, it is computed here.
+epoch, but for how often a plateau has lowered the learning rate. What a member says of its own
+training is its own word; of validation, it is computed here.
 """
 
 import hashlib
