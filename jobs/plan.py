@@ -145,7 +145,9 @@ class SandboxRules(Plan):
     )
     wall_seconds: float = Field(default=3600, gt=0, description="of one attempt")
     cpu_seconds: float = Field(default=7200, gt=0, description="of each of its processes")
-    memory_mib: int = Field(default=4096, ge=512, description="of all its processes together")
+    memory_mib: int = Field(
+        default=4096, ge=512, description="of all its processes, and a sandbox's temporary files"
+    )
     processes: int = Field(default=64, ge=8, description="processes and threads at a time")
     open_files: int = Field(default=256, ge=32, description="of each of its processes")
     temporary_mib: int = Field(default=256, ge=1, description="of its temporary folder")

@@ -6,7 +6,7 @@ that one has started. Whatever ends while it is looked at counts for nothing. Us
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class Usage:
     """What a sandbox's processes use at one moment."""
 
-    memory_bytes: int = 0  # a page that several processes share counts once
+    memory_bytes: int = 0  # temporary files included; a page that several processes share once
     tasks: int = 0  # processes and threads
     cpu_s: float = 0  # of the process that used most
     temporary_files: int = 0
@@ -34,20 +34,21 @@ def measure(processes: Iterable[Path], rules: SandboxRules, temporary: Path | No
         processes: their folders in some /proc.
         rules: pages that several processes share count for each of them, until that makes a
             difference.
-        temporary: a folder, on a file system of its own, whose files are counted.
+        temporary: a folder on a file system of its own, in memory, whose files are counted.
     """
     folders = list(processes)
     statuses = [status for folder in folders if (status := _status(folder))]
-    memory_bytes = sum(_memory_bytes(status) for status in statuses)
     tasks = sum(status.get("Threads", 0) for status in statuses)
-    # An exact count costs a walk through all page tables.
-    if memory_bytes > rules.memory_mib * MIB and tasks <= rules.processes:
-        memory_bytes = sum(_own_bytes(folder) for folder in folders)
-    num_files = 0
+    num_files = file_bytes = 0
     if temporary is not None:
         with suppress(OSError):
             system = os.statvfs(temporary)
             num_files = system.f_files - system.f_ffree
+            file_bytes = (system.f_blocks - system.f_bfree) * system.f_frsize
+    memory_bytes = _sum_bytes([_memory(status) for status in statuses], file_bytes)
+    # An exact count costs a walk through all page tables.
+    if memory_bytes > rules.memory_mib * MIB and tasks <= rules.processes:
+        memory_bytes = _sum_bytes([_own_memory(folder) for folder in folders], file_bytes)
     return Usage(
         memory_bytes=memory_bytes,
         tasks=tasks,
@@ -113,19 +114,26 @@ def _numbers(path: Path) -> dict[str, int]:
     return numbers
 
 
-def _memory_bytes(status: Mapping[str, int]) -> int:
-    # File pages are left out: they are the system's cache of files that nobody here can write.
-    names = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
-    return sum(status.get(name, 0) for name in names) * 1024
+def _memory(status: Mapping[str, int]) -> tuple[int, int]:
+    """Return a process's own memory, and its pages of files in memory; in KiB."""
+    # Other files' pages are left out: they are the system's cache, and nobody here can write them.
+    own = sum(status.get(name, 0) for name in ("RssAnon", "VmSwap", "VmPTE"))
+    return own, status.get("RssShmem", 0)
 
 
-def _own_bytes(folder: Path) -> int:
-    """Count a process's pages, shared ones in part; where that is not to be known, in full."""
+def _own_memory(folder: Path) -> tuple[int, int]:
+    """As `_memory`, shared pages in part; where that is not to be known, in full."""
     shares, status = _numbers(folder / "smaps_rollup"), _status(folder)
     if "Pss_Anon" not in shares:  # an old kernel, or the process hides its memory
-        return _memory_bytes(status)
-    names = ("Pss_Anon", "Pss_Shmem", "SwapPss")
-    return (sum(shares.get(name, 0) for name in names) + status.get("VmPTE", 0)) * 1024
+        return _memory(status)
+    own = sum(shares.get(name, 0) for name in ("Pss_Anon", "SwapPss"))
+    return own + status.get("VmPTE", 0), shares.get("Pss_Shmem", 0)
+
+
+def _sum_bytes(memory_kib: Sequence[tuple[int, int]], file_bytes: int) -> int:
+    """Add up memory; files in memory count whether or not somebody has their pages."""
+    mapped_bytes = sum(mapped for _, mapped in memory_kib) * 1024
+    return sum(own for own, _ in memory_kib) * 1024 + max(mapped_bytes, file_bytes)
 
 
 def _cpu_s(folder: Path) -> float:

@@ -213,7 +213,10 @@ class CustomLimits(Model):
         default=7200, gt=0, le=1e9, description="CPU time of each of its processes"
     )
     memory_mib: int = Field(
-        default=4096, ge=512, le=1 << 24, description="memory of all its processes together"
+        default=4096,
+        ge=512,
+        le=1 << 24,
+        description="memory of all its processes together, a sandbox's temporary files included",
     )
     processes: int = Field(
         default=64, ge=8, le=100_000, description="processes and threads at a time"

@@ -187,6 +187,28 @@ time.sleep(100)
         assert sandbox.processes() == []
 
 
+@needs_sandbox
+@pytest.mark.parametrize("mapped", [False, True])
+def test_temporary_files_count_as_memory_once(mapped: bool) -> None:
+    code = f"""
+import mmap, time
+with open("/tmp/x", "w+b") as file:
+    file.write(bytes(3 << 20))
+    file.flush()
+    if {mapped}:
+        pages = mmap.mmap(file.fileno(), 0)
+        sum(pages[::4096])
+print("up", flush=True)
+time.sleep(100)
+"""
+    with Sandbox(RULES, "cpu", 1, code=code) as sandbox:
+        assert os.read(sandbox.output_fd, 2) == b"up"
+        processes = sandbox.processes()
+        without = measure(processes, RULES).memory_bytes
+        more = measure(processes, RULES, sandbox.temporary).memory_bytes - without
+    assert more // MIB == (0 if mapped else 3)
+
+
 def test_a_plain_process_ends_with_whoever_started_it() -> None:
     code = """
 import os
@@ -194,7 +216,7 @@ from jobs.custom.sandbox import Sandbox
 from jobs.plan import SandboxRules
 busy = "print('up', flush=True)\\nwhile True: pass"
 with Sandbox(SandboxRules(isolation="process"), "cpu", 1, code=busy) as sandbox:
-    assert os.read(sandbox.output_fd, 100) == b"up\\n"
+    assert os.read(sandbox.output_fd, 2) == b"up"
     print(sandbox.first_process(), flush=True)
     sandbox.ended_by(600)
 """
