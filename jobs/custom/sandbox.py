@@ -29,7 +29,7 @@ from jobs.custom import seccomp
 from jobs.custom.privileges import is_full_root, others_counted, unused_user
 from jobs.custom.usage import children, descendants
 from jobs.custom.view import TEMPORARY, bubblewrap, environment, python_command
-from jobs.custom.watch import limits_for, set_limits
+from jobs.custom.watch import limits_for, offer, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import Device, SandboxRules
 
@@ -154,8 +154,8 @@ class Sandbox:
         And let the machine end this sandbox before anything else where memory runs out.
         """
         for pid in filter(None, (self._init, self.first_process())):
+            offer(Path(f"/proc/{pid}"))
             with suppress(OSError):
-                Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
                 set_limits(self._limits, pid)
 
     def kill(self) -> None:

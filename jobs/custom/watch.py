@@ -15,6 +15,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,7 @@ SPARE_CPU_S = 2
 MAX_TEMPORARY_FILES = 20_000  # the kernel takes 1 KiB for each, however small
 STACK_BYTES = 8 * MIB
 PENDING_SIGNALS = 1024
+ENDED_FIRST = "1000"  # the most that the kernel takes as oom_score_adj
 
 Kind = Literal["memory", "time", "cpu", "processes", "files", "output"]
 
@@ -92,6 +94,15 @@ def set_limits(limits: Mapping[str, int], pid: int = 0) -> None:
         resource.prlimit(pid, kind, (allowed, allowed))
 
 
+def offer(folder: Path) -> None:
+    """Let the machine end a process before anything else where memory runs out.
+
+    Where no root has done so, the process may take it back: it is to be done again and again.
+    """
+    with suppress(OSError):
+        (folder / "oom_score_adj").write_text(ENDED_FIRST)
+
+
 def excess(usage: Usage, rules: SandboxRules, elapsed_s: float) -> Excess | None:
     """Say which limit is passed, if one is."""
     if usage.tasks > rules.processes:
@@ -147,7 +158,10 @@ class Watch:
 
     def look(self) -> Excess | None:
         """Say which limit is passed at this moment, if one is."""
-        usage = measure(self._processes(), self._rules, self._temporary)
+        processes = list(self._processes())
+        for folder in processes:
+            offer(folder)
+        usage = measure(processes, self._rules, self._temporary)
         return excess(usage, self._rules, time.monotonic() - self._started_s)
 
     def close(self) -> None:

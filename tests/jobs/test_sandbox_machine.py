@@ -152,6 +152,16 @@ def test_a_process_that_ends_while_it_is_looked_at_counts_for_nothing(tmp_path: 
         os.close(tasks)
 
 
+def test_a_process_cannot_take_back_that_it_ends_first(tmp_path: Path) -> None:
+    own, ended = tmp_path / "1", tmp_path / "2"
+    own.mkdir()
+    (own / "oom_score_adj").write_text("0")
+    watch = Watch(SandboxRules(), lambda: [ended, own], None, lambda _: None, lambda _: None)
+    assert watch.look() is None
+    watch.close()
+    assert (own / "oom_score_adj").read_text() == "1000"
+
+
 def test_a_watch_that_cannot_look_says_so() -> None:
     def vanished() -> list[Path]:
         raise ProcessLookupError("it is gone")
