@@ -5,6 +5,7 @@ which says what is wrong in words for the team. Used by `jobs.custom.session` an
 `jobs.custom.parent`; nothing here has an effect.
 """
 
+import json
 import math
 import re
 import signal
@@ -22,6 +23,7 @@ from jobs.plan import MemberPlan, SandboxRules
 
 BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 MAX_LINE_CHARS = 1000
+MAX_HEADER_BYTES = 4 * MIB  # names and shapes of tens of thousands of tensors
 MAX_REASON_CHARS = 500
 MAX_LINE = 1 << 20
 LARGEST_NUMBER = 1e30
@@ -100,6 +102,23 @@ def probabilities(blob: bytes, num_images: int, num_classes: int) -> np.ndarray:
     if probs.min(initial=0) < 0 or np.abs(sums - 1).max(initial=0) > SUM_TOLERANCE:
         raise Unacceptable("its probabilities are negative, or do not add up to 1 for every image")
     return probs.astype(np.float32)
+
+
+def check_weights(blob: bytes) -> None:
+    """Look at the beginning of weights, which nothing outside a sandbox reads any further.
+
+    Raises:
+        Unacceptable: it is not that of a safetensors file.
+    """
+    length = int.from_bytes(blob[:8], "little")
+    if len(blob) < 8 or length > min(len(blob) - 8, MAX_HEADER_BYTES):
+        raise Unacceptable("its weights are no safetensors file")
+    try:
+        header = json.loads(blob[8 : 8 + length].decode())
+    except (ValueError, RecursionError) as error:
+        raise Unacceptable("its weights are no safetensors file") from error
+    if not isinstance(header, dict):
+        raise Unacceptable("its weights are no safetensors file")
 
 
 def failure(fields: Mapping[str, Any], plan: MemberPlan, rules: SandboxRules) -> JobsError:

@@ -124,6 +124,9 @@ def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) 
     techniques = load(custom, plan.device)
     diary = ChildDiary(plan, custom, channel, order)
     result = train_on(plan, lessons, techniques, diary, teaching=teaching)
+    if techniques.build_model is not None:  # what nobody can use is not to come out as trained
+        with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
+            _trained_network(plan, custom, techniques, result.weights)
     return [result.weights, result.val_probs.astype("<f4").tobytes()]
 
 
@@ -133,25 +136,34 @@ def predict_probs(plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[by
     seed_others(plan.seed, 0)
     techniques = load(custom, plan.device)
     with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
-        network = _network(plan, techniques)
-        try:
-            network.load_state_dict(safetensors.torch.load(order.blobs[0]))
-        except (RuntimeError, ValueError, SafetensorError) as error:
-            message = f"the network does not take the weights that it was trained to: {error}"
-            raise TeamFailure(
-                type(error).__name__, message, custom.file, None, "build_model"
-            ) from error
+        network = _trained_network(plan, custom, techniques, order.blobs[0])
         fuse(network, plan.device)  # as in training, to the last bit
         logits = torch.from_numpy(predict(network, images, plan.device))
     probs: np.ndarray = functional.softmax(logits, dim=1).numpy()
     return [probs.astype("<f4").tobytes()]
 
 
-def _network(plan: MemberPlan, techniques: Techniques) -> nn.Module:
+def _trained_network(
+    plan: MemberPlan, custom: CustomPlan, techniques: Techniques, weights: bytes
+) -> nn.Module:
+    """Build the network anew and give it its weights, all of them and no others.
+
+    Raises:
+        TeamFailure: they do not fit what build_model built.
+    """
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
     if techniques.build_model is not None:
-        return techniques.build_model(num_classes, size_px)
-    return build_model(plan.model, num_classes, size_px).to(plan.device)
+        network = techniques.build_model(num_classes, size_px)
+    else:
+        network = build_model(plan.model, num_classes, size_px).to(plan.device)
+    try:
+        network.load_state_dict(safetensors.torch.load(weights))
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        message = f"the network does not take the weights that it was trained to: {error}"
+        raise TeamFailure(
+            type(error).__name__, message, custom.file, None, "build_model"
+        ) from error
+    return network
 
 
 def _arrays(described: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 In: a plan with team code and its images, in a slot (`train_custom`) or where scores are made
 (`predict_custom`). Out: what `jobs.train.train_member` would give, weights and probabilities; the
-weights are bytes that nothing outside a sandbox ever reads. Next on the path: `jobs.ensemble`.
+weights are bytes of which nothing outside a sandbox reads more than the header. Next on the path:
+`jobs.ensemble`.
 
 Validation labels, training images that the team has not bought, and test labels stay on this side,
 and nothing that tells of them goes in: neither the order of images nor what their labels made of an
@@ -21,6 +22,7 @@ from jobs.checkpoint import CheckpointContent, read_checkpoint, write_checkpoint
 from jobs.custom.answers import (
     MAX_LINE_CHARS,
     Unacceptable,
+    check_weights,
     epoch_trained,
     printable,
     probabilities,
@@ -149,6 +151,7 @@ def train_custom(
             raise Unacceptable(f"it was done after {len(reports)} of {plan.epochs} epochs")
         if len(frame.blobs) != 2 or not frame.blobs[0]:
             raise Unacceptable("it was done without weights and probabilities")
+        check_weights(frame.blobs[0])
         probs = probabilities(frame.blobs[1], len(val_labels), len(classes))
         val_probs = np.empty_like(probs)
         val_probs[hidden] = probs

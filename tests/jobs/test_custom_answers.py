@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from jobs.custom.answers import (
     Unacceptable,
+    check_weights,
     dumped_line,
     epoch_trained,
     failure,
@@ -73,6 +76,26 @@ def test_what_are_no_probabilities_is_refused(probs: np.ndarray, said: str) -> N
     assert probabilities(b"", 0, 3).shape == (0, 3)
     with pytest.raises(Unacceptable, match=said):
         probabilities(probs.tobytes(), 2, 3)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        b"",
+        b"x",
+        b"forged" * 9,
+        (2).to_bytes(8, "little") + b"[]",
+        (2).to_bytes(8, "little") + b"{",
+        (3).to_bytes(8, "little") + b"{]}",
+        (1 << 22).to_bytes(8, "little") + b"[" * (1 << 22),
+        (5 << 20).to_bytes(8, "little") + b" " * (5 << 20),
+    ],
+    ids=range(8),
+)
+def test_what_are_no_weights_is_refused(weights: bytes) -> None:
+    check_weights(safetensors.torch.save({"a": torch.ones(3)}))
+    with pytest.raises(Unacceptable, match="no safetensors file"):
+        check_weights(weights)
 
 
 FAILED = {"error": "ValueError", "message": "so", "file": "net.py", "line": 3, "in": "augment"}

@@ -105,6 +105,30 @@ def test_a_resumed_training_with_another_network(plan, labelled):
     )
 
 
+def test_a_network_that_does_not_take_its_own_weights(plan, labelled):
+    source = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, size_px):
+        super().__init__()
+        self.head = nn.Linear(3 * size_px**2, num_classes)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, images):
+        if self.training:
+            self.seen = torch.zeros(2)
+        return self.head(images.flatten(1))
+
+def build_model(num_classes, size_px):
+    return Net(num_classes, size_px)
+"""
+    failed = _failed(with_code(plan, source), labelled)
+    assert failed["in"] == "build_model"
+    assert "does not take the weights that it was trained to" in failed["message"]
+
+
 # --- the process ---------------------------------------------------------------------------------
 
 
