@@ -17,7 +17,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -43,6 +43,7 @@ class Frame:
     kind: str
     fields: dict[str, Any]
     blobs: tuple[bytes, ...]
+    line_bytes: int = field(default=0, compare=False)  # that its line had, blanks included
 
 
 class Channel:
@@ -98,7 +99,8 @@ class Channel:
             FrameError: it sent something else than a frame, or too large a one.
             TimeoutError: the deadline has passed.
         """
-        head = _head(self._line(deadline_s))
+        line = self._line(deadline_s)
+        head = _head(line)
         kind, sizes = head.pop("kind", None), head.pop("sizes", None)
         if not isinstance(kind, str):
             raise FrameError("a frame without a kind")
@@ -112,7 +114,8 @@ class Channel:
                 f"blobs of {said} bytes; {self._largest_blob} together are the most allowed, and "
                 "a network's weights and momentum are such blobs"
             )
-        return Frame(kind, head, tuple(self._blob(size, deadline_s) for size in sizes))
+        blobs = tuple(self._blob(size, deadline_s) for size in sizes)
+        return Frame(kind, head, blobs, len(line))
 
     def close(self) -> None:
         """Close this end; the other side then meets the end of the file."""

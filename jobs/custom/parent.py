@@ -231,7 +231,7 @@ def _pass_on(frame: Frame, session: Session, say: Callable[[str], None] | None) 
     line = frame.fields.get("line")
     if not isinstance(line, str) or frame.blobs:
         raise Unacceptable("it said something that is no line")
-    session.count(max(len(line), MAX_LINE_CHARS))
+    session.count(max(frame.line_bytes, MAX_LINE_CHARS))
     if say is not None:
         say(printable(line, MAX_LINE_CHARS))
 

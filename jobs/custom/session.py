@@ -82,6 +82,7 @@ class Session:
         self._plan, self._file, self._rules = plan, plan.custom.file, rules
         self._output, self._should_stop = output, should_stop
         self._excess: Excess | None = None
+        self._passed: Excess | None = None  # the same, from before it is asked where it is
         self._line: int | None = None
         self._broken: Exception | None = None
         self._tail, self._printed_bytes = b"", 0
@@ -207,11 +208,12 @@ class Session:
         if self._excess is None:
             # That a fork or an allocation failed says less than that there was too much before.
             self._line = failed_line(frame.fields, self._file)
-            self._excess = self._watch.look()
+            self._excess = self._passed or self._watch.look()
         self._look()
         raise failure(frame.fields, self._plan, self._rules)
 
     def _fail_ended(self) -> NoReturn:
+        self._excess = self._excess or self._passed
         self._look()
         ended = self._sandbox.ended_by(END_S)
         self._sandbox.kill()
@@ -233,6 +235,7 @@ class Session:
 
     def _end_over(self, excess: Excess) -> None:
         """End the sandbox for what it used; ask it first where it is. From any thread."""
+        self._passed = excess  # it may end by being asked
         mark = self._printed_bytes
         if self._first_fd is not None and excess.kind != "output":
             with suppress(ProcessLookupError):

@@ -144,3 +144,25 @@ def test_lines_for_the_log_count_as_output(attempt: Attempt) -> None:
     assert isinstance(error, TeamCodeOverLimit)
     assert len(attempt.said) <= 1100
     assert set(attempt.said) == {"a  [2J"}
+
+
+def test_whatever_comes_with_a_line_counts_as_output(attempt: Attempt) -> None:
+    error = attempt.failure(
+        FORGED + "import fcntl\nfcntl.fcntl(3, fcntl.F_SETFL, 0)\n"
+        "for _ in range(100):\n    send('say', {'line': 'a', 'more': 'x' * 500_000})\n"
+        "time.sleep(100)\n",
+        output_mib=1,
+        wall_seconds=60,
+    )
+    assert isinstance(error, TeamCodeOverLimit)
+    assert "1 MiB are allowed (customLimits.outputMib)" in str(error)
+    assert len(attempt.said) == 2
+
+
+def test_a_signal_that_was_to_tell_the_line_does_not_hide_the_limit(attempt: Attempt) -> None:
+    error = attempt.failure(
+        FORGED + "import signal\nsignal.signal(10, signal.SIG_DFL)\nwhile True:\n    pass\n",
+        wall_seconds=1,
+    )
+    assert isinstance(error, TeamCodeOverLimit)
+    assert "longer than 1 s" in str(error)
