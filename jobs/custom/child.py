@@ -32,6 +32,7 @@ from torch.nn import functional
 from jobs.checkpoint import pack, unpack
 from jobs.custom.frames import CHANNEL_FD, Channel, Frame, open_shared
 from jobs.custom.team_code import TeamFailure, blamed, load
+from jobs.custom.usage import MIB
 from jobs.custom.watch import set_limits
 from jobs.errors import Diverged
 from jobs.evaluation import predict
@@ -62,13 +63,17 @@ class ChildDiary:
         self._checkpoint = order.blobs[0] if order.blobs else b""
         self._num_epochs = int(order.fields.get("epochs", 0))
         self._drops = int(order.fields.get("drops", 0))
+        self._largest_bytes = int(order.fields.get("largest_bytes", LARGEST_BLOB_BYTES))
 
     def open(self, state: TrainingState) -> None:
         """Resume from the checkpoint that came with the order, if one did.
 
         Raises:
-            TeamFailure: it does not fit the network, as the team's function built another one.
+            TeamFailure: it does not fit the network, as the team's function built another one; or
+                the network is larger than what may be sent after an epoch.
         """
+        with blamed(self._custom, "build_model"):
+            _check_size(state, self._plan, self._largest_bytes)
         if not self._checkpoint:
             return
         num_epochs = self._num_epochs
@@ -98,6 +103,20 @@ class ChildDiary:
         judged = self._channel.receive()
         state.plateau = Plateau(num_drops=int(judged.fields["drops"]))
         seed_others(self._plan.seed, trained.epoch)
+
+
+def _check_size(state: TrainingState, plan: MemberPlan, largest_bytes: int) -> None:
+    """Raise for a network whose weights and momentum cannot be sent, before it is trained."""
+    tensors = [*state.model.state_dict().values()]
+    if plan.optimizer.momentum > 0:
+        tensors += [each for each in state.model.parameters() if each.requires_grad]
+    needed = sum(each.numel() * each.element_size() for each in tensors)
+    if needed > largest_bytes:
+        raise MemoryError(
+            f"the network's weights and momentum are {needed / MIB:.1f} MiB; "
+            f"{largest_bytes / MIB:g} MiB are allowed, a quarter of customLimits.memoryMib and at "
+            "most 256: build a smaller one"
+        )
 
 
 def seed_others(seed: int, num_epochs: int) -> None:

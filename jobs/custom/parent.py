@@ -122,6 +122,7 @@ def train_custom(
             "teacher": teacher,
             "epochs": len(reports),
             "drops": _drops(plan, plateau),
+            "largest_bytes": session.largest_bytes,
         }
         session.send("train", order, [payload, weights])
         # 3. Its epochs: judged, kept, reported, and then answered.

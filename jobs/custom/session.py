@@ -111,9 +111,8 @@ class Session:
         self._reader = threading.Thread(target=self._read, name="sandbox output", daemon=True)
         self._reader.start()
         self._undo.callback(self._end_reader)
-        self._channel = Channel(
-            self._sandbox.socket, largest_state_bytes(self._plan, self._rules), self._look
-        )
+        self.largest_bytes = largest_state_bytes(self._plan, self._rules)  # of a frame's blobs
+        self._channel = Channel(self._sandbox.socket, self.largest_bytes, self._look)
         frame = self.receive(time.monotonic() + READY_S)
         if frame.kind != "ready":
             raise self.error(f"it said {printable(frame.kind, 20)!r} instead of `ready`")

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from jobs.custom.riddles import MAX_MESSAGE_CHARS, words_of
 from jobs.errors import Diverged
 from jobs.lessons import Loss, Techniques
 from jobs.plan import CustomPlan, TeamFunction
@@ -27,22 +28,8 @@ Where = Literal["import", "build_model", "build_loss", "augment", "training"]
 
 # What the module is known as: a file may be called like a module of Python's own.
 MODULE = "team_code"
-MAX_MESSAGE_CHARS = 2000
 NUM_TRIED = 2  # images that a new network is tried with
 NO_ROOM = ("can't allocate memory", "std::bad_alloc", "CUDA error: out of memory", "_ALLOC_FAILED")
-
-
-RIDDLES = {
-    "Expected more than 1 value per channel": (
-        "a layer that normalizes over the batch was given a batch of one image, as an epoch's last "
-        "one may be: choose another batchSize, or another layer"
-    ),
-    "mix of the legacy and new APIs": (
-        "the file sets an fp32_precision of torch's, and so does the game, for everybody alike: "
-        "leave it out"
-    ),
-}
-"""What torch says that a team can do nothing with, and what is said instead."""
 
 
 class TeamFailure(Exception):
@@ -145,7 +132,7 @@ def blamed(custom: CustomPlan, where: Where) -> Iterator[None]:
 
 
 def _failure(error: BaseException, custom: CustomPlan, where: Where) -> TeamFailure:
-    message = _words(error)
+    message = words_of(error)
     line = _line(error, custom.file) or _first_line(where, custom.file)
     name = "TypeError" if isinstance(error, _Unfit) else type(error).__name__
     if isinstance(error, MemoryError):
@@ -154,20 +141,6 @@ def _failure(error: BaseException, custom: CustomPlan, where: Where) -> TeamFail
         isinstance(error, RuntimeError) and any(words in message for words in NO_ROOM)
     )
     return TeamFailure(name, message, custom.file, line, where, room)
-
-
-def _words(error: BaseException) -> str:
-    """Return an error's own words; a team's class may have none, or fail to give them."""
-    try:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-        operation, refused, _ = str(text).partition(" does not have a deterministic implementation")
-        if refused:  # torch goes on to advise what teams have no say in
-            text = f"torch computes {operation} differently every time; use another layer"
-        text = next((words for sign, words in RIDDLES.items() if sign in str(text)), str(text))
-        # What has no UTF-8 could not be kept or shown anywhere.
-        return text[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
-    except Exception:
-        return "(its message cannot be read)"
 
 
 def _line(error: BaseException, file: str) -> int | None:

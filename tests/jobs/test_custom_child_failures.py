@@ -8,7 +8,7 @@ import pytest
 
 from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
-from tests.jobs.custom_child import MONKEY, RANDOM, Lessons, Process, train, with_code
+from tests.jobs.custom_child import MONKEY, RANDOM, InThread, Lessons, Process, train, with_code
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forget_team_code")]
 
@@ -103,6 +103,30 @@ def test_a_resumed_training_with_another_network(plan, labelled):
     assert told.end.fields["message"].startswith(
         "after epoch 2 the training began anew, and this time build_model built another network"
     )
+
+
+@pytest.mark.parametrize(("momentum", "copies"), [(0.0, 1), (0.9, 2)])
+def test_a_network_that_is_too_large_to_be_sent_is_told_before_it_trains(
+    plan, labelled, momentum, copies
+):
+    source = """
+from torch import nn
+
+def build_model(num_classes, size_px):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes))
+"""
+    optimizer = plan.optimizer.model_copy(update={"momentum": momentum})
+    lessons = Lessons(with_code(plan, source, optimizer=optimizer), labelled)
+    needed = copies * 4 * 3 * (3 * 16**2 + 1)
+    for largest, answer in ((needed, "epoch"), (needed - 1, "failed")):
+        with InThread(lessons.arrays) as child:
+            fields = {"plan": lessons.plan.model_dump(mode="json"), "arrays": child.arrays}
+            child.channel.send("train", fields | {"largest_bytes": largest})
+            told = child.channel.receive()
+        assert told.kind == answer
+    assert told.fields["out_of_memory"] is True
+    assert (told.fields["line"], told.fields["in"]) == (4, "build_model")
+    assert "weights and momentum are" in told.fields["message"]
 
 
 def test_a_network_that_does_not_take_its_own_weights(plan, labelled):

@@ -8,11 +8,11 @@ import torch
 from jobs.checkpoint import pack
 from jobs.custom.answers import largest_state_bytes
 from jobs.custom.sandbox import Sandbox
-from jobs.errors import SandboxError, TeamCodeError
+from jobs.errors import SandboxError, TeamCodeError, TeamCodeTooLarge
 from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, ModelPlan, SandboxRules
 from jobs.training_state import TrainingState
-from tests.jobs.hostile import FORGED, Attempt
+from tests.jobs.hostile import FORGED, NETWORK, Attempt
 
 
 @pytest.mark.parametrize("memory_mib", [512, 4096])
@@ -59,3 +59,13 @@ def test_a_crash_is_told_although_a_worker_holds_the_channel(attempt: Attempt) -
     error = attempt.failure(source, isolation="process", wall_seconds=60)
     assert type(error) is TeamCodeError
     assert "segmentation fault" in str(error)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_too_large_to_come_out_is_told_before_it_trains(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.custom.session.largest_state_bytes", lambda *_: 1000)
+    error = attempt.failure(NETWORK, isolation="process")
+    assert isinstance(error, TeamCodeTooLarge)
+    assert str(error).startswith("net.py:3: MemoryError: the network's weights and momentum are")

@@ -166,3 +166,10 @@ def test_a_signal_that_was_to_tell_the_line_does_not_hide_the_limit(attempt: Att
     )
     assert isinstance(error, TeamCodeOverLimit)
     assert "longer than 1 s" in str(error)
+
+
+def test_locks_that_a_sandbox_does_not_have_are_named(attempt: Attempt) -> None:
+    error = attempt.failure(FORGED + "import multiprocessing\nmultiprocessing.Pool(2)\n")
+    assert str(error).startswith(
+        f"net.py:{FIRST + 1}: FileNotFoundError: there is no shared memory"
+    )

@@ -115,6 +115,31 @@ def augment(images, generator):
     assert "was given a batch of one image, as an epoch's last one may be" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file"), "multiprocessing needs for its locks"),
+        (FileNotFoundError(2, "No such file", "x.npy"), "No such file: 'x.npy'"),
+        (FileNotFoundError("mine"), "mine"),
+    ],
+)
+def test_what_a_sandbox_does_not_have_is_named(error: Exception, said: str):
+    custom = team_file("def augment(images, generator): ...")
+    with pytest.raises(TeamFailure) as caught, blamed(custom, "training"):
+        raise error
+    assert said in caught.value.message
+
+
+def test_a_compiler_that_a_sandbox_does_not_have_is_named():
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler  # loads a compiler
+
+    custom = team_file("def build_model(num_classes, size_px): ...")
+    for error in (CppCompileError(["g++"], "no Python.h"), InvalidCxxCompiler()):
+        with pytest.raises(TeamFailure) as caught, blamed(custom, "training"):
+            raise error
+        assert "torch.compile needs a compiler" in caught.value.message
+
+
 def test_a_precision_that_the_game_sets_is_named():
     source = """
 import torch

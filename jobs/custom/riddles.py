@@ -1,0 +1,44 @@
+"""An error's words for the team, where its own are a riddle.
+
+In: what team code raised, inside a sandbox. Out: a message that the team can do something with.
+Used by `jobs.custom.team_code`.
+"""
+
+MAX_MESSAGE_CHARS = 2000
+NOT_COMPILED = (
+    "torch.compile needs a compiler and Python's headers, and a sandbox does not have them: leave "
+    "it out"
+)
+RIDDLES = {
+    "Expected more than 1 value per channel": (
+        "a layer that normalizes over the batch was given a batch of one image, as an epoch's last "
+        "one may be: choose another batchSize, or another layer"
+    ),
+    "mix of the legacy and new APIs": (
+        "the file sets an fp32_precision of torch's, and so does the game, for everybody alike: "
+        "leave it out"
+    ),
+    "C++ compile error": NOT_COMPILED,
+    "No working C++ compiler": NOT_COMPILED,
+}
+"""What torch says that a team can do nothing with, and what is said instead."""
+NO_LOCKS = (
+    "there is no shared memory in a sandbox, which multiprocessing needs for its locks: do without "
+    "it, and without num_workers in a DataLoader"
+)
+
+
+def words_of(error: BaseException) -> str:
+    """Return an error's own words or better ones; a team's class may have none, or fail to."""
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        operation, refused, _ = str(text).partition(" does not have a deterministic implementation")
+        if refused:  # torch goes on to advise what teams have no say in
+            text = f"torch computes {operation} differently every time; use another layer"
+        if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
+            text = NO_LOCKS  # whatever opens a file says which
+        text = next((words for sign, words in RIDDLES.items() if sign in str(text)), str(text))
+        # What has no UTF-8 could not be kept or shown anywhere.
+        return text[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
+    except Exception:
+        return "(its message cannot be read)"
