@@ -88,12 +88,17 @@ def draws(console: Console) -> bool:
 
 
 def bars(console: Console, *columns: ProgressColumn) -> Progress:
-    """Bars that begin with their task's description; none is drawn where there is no terminal."""
+    """Bars that begin with their task's description; none is drawn where there is no terminal.
+
+    They leave stdout as it is: a library that is imported below a bar may keep it, and write to it
+    when the process ends.
+    """
     return Progress(
         TextColumn("{task.description}", markup=False),
         *columns,
         console=console,
         transient=True,
+        redirect_stdout=False,
         disable=not draws(console),
     )
 

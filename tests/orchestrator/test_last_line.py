@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.settings import Settings
 from tests.orchestrator.commands import gamectl
+from tests.orchestrator.screens import in_terminal
 
 PROGRAM = """
 import atexit, sys, threading, time
@@ -103,3 +104,27 @@ def test_remarks_that_nobody_can_read_end_nothing(where: str) -> None:
     words = f"exec {sys.executable} -c '{REMARKS}' {where}"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "the controller goes on")
+
+
+BELOW_A_BAR = """
+import contextlib, sys
+from orchestrator import cli
+from orchestrator.terminal.progress_bars import waiting
+
+def main(prog_name):
+    with contextlib.ExitStack() as stack:
+        with waiting("starting Ray"):
+            import ray.autoscaler._private.cli_logger  # keeps stdout, and writes to it at the end
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # as `ray_cluster` does
+    print("the last line")
+
+cli.main = main
+cli.run()
+"""
+
+
+def test_nothing_follows_the_last_line_where_ray_was_started_below_a_bar(tmp_path: Path) -> None:
+    assert in_terminal([sys.executable, "-c", BELOW_A_BAR]).endswith("the last line\n")
+    result = tmp_path / "result"
+    in_terminal(["sh", "-c", f"exec {sys.executable} -c '{BELOW_A_BAR}' > {result}"])
+    assert result.read_text() == "the last line\n"
