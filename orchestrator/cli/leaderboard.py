@@ -29,7 +29,8 @@ def command(cohort: str | None, output: str) -> None:
 
     Of each team its newest revision counts, whatever became of it; of published scores the newest
     one that was scored, until scores are published again. Ties go to the team that spent
-    less, then to the earlier submission. The interval is Wilson's, at 95 %.
+    less, then to the earlier submission; teams that are level in that, too, share a place: 1=, 1=,
+    3. The interval is Wilson's, at 95 %.
     """
     settings = Settings()
     with open_store(settings) as store:

@@ -103,12 +103,12 @@ def _print(results: "TeamResults") -> None:
 
 
 def _stood(results: "TeamResults") -> str:
-    from orchestrator.report.html import ordinal
+    from orchestrator.report.html import place_in_words
 
     team, score = results.team, results.team.score
     if score is not None:
         return (
-            f"{ordinal(score.rank)} of {results.num_ranked}, {score.accuracy:.1%} of "
+            f"{place_in_words(score)} of {results.num_ranked}, {score.accuracy:.1%} of "
             f"{results.num_images} test images (95 % interval {score.accuracy_low:.1%} - "
             f"{score.accuracy_high:.1%})"
         )

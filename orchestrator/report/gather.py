@@ -49,8 +49,8 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     held = titles_of(jobs, book, budget_bnn)
     by_team: dict[str, list[str]] = {}
     for title in held:
-        if title.team is not None:
-            by_team.setdefault(title.team, []).append(title.name)
+        for team in title.teams:
+            by_team.setdefault(team, []).append(title.name)
     by_uid, newest = {job.uid: job for job in jobs}, newest_revisions(jobs)
     ranked = [by_uid[uid] for uid in scores]
     shown = [*ranked, *unranked(jobs, ranked)]
@@ -113,14 +113,15 @@ def scores_of(jobs: Sequence[Job], book: ScoreBook | None) -> dict[str, Score]:
         return {}
     return {
         job.uid: Score(
-            rank,
+            place.rank,
+            place.shared,
             score.accuracy,
             score.accuracy_low,
             score.accuracy_high,
             score.macro_recall,
             Confusion(score.confusion),
         )
-        for rank, (job, score) in enumerate(scored(jobs, book), start=1)
+        for job, score, place in scored(jobs, book)
     }
 
 
@@ -129,8 +130,15 @@ def titles_of(jobs: Sequence[Job], book: ScoreBook | None, budget_bnn: float) ->
     if book is None:
         return ()
     contenders = [
-        Contender(job.team, score.accuracy, score.recall_per_class, job.spent_bnn, len(job.members))
-        for job, score in scored(jobs, book)
+        Contender(
+            job.team,
+            place.rank,
+            score.accuracy,
+            score.recall_per_class,
+            job.spent_bnn,
+            len(job.members),
+        )
+        for job, score, place in scored(jobs, book)
     ]
     return titles(contenders, book.classes, budget_bnn)
 
@@ -139,7 +147,7 @@ def hard_images(jobs: Sequence[Job], book: ScoreBook) -> tuple[HardImage, ...]:
     """The test images that more than half of the teams got wrong, the hardest first."""
     if not book.tells_images:
         return ()
-    scores = [score for _, score in scored(jobs, book)]
+    scores = [score for _, score, _ in scored(jobs, book)]
     found = []
     for row, image in enumerate(book.images):
         answers = [(score.team, score.predicted[row]) for score in scores]

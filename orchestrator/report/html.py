@@ -13,7 +13,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from orchestrator.report.page import Report, TeamResults
+from orchestrator.report.page import Report, Score, TeamResults
 from orchestrator.terminal import display
 
 MATRIX_MAX_CLASSES = 24
@@ -61,7 +61,7 @@ def _environment() -> Environment:
         "bnn": lambda amount: f"{amount:g}",
         "duration": display.duration,
         "date": lambda at: time.strftime("%d %B %Y, %H:%M", time.localtime(at)),
-        "ordinal": ordinal,
+        "place_in_words": place_in_words,
     }
     environment.globals |= {
         "matrix_max_classes": MATRIX_MAX_CLASSES,
@@ -71,7 +71,9 @@ def _environment() -> Environment:
     return environment
 
 
-def ordinal(number: int) -> str:
-    """A place in words: 1st, 2nd, 3rd, 11th."""
+def place_in_words(score: Score) -> str:
+    """A place in words: 1st, shared 2nd, 3rd, 11th."""
+    number, shared = score.rank, "shared " if score.shared else ""
     teen = 10 <= number % 100 <= 20
-    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+    ending = "th" if teen else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{shared}{number}{ending}"

@@ -9,9 +9,12 @@ from typing import Any, Literal
 
 from orchestrator.report.curves import LineChart
 from orchestrator.report.timeline import Timeline
+from orchestrator.results.leaderboard import Place
 from orchestrator.results.titles import Title
 
 State = Literal["unscored", "unpublished", "published"]
+PODIUM_ROOM = 6
+"""So many teams stand on it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,18 @@ class Score:
     """A team on the test set."""
 
     rank: int
+    shared: bool
+    """Whether other teams have the same rank."""
     accuracy: float
     accuracy_low: float
     accuracy_high: float
     macro_recall: float
     confusion: Confusion
+
+    @property
+    def place(self) -> str:
+        """The rank as tables have it."""
+        return str(Place(self.rank, self.shared))
 
 
 @dataclass(frozen=True)
@@ -192,8 +202,14 @@ class Report:
 
     @property
     def podium(self) -> tuple[Team, ...]:
-        """The first three, in order."""
-        return tuple(team for team in self.teams if team.score and team.score.rank <= 3)
+        """The first three, in order, and who is level with them.
+
+        A place that more teams share than it has room for is left out, with all below it.
+        """
+        most = PODIUM_ROOM
+        ranks = [team.score.rank for team in self.teams if team.score and team.score.rank <= 3]
+        fitting = ranks if len(ranks) <= most else [r for r in ranks[:most] if r < ranks[most]]
+        return self.teams[: len(fitting)]
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `--output json`: everything but what is only there to be drawn."""

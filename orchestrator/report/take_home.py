@@ -40,7 +40,7 @@ def take_home(
     held = [
         title
         for title in titles_of(store.jobs(job.cohort), published, budget_bnn)
-        if title.team == job.team and score is not None  # and not an older revision
+        if job.team in title.teams and score is not None  # and not an older revision
     ]
     known = published.find(job) if published is not None else None
     answers, unknown = None, ""

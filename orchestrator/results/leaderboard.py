@@ -5,6 +5,7 @@ In: the jobs of a cohort and its score book. Out: rows in order, ready for a tab
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from orchestrator.phases import Phase
@@ -13,10 +14,23 @@ from orchestrator.state import Job, newest_revisions, withdrawn
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place in a ranking, which teams share that nothing tells apart: 1, 1=."""
+
+    rank: int
+    shared: bool
+
+    def __str__(self) -> str:
+        return f"{self.rank}=" if self.shared else str(self.rank)
+
+
+@dataclass(frozen=True)
 class Row:
     """A team's place. Without a score it has no rank."""
 
     rank: int | None
+    shared: bool
+    """Whether other teams have the same rank."""
     team: str
     accuracy: float | None
     accuracy_low: float | None
@@ -27,6 +41,11 @@ class Row:
     num_members_trained: int
     """Fewer where the job succeeded without members that were lost."""
     phase: Phase
+
+    @property
+    def place(self) -> str:
+        """The rank as tables have it."""
+        return "-" if self.rank is None else str(Place(self.rank, self.shared))
 
     @property
     def degraded(self) -> bool:
@@ -58,7 +77,8 @@ def standing(jobs: Sequence[Job], accuracies: Mapping[str, float], published: bo
     That is a team's newest job, if it has an accuracy. What was `published` stands until it is
     published again: there it is the newest one that has an accuracy, whatever a team has handed in
     since. Teams that were withdrawn have none. Equal accuracies go to the team that spent less,
-    then to the earlier submission.
+    then to the earlier submission; who is level in that, too, shares a `place`, and comes in the
+    order of the jobs.
     """
     newest = newest_revisions(jobs)
     if published:
@@ -66,15 +86,30 @@ def standing(jobs: Sequence[Job], accuracies: Mapping[str, float], published: bo
         scored = [j for j in jobs if j.uid in accuracies and j.revision > out.get(j.team, 0)]
         newest = list({j.team: j for j in sorted(scored, key=lambda j: j.revision)}.values())
     ranked = [job for job in newest if job.uid in accuracies]
-    return sorted(ranked, key=lambda j: (-accuracies[j.uid], j.spent_bnn, j.submitted_at))
+    return sorted(ranked, key=lambda j: _worth(j, accuracies))
 
 
-def scored(jobs: Sequence[Job], book: ScoreBook) -> list[tuple[Job, TeamScore]]:
-    """The jobs that are ranked, with their scores, the best first."""
+def places(ranked: Sequence[Job], accuracies: Mapping[str, float]) -> list[Place]:
+    """The place of each job in a `standing`, by standard competition ranking: 1, 1, 3."""
+    found: list[Place] = []
+    for _, group in groupby(ranked, key=lambda j: _worth(j, accuracies)):
+        level = len(list(group))
+        found += [Place(len(found) + 1, level > 1)] * level
+    return found
+
+
+def _worth(job: Job, accuracies: Mapping[str, float]) -> tuple[float, float, float]:
+    """What teams are ranked by; the lowest is the best."""
+    return (-accuracies[job.uid], job.spent_bnn, job.submitted_at)
+
+
+def scored(jobs: Sequence[Job], book: ScoreBook) -> list[tuple[Job, TeamScore, Place]]:
+    """The jobs that are ranked, with their scores and places, the best first."""
     scores = {score.job: score for score in book.scores}
     accuracies = {uid: score.accuracy for uid, score in scores.items()}
     ranked = standing(jobs, accuracies, book.published)
-    return [(job, scores[job.uid]) for job in ranked]
+    found = places(ranked, accuracies)
+    return [(job, scores[job.uid], place) for job, place in zip(ranked, found, strict=True)]
 
 
 def unranked(jobs: Sequence[Job], ranked: Sequence[Job]) -> list[Job]:
@@ -96,12 +131,14 @@ def unscored(jobs: Sequence[Job], book: ScoreBook | None) -> list[Job]:
 def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
     """Ranks by test accuracy, then by fewer nuggets spent, then by earlier submission.
 
-    Teams whose newest job has no score stand below, as `unranked` has them.
+    Teams that are level in all three share a rank. Teams whose newest job has no score
+    stand below, as `unranked` has them.
     """
     ranked = scored(jobs, book)
     rows = [
         Row(
-            rank,
+            place.rank,
+            place.shared,
             job.team,
             found.accuracy,
             found.accuracy_low,
@@ -112,14 +149,14 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
             job.members_trained,
             job.phase,
         )
-        for rank, (job, found) in enumerate(ranked, start=1)
+        for job, found, place in ranked
     ]
     rows += [
         Row(
-            None, job.team, None, None, None, None, job.spent_bnn,
+            None, False, job.team, None, None, None, None, job.spent_bnn,
             len(job.members), job.members_trained, job.phase,
         )
-        for job in unranked(jobs, [job for job, _ in ranked])
+        for job in unranked(jobs, [job for job, _, _ in ranked])
     ]  # fmt: skip
     return Leaderboard(
         book.cohort,

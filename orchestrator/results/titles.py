@@ -4,7 +4,8 @@ In: what the scored teams reached and spent, the best first. Out: a `Title` each
 why nobody has it. Pure. Next on the path: `report`, which shows them.
 
 Of equal teams the one that stands higher on the leaderboard has the title: it spent less, or was
-submitted earlier. Shares are of one; a point is a hundredth.
+submitted earlier. Teams that share a place there share the title. Shares are of one; a point is a
+hundredth.
 """
 
 import statistics
@@ -26,6 +27,7 @@ class Contender:
     """What a scored team brings to the titles."""
 
     team: str
+    rank: int
     accuracy: float
     recall_per_class: tuple[float, ...]
     spent_bnn: float
@@ -40,8 +42,8 @@ class Title:
     key: str
     name: str
     rule: str
-    team: str | None
-    """None where nobody has it."""
+    teams: tuple[str, ...]
+    """Empty where nobody has it; several where they share a place."""
     because: str
     """The winner's figure, or why nobody has it."""
 
@@ -152,6 +154,8 @@ def _won_by_most(
     otherwise: str,
 ) -> Title:
     if not eligible:
-        return Title(key, name, rule, None, otherwise)
-    winner = max(eligible, key=lambda each: round(figure(each), DIGITS))  # of equal ones the first
-    return Title(key, name, rule, winner.team, because(winner))
+        return Title(key, name, rule, (), otherwise)
+    best = max(round(figure(each), DIGITS) for each in eligible)
+    equal = [each for each in eligible if round(figure(each), DIGITS) == best]
+    winners = [each for each in equal if each.rank == equal[0].rank]
+    return Title(key, name, rule, tuple(each.team for each in winners), because(winners[0]))

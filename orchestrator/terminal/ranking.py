@@ -40,7 +40,7 @@ def _cells(row: Row) -> list[object]:
     trained = f"{row.num_members_trained} of " if row.degraded else ""
     bought = [f"{row.spent_bnn:g}", f"{trained}{row.num_members}"]
     if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None:
-        return ["-", row.team, "-", row.phase, "-", *bought]
+        return [row.place, row.team, "-", row.phase, "-", *bought]
     interval = f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}"
     recall = f"{row.macro_recall:.1%}"
-    return [row.rank, row.team, f"{row.accuracy:.1%}", interval, recall, *bought]
+    return [row.place, row.team, f"{row.accuracy:.1%}", interval, recall, *bought]

@@ -81,7 +81,7 @@ def crown(
     `Damaged` is passed over. Raises `TrackingError`.
     """
     passed_over: list[tuple[str, str]] = []
-    for job, score in scored(jobs, book):
+    for job, score, _ in scored(jobs, book):
         try:
             model_id = model_of(job)
         except Damaged as error:

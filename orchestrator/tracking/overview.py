@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.phases import Phase
-from orchestrator.results.leaderboard import standing, unranked
+from orchestrator.results.leaderboard import places, standing, unranked
 from orchestrator.state import Job, newest_revisions
 from orchestrator.terminal.display import team_of
 
@@ -66,7 +66,7 @@ def description(
     newest = newest_revisions(jobs)
     accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
     ranked = standing(jobs, accuracies, published=True)
-    rows = [(str(place), job) for place, job in enumerate(ranked, start=1)]
+    rows = list(zip(map(str, places(ranked, accuracies)), ranked, strict=True))
     rows += [("", job) for job in unranked(jobs, ranked)]
     heads = ["team", "phase", "validation accuracy", "B NN spent", "members"]
     if ranked:
@@ -147,8 +147,10 @@ def _headline(
     states = ", ".join(f"{phases[phase]} {phase}" for phase in Phase if phases[phase])
     teams = "1 team" if len(newest) == 1 else f"{len(newest)} teams"
     if ranked:
-        best = ranked[0]
-        news = f"**{best.team}** won with {published.scores[best.uid].accuracy:.1%} on the test set"
+        accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
+        best = [place.rank for place in places(ranked, accuracies)].count(1)
+        who = f"**{ranked[0].team}** won" if best == 1 else f"{best} teams share the first place"
+        news = f"{who} with {accuracies[ranked[0].uid]:.1%} on the test set"
     else:
         news = "test accuracy is not published yet"
     return f"**{cohort}**: {teams} ({states}); {news}. Unfold this for all of them."

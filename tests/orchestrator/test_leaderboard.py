@@ -68,6 +68,25 @@ def test_accuracy_then_fewer_nuggets_then_earlier_submission(jobs: dict[str, Job
     assert [(row.rank, row.team) for row in rows] == [(1, "d"), (2, "c"), (3, "b"), (4, "a")]
 
 
+def test_teams_that_nothing_tells_apart_share_a_place(
+    jobs: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracies = {"a": 0.5, "b": 0.6, "c": 0.5, "d": 0.4}
+    scores = book(*(score(jobs[team], accuracy) for team, accuracy in accuracies.items()))
+    board = leaderboard(list(jobs.values()), scores)
+    assert [(row.rank, row.shared, row.team) for row in board.rows] == [
+        (1, False, "b"),
+        (2, True, "a"),
+        (2, True, "c"),
+        (4, False, "d"),
+    ]
+    print_leaderboard(board)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2=", "2=", "4"]
+    cheaper = [jobs["a"], jobs["b"], replace(jobs["c"], spent_bnn=-1.0), jobs["d"]]
+    assert [row.place for row in leaderboard(cheaper, scores).rows] == ["1", "2", "3", "4"]
+
+
 def test_jobs_without_a_score_stand_below_without_a_rank(jobs: dict[str, Job]) -> None:
     failed = replace(jobs["a"], phase=Phase.FAILED)
     rows = leaderboard([failed, jobs["b"]], book(score(jobs["b"], 0.1))).rows
@@ -130,6 +149,7 @@ def test_the_json_form(jobs: dict[str, Job]) -> None:
     ]
     assert set(document["rows"][0]) == {
         "rank",
+        "shared",
         "team",
         "accuracy",
         "accuracy_low",

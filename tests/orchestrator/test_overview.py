@@ -62,6 +62,17 @@ def test_published_teams_stand_by_place() -> None:
     assert "[monday](#/models/monday)" in text
 
 
+def test_teams_that_are_level_share_a_place_and_nobody_won_alone() -> None:
+    jobs = [replace(_ended(n, 0.5), submitted_at=0.0) for n in (1, 2, 3)]
+    scores = {
+        job.uid: Score(share, 0.4, 0.9) for job, share in zip(jobs, (0.8, 0.8, 0.6), strict=True)
+    }
+    text = description("monday", jobs, {}, Published(scores))
+    assert "2 teams share the first place with 80.0% on the test set" in text.splitlines()[0]
+    _, _, *rows = _rows(text)
+    assert [row[0] for row in rows] == ["1=", "1=", "3"]
+
+
 def test_a_job_without_all_members_says_so_and_only_the_newest_revision_counts() -> None:
     lost = job(1, Phase.SUCCEEDED, Phase.FAILED, Phase.SUCCEEDED)
     again = replace(lost, id=2, uid="uid-2", revision=2, phase=Phase.SUCCEEDED)

@@ -85,6 +85,26 @@ def test_scores_that_are_not_published_are_for_the_organizer(store: Store) -> No
         assert all(f"{score.accuracy:.1%}" in page for score in book.scores)
 
 
+@pytest.mark.parametrize(("num_level", "on_podium"), [(2, 3), (5, 6), (6, 1)])
+def test_teams_that_are_level_share_a_place(store: Store, num_level: int, on_podium: int) -> None:
+    level = [MadeUp(f"team-{n}", 0.5) for n in range(num_level)]
+    teams = [MadeUp("first", 0.9), *level, MadeUp("last", 0.3)]
+    jobs = put(store, teams)
+    book = made_up_book(jobs, teams)
+    same = {"accuracy": 0.5}
+    some = [s.model_copy(update=same) if s.team.startswith("team") else s for s in book.scores]
+    report = gather(store, "small", book.model_copy(update={"scores": tuple(some)}), NOW)
+    assert [team.score.place for team in report.teams if team.score] == [
+        "1",
+        *["2="] * num_level,
+        str(num_level + 2),
+    ]
+    assert len(report.podium) == on_podium
+    page = report_html(report, {})
+    assert page.count("<span>shared 2nd</span>") == num_level
+    assert "<span>1st</span>" in page
+
+
 def test_a_team_is_shown_with_everything_it_did(store: Store) -> None:
     jobs = put(store, TEAMS)
     report = gather(store, "small", made_up_book(jobs, TEAMS), NOW)

@@ -179,7 +179,9 @@ def test_the_report_as_json_writes_no_file(
     document = json.loads(gamectl("report", "--output", "json").stdout)
     assert document["state"] == "published"
     assert [team["team"] for team in document["teams"]] == ["trio", "apes", "wild"]
-    assert {title["key"]: title["team"] for title in document["titles"]}["single-network"] == "apes"
+    assert {title["key"]: title["teams"] for title in document["titles"]}["single-network"] == [
+        "apes"
+    ]
     assert "points" not in json.dumps(document["teams"])
     assert list(tmp_path.glob("*.html")) == []
 
