@@ -40,6 +40,14 @@ def shortened(text: str, max_chars: int = SHOWN_CHARS) -> str:
     return shown if len(cut) <= max_chars else shown[: max_chars - 3] + "..."
 
 
+def cut_inside(text: str, max_chars: int) -> str:
+    """`text` without its middle where it is longer: names often differ at their ends."""
+    if len(text) <= max_chars:
+        return text
+    kept = max(0, max_chars - 1)
+    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+
+
 def print_json(value: object) -> None:
     """Write one JSON document to stdout. The encoding of the terminal does not matter to it."""
     click.echo(json.dumps(value, indent=2))

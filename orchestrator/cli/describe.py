@@ -5,11 +5,12 @@ In: the store. Out: facts, receipt, members with their attempts, phases, events 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
 
 LABEL_CHARS = 13
+WIDE = 76
+"""A narrower terminal shows fewer columns, and messages below their table."""
+DISPENSABLE = {"node", "failures", "message"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def _print(told: _Description) -> None:
     console.print_table(
         ["since", "phase", "reason"],
         [[display.clock_time(step.at, now), step.phase, step.reason] for step in told.steps],
+        whole=["since", "phase", "reason"],
     )
     console.print_text("\nEvents:")
     console.print_table(
@@ -143,6 +149,7 @@ def _print(told: _Description) -> None:
             ]
             for e in told.events
         ],
+        whole=["time", "reason"],
     )
     console.print_text("\nLoadout:")
     for text in told.loadout.rstrip().splitlines():
@@ -207,22 +214,37 @@ def _print_members(told: _Description) -> None:
     job = told.job
     needed = f" ({job.min_members} of {len(job.members)} must be trained)"
     console.print_text(f"\nMembers{needed if len(job.members) > 1 else ''}:")
-    console.print_table(
-        ["member", "phase", "reason", "epochs", "val", "failures", "message"],
-        [
-            [
-                m.index,
-                m.phase,
-                m.reason,
-                f"{m.epoch}/{m.epochs}",
-                "" if m.val_accuracy is None else f"{m.val_accuracy:.1%}",
-                _failures(m),
-                _message(m, told.seen.now),
-            ]
-            for m in job.members
-        ],
-        right=["member", "val"],
-    )
+    messages = {m.index: _message(m, told.seen.now) for m in job.members}
+    columns: dict[str, Callable[[Member], object]] = {
+        "member": lambda m: m.index,
+        "phase": lambda m: m.phase,
+        "reason": lambda m: m.reason,
+        "epochs": lambda m: f"{m.epoch}/{m.epochs}",
+        "val": lambda m: "" if m.val_accuracy is None else f"{m.val_accuracy:.1%}",
+        "failures": _failures,
+        "message": lambda m: messages[m.index],
+    }
+    _print_columns(columns, job.members, ["member", "val"], ["phase", "reason"])
+    if not _wide():
+        for index, message in messages.items():
+            if message:
+                console.print_line(f"member {index}: {console.printable(message)}")
+
+
+def _wide() -> bool:
+    return shutil.get_terminal_size().columns >= WIDE
+
+
+def _print_columns(
+    columns: Mapping[str, Callable[[T], object]],
+    rows: Sequence[T],
+    right: Sequence[str],
+    whole: Sequence[str],
+) -> None:
+    """Prints a table with as many columns as there is room for."""
+    shown = {name: cell for name, cell in columns.items() if _wide() or name not in DISPENSABLE}
+    cells = [[cell(row) for cell in shown.values()] for row in rows]
+    console.print_table(list(shown), cells, right=right, whole=whole)
 
 
 def _failures(member: Member) -> str:
@@ -242,20 +264,20 @@ def _print_attempts(told: _Description) -> None:
         return
     now = told.seen.now
     console.print_text("\nAttempts:")
-    console.print_table(
-        ["member", "attempt", "slot", "node", "started", "took", "epochs", "ended"],
-        [
-            [
-                a.key.index,
-                a.number,
-                a.slot,
-                a.node,
-                display.clock_time(a.started_at, now),
-                display.duration((a.ended_at or now) - a.started_at),
-                a.epoch,
-                "" if a.ended_at is None else f"{a.reason}{f' ({a.blame})' if a.blame else ''}",
-            ]
-            for a in told.attempts
-        ],
-        right=["member", "attempt", "took", "epochs"],
-    )
+    columns: dict[str, Callable[[Attempt], object]] = {
+        "member": lambda a: a.key.index,
+        "attempt": lambda a: a.number,
+        "slot": lambda a: a.slot,
+        "node": lambda a: a.node,
+        "started": lambda a: display.clock_time(a.started_at, now),
+        "took": lambda a: display.duration((a.ended_at or now) - a.started_at),
+        "epochs": lambda a: a.epoch,
+        "ended": _ended,
+    }
+    right = ["member", "attempt", "took", "epochs"]
+    _print_columns(columns, told.attempts, right, ["slot", "started"])
+
+
+def _ended(attempt: Attempt) -> str:
+    blame = f" ({attempt.blame})" if attempt.blame else ""
+    return "" if attempt.ended_at is None else f"{attempt.reason}{blame}"

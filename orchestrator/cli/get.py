@@ -183,6 +183,7 @@ def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -
             ["time", "about", "reason", "message"],
             [[display.clock_time(e.at, now), display.object_of(e), e.reason, e.message]
              for e in events],
+            whole=["time", "reason"],
         )  # fmt: skip
 
 

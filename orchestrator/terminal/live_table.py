@@ -5,6 +5,7 @@ never wider or higher than the terminal: jobs that do not fit are counted. Next 
 which draws it again whenever something has changed.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Group
@@ -13,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.console import printable
+from orchestrator.console import cut_inside, printable
 from orchestrator.forecasting.outlook import Outlook, busy_slots
 from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
@@ -35,8 +36,8 @@ REASON_STYLES: dict[str, str] = {
     Reason.DEGRADED: "yellow",
 }
 ORDER = [Phase.RUNNING, Phase.PENDING, Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED]
-ROWS_RESERVED = 5
-"""Lines of the terminal that the rows leave free: header, count, summary, bar, prompt."""
+ROWS_RESERVED = 4
+"""Lines of the terminal that the rows leave free: header, count, bar, prompt; not what is below."""
 TEAM_CHARS = 20
 WIDE = 80
 """A narrower terminal shows one member a job and no accuracy."""
@@ -57,24 +58,26 @@ def live_table(
     """
     wide = width >= WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("team", max_width=TEAM_CHARS, overflow="ellipsis", no_wrap=True)
+    table.add_column("team", no_wrap=True)
     table.add_column("phase", no_wrap=True, min_width=len(Phase.CANCELLED))
     table.add_column("epochs", no_wrap=True, overflow="ellipsis")
     if wide:
         table.add_column("val", justify="right", no_wrap=True)
     table.add_column("expected", no_wrap=True, overflow="ellipsis")
     ranked = sorted(jobs, key=lambda job: _rank(job, ahead))
-    room = max(1, height - ROWS_RESERVED - sum(1 + len(note) // width for note in notes))
+    summary = summarize(jobs, ahead, num_slots, now)
+    below = [summary, *notes]
+    room = max(1, height - ROWS_RESERVED - sum(len(textwrap.wrap(text, width)) for text in below))
     for job in ranked[:room]:
-        cells = [Text(printable(display.team_of(job))), _phase(job), _epochs(job, wide)]
+        team = cut_inside(printable(display.team_of(job)), TEAM_CHARS)
+        cells = [Text(team), _phase(job), _epochs(job, wide)]
         cells += [Text(display.accuracy(job))] if wide else []
         table.add_row(*cells, Text(display.expected(job, ahead, now)))
     hidden = len(ranked) - room
     more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
-    summary = Text(summarize(jobs, ahead, num_slots, now), no_wrap=True, overflow="ellipsis")
     bar = ProgressBar(total=max(_work(jobs), 1e-9), completed=_work_done(jobs), width=30)
     remarks = [Text(printable(note), style="yellow") for note in notes]
-    return Group(table, *more, summary, Padding(bar), *remarks)  # a bar does not end its line
+    return Group(table, *more, Text(summary), Padding(bar), *remarks)  # a bar does not end its line
 
 
 def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: float) -> str:

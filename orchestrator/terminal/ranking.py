@@ -3,17 +3,30 @@
 In: a `Leaderboard`. Out: lines for people. Used by the commands that rank, and by whoever scores.
 """
 
+import shutil
+from collections.abc import Sequence
+
 from orchestrator import console
 from orchestrator.results.leaderboard import Leaderboard, Row
 
+COLUMNS = ["rank", "team", "accuracy", "95 % interval", "recall", "spent", "members"]
+RIGHT = ["rank", "accuracy", "recall", "spent", "members"]
+TEAM, RECALL = COLUMNS.index("team"), COLUMNS.index("recall")
+LEAST_NAME = 10
+"""A name is not cut shorter."""
+
 
 def print_leaderboard(board: Leaderboard) -> None:
-    """Prints the ranking as a table."""
-    console.print_table(
-        ["rank", "team", "accuracy", "95 % interval", "recall", "spent", "members"],
-        [_cells(row) for row in board.rows],
-        right=["rank", "accuracy", "recall", "spent", "members"],
-    )
+    """Prints the ranking as a table; where there is little room without recall, and names cut."""
+    table = [list(COLUMNS), *map(_cells, board.rows)]
+    room = shutil.get_terminal_size().columns
+    if _team_room(table, room) < max(len(row[TEAM]) for row in table):
+        table = [[*row[:RECALL], *row[RECALL + 1 :]] for row in table]
+    most = max(LEAST_NAME, _team_room(table, room))
+    for row in table:
+        row[TEAM] = console.cut_inside(row[TEAM], most)
+    heads, *rows = table
+    console.print_table(heads, rows, right=RIGHT, whole=["95 % interval"])
     state = "published" if board.published else "not published: only you see this"
     images = images_in_words(board.test_images, board.test_images_left_out)
     console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
@@ -36,11 +49,24 @@ def images_in_words(num_used: int, num_left_out: int) -> str:
     return f"{num_used} of {total} test images ({num_left_out} leaked ones left out)"
 
 
-def _cells(row: Row) -> list[object]:
+def _team_room(table: Sequence[Sequence[str]], room: int) -> int:
+    """How wide the column of teams may be, so that the table fits."""
+    others = [column for at, column in enumerate(zip(*table, strict=True)) if at != TEAM]
+    return room - sum(max(map(len, column)) + console.GAP for column in others)
+
+
+def _cells(row: Row) -> list[str]:
     trained = f"{row.num_members_trained} of " if row.degraded else ""
     bought = [f"{row.spent_bnn:g}", f"{trained}{row.num_members}"]
     if row.accuracy is None or row.accuracy_low is None or row.accuracy_high is None:
-        return [row.place, row.team, "-", row.phase, "-", *bought]
+        return [row.place, console.printable(row.team), "-", row.phase, "-", *bought]
     interval = f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}"
     recall = f"{row.macro_recall:.1%}"
-    return [row.place, row.team, f"{row.accuracy:.1%}", interval, recall, *bought]
+    return [
+        row.place,
+        console.printable(row.team),
+        f"{row.accuracy:.1%}",
+        interval,
+        recall,
+        *bought,
+    ]

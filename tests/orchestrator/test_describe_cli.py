@@ -55,6 +55,20 @@ def test_a_degraded_job_says_so_and_shows_who_was_lost(game: Game) -> None:
         assert expected in text
 
 
+def test_a_narrow_terminal_breaks_no_word(game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = described("howling-pixels")
+    tables = text[text.index("\nMembers") : text.index("\nLoadout")]
+    assert all(len(line) <= 60 for line in tables.splitlines())
+    heads, *members = section(text, "Members")
+    assert heads == ["member", "phase", "reason", "epochs", "val"]
+    assert members[2] == ["2", "Failed", "Diverged", "3/20", "36.0%"]
+    assert "\nmember 2: validation loss is nan after epoch 3\n" in text
+    heads, *attempts = section(text, "Attempts")
+    assert heads == ["member", "attempt", "slot", "started", "took", "epochs", "ended"]
+    assert attempts[2][-3:] == ["10s", "3", "Diverged"]
+
+
 def test_a_job_that_waits_shows_its_place(game: Game) -> None:
     text = described("swing-state")
     assert "Position:    2 of 3 in the queue" in text

@@ -166,6 +166,16 @@ def over(store: Store) -> None:
     game.ledger.release()
 
 
+def test_a_narrow_terminal_breaks_no_reason_of_an_event(
+    game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = gamectl("get", "events").stdout
+    words = set(shown.split())
+    assert {event["reason"] for event in read_json("get", "events")["events"]} <= words
+    assert all(len(line) <= 60 for line in shown.splitlines())
+
+
 def test_watching_ends_by_itself_when_all_is_over(store: Store) -> None:
     over(store)
     jobs = gamectl("get", "jobs", "--watch")

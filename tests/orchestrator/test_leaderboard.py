@@ -182,6 +182,25 @@ def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
     assert "1 team is scored without members that were lost" in err
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_table_with_little_room_keeps_intervals_whole_and_names_apart(
+    jobs: dict[str, Job],
+    width: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = {team: f"the-quite-long-winded-group-{team}-11" for team in "abcd"}
+    named = [replace(job, team=names[job.team]) for job in jobs.values()]
+    board = leaderboard(named, book(*(score(job, 0.5) for job in named)))
+    print_leaderboard(board)
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len({line.split()[1] for line in lines}) == 4
+    assert all(len(line) <= width and "40.0% - 60.0%" in line for line in lines)
+    assert ("recall" in heads) == (width == 120)
+    assert (names["a"] in lines[0]) == (width >= 80)
+
+
 def test_teams_that_were_withdrawn_have_no_place(store: Store, jobs: dict[str, Job]) -> None:
     store.withdraw("small", "a", 200.0)
     left = store.jobs("small")

@@ -146,7 +146,7 @@ def test_the_table_has_what_runs_first_then_the_queue_then_what_ended(
     assert [line.split()[0] for line in lines[1:13]] == [
         "flaky",
         "banana-republic",
-        "a-team-with-a-very-…",
+        "a-team-wit…on-and-on",
         "tree-huggers",
         "swing-state",
         "revised",
@@ -182,6 +182,19 @@ def test_the_table_fits_the_terminal(jobs: tuple[Job, ...], width: int, height: 
         + sum(int(line.split()[2]) for line in hidden)
         == 12
     )
+
+
+def test_names_that_differ_at_their_ends_do_not_look_alike() -> None:
+    names = [f"the-quite-long-winded-team-of-group-{n}" for n in (11, 12)]
+    lines = table([job(n, team=name) for n, name in enumerate(names, start=1)], 60)
+    shown = [line.split()[0] for line in lines[1:3]]
+    assert shown == ["the-quite-…-group-11", "the-quite-…-group-12"]
+
+
+def test_a_summary_that_is_too_long_goes_on_in_the_next_line(jobs: tuple[Job, ...]) -> None:
+    summary = next(line for line in table(jobs, 100) if line.startswith("5 of 12 jobs ended"))
+    assert len(summary) > 60
+    assert summary in " ".join(table(jobs, 60))
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])
