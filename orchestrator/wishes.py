@@ -71,6 +71,12 @@ def retried(job: Job, now: float) -> Change:
     Members that were trained stay so; the others go on from their checkpoints, with their failures
     forgotten and a new deadline.
     """
+    if job.phase is Phase.PENDING and not job.suspended:
+        raise Refused(
+            f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is Pending "
+            "and waits already; where no controller is at work, "
+            f"`gamectl resume --cohort {job.cohort}` starts one"
+        )
     if job.phase not in (Phase.FAILED, Phase.CANCELLED):
         raise Refused(
             f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is "

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from orchestrator import console
 from orchestrator.control.holders import CONTROLLER_S, at_work_note, settled_controller
 from orchestrator.control.launch import Launcher, LocalLauncher, launched
-from orchestrator.errors import INTERRUPTED, CohortBusy, GameError
+from orchestrator.errors import INTERRUPTED, ClusterError, CohortBusy, GameError
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
@@ -81,7 +81,7 @@ def attend(
                 )
             if holder is None:
                 with contextlib.suppress(CohortBusy):  # somebody was faster, and is watched
-                    tracking_error = _control(name, store, settings, cpus)
+                    tracking_error = _control_or_say_how(name, store, settings, cpus, side)
                     break
             elif _watch(name, store, holder, cpus):
                 break
@@ -242,6 +242,17 @@ def _control(name: str, store: Store, settings: Settings, cpus: int | None) -> G
     from orchestrator.control.run import control
 
     return control(name, store, settings, cpus)
+
+
+def _control_or_say_how(
+    name: str, store: Store, settings: Settings, cpus: int | None, side: bool
+) -> GameError | None:
+    """As `_control`; what keeps Ray away is said with what comes after it is mended."""
+    try:
+        return _control(name, store, settings, cpus)
+    except ClusterError as error:
+        again = "the same command" if side else f"`gamectl resume --cohort {name}`"
+        raise ClusterError(f"{error}; {again} then runs what is left") from error
 
 
 def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:

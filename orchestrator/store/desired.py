@@ -172,7 +172,13 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         before = read_job(connection, older.id)
         assert before is not None, f"job {older.id} was just read"
         write(connection, before, wishes.superseded(before, revision, at), at)
-    return Submitted(new.team, revision, created=True)
+    return Submitted(
+        new.team,
+        revision,
+        created=True,
+        was_withdrawn=withdrawn,
+        suspended=bool(wanted["suspended"]),
+    )
 
 
 def _is_the_same(connection: Connection, older: Row[Any], new: NewJob) -> bool:

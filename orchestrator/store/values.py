@@ -47,6 +47,10 @@ class Submitted:
     revision: int
     created: bool
     """False where this very job is in the store already."""
+    was_withdrawn: bool = False
+    """Whether it brings the team back that was withdrawn."""
+    suspended: bool = False
+    """Whether it is held back, as the team's revision before it."""
 
 
 @dataclass(frozen=True)

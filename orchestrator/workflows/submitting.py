@@ -158,7 +158,7 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
 def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:
     new = [s for s in submitted if s.created]
     unchanged = len(submitted) - len(new)
-    revised = [s.team for s in new if s.revision > 1]
+    revised = [s.team for s in new if s.revision > 1 and not s.was_withdrawn]
     if new:
         same = f", {unchanged} unchanged" if unchanged else ""
         console.print_note(f"cohort {name}: {_jobs(len(new))} submitted{same}")
@@ -168,6 +168,16 @@ def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int
         console.print_note(f"cohort {name}: unchanged, nothing is run twice")
     if revised:
         console.print_note(f"new revisions of: {', '.join(revised)}")
+    for one in new:
+        if one.was_withdrawn:
+            console.print_note(
+                f"{one.team} was withdrawn and is in again; to keep it out, take its file out of "
+                f"the folder, then `gamectl withdraw {one.team} --cohort {name}`"
+            )
+        if one.suspended:
+            console.print_note(
+                f"{one.team} stays suspended: gamectl resume {one.team} --cohort {name}"
+            )
 
 
 def _jobs(number: int) -> str:

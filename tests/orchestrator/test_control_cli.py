@@ -16,6 +16,7 @@ from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
+from tests.orchestrator.ray_head import free_port
 
 DIVERGED = Fault(Reason.DIVERGED, "the loss is not a finite number", Blame.TEAM)
 WEEK_S = 7 * 24 * 3600.0
@@ -192,7 +193,10 @@ def test_failed_jobs_are_retried_and_others_refused(game: Store, controller: Led
     assert by_team()["apes"]["phase"] == "Pending"
     refused = gamectl("retry", "howling-pixels")
     assert refused.exit_code == 1
-    assert "has nothing to retry" in refused.stderr
+    assert (
+        "has nothing to retry: its job (revision 1) is Pending and waits already" in refused.stderr
+    )
+    assert "`gamectl resume --cohort small` starts one" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -242,6 +246,17 @@ def test_cpus_are_for_a_ray_of_ones_own(game: Store, monkeypatch: pytest.MonkeyP
         refused = gamectl(*words, "--cpus", "1")
         assert refused.exit_code == 1
         assert "RAY_ADDRESS names another" in refused.stderr
+
+
+def test_a_ray_that_is_away_is_told_with_what_comes_after_it(
+    game: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    gamectl("cancel", "apes")
+    done = gamectl("retry", "apes")
+    assert (done.exit_code, done.stdout) == (1, "apes: queued again\n")
+    assert "nothing answers there" in done.stderr
+    assert done.stderr.endswith("; `gamectl resume --cohort small` then runs what is left\n")
 
 
 def test_wishes_need_neither_torch_nor_ray(game: Store) -> None:

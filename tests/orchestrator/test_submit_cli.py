@@ -71,6 +71,25 @@ def test_while_it_runs_loadouts_are_revised_and_teams_join(
     assert (older.phase, older.members[0].phase) == (Phase.SUPERSEDED, Phase.RUNNING)
 
 
+def test_what_was_said_of_a_team_before_is_told(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE, "owls": BASE})
+    words = ["submit", folder, "--data", photos, "--detach"]
+    gamectl(*words)
+    game.withdraw("small", "apes", time.time())
+    game.suspend("small", "owls", time.time())
+    write_cohort({"owls": BASE.replace("0.05", "0.02")})
+    told = gamectl(*words).stderr
+    assert "apes was withdrawn and is in again; to keep it out, take its file out" in told
+    assert "then `gamectl withdraw apes --cohort small`" in told
+    assert "owls stays suspended: gamectl resume owls --cohort small" in told
+    assert "new revisions of: owls\n" in told
+    again = gamectl(*words).stderr
+    assert "withdrawn" not in again
+    assert "suspended" not in again
+
+
 def test_teams_without_a_file_are_told_where_a_folder_is_submitted(
     game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
 ) -> None:
