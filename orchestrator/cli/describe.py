@@ -6,6 +6,7 @@ In: the store. Out: facts, receipt, members with their attempts, phases, events 
 from __future__ import annotations
 
 import shutil
+import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -228,7 +229,9 @@ def _print_members(told: _Description) -> None:
     if not _wide():
         for index, message in messages.items():
             if message:
-                console.print_line(f"member {index}: {console.printable(message)}")
+                told_of = f"member {index}: {console.printable(message)}"
+                width = shutil.get_terminal_size().columns
+                console.print_text(textwrap.fill(told_of, width, break_on_hyphens=False))
 
 
 def _wide() -> bool:

@@ -241,9 +241,10 @@ def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
     if left and seen.controller is None:
         suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
         name = console.printable(jobs[0].cohort)
+        held = f", of which {suspended} suspended" if suspended else ""
         some = " --all" if suspended == left else ""
         goes_on = "lets them go on" if some else "starts one"
         console.print_note(
-            f"\n{left} not over, of which {suspended} suspended; no controller is at work: "
+            f"\n{left} not over{held}; no controller is at work: "
             f"`gamectl resume{some} --cohort {name}` {goes_on}"
         )

@@ -26,6 +26,7 @@ from orchestrator.forecasting.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
 from orchestrator.teaching.teacher_manifest import expected_teacher
+from orchestrator.terminal.display import duration
 from orchestrator.workflows.speeds import known_speeds
 
 MINUTE_S = 60
@@ -185,8 +186,8 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
         f"{_minutes(plan.slot_seconds)} slot-minutes"
     )
     console.print_line(
-        f"finish: after {_minutes(plan.finish_s)} min, at {ends_at} if begun now; "
-        f"starting and ending: {AROUND_S:.0f} s"
+        f"finish: after {duration(plan.finish_s + AROUND_S)}, at {ends_at} if begun now; "
+        f"{AROUND_S:.0f} s of it for starting and ending"
     )
     console.print_line(
         f"memory: {human_bytes(plan.memory_bytes)} at the peak, of "

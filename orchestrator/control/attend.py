@@ -22,7 +22,7 @@ from orchestrator import console
 from orchestrator.control.holders import CONTROLLER_S, at_work_note, settled_controller
 from orchestrator.control.launch import Launcher, LocalLauncher, launched
 from orchestrator.errors import INTERRUPTED, ClusterError, CohortBusy, GameError
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.terminal.lookup import controller_of
@@ -81,7 +81,7 @@ def attend(
                 )
             if holder is None:
                 with contextlib.suppress(CohortBusy):  # somebody was faster, and is watched
-                    tracking_error = _control_or_say_how(name, store, settings, cpus, side)
+                    tracking_error = _control(name, store, settings, cpus)
                     break
             elif _watch(name, store, holder, cpus):
                 break
@@ -168,13 +168,14 @@ def say_how_it_ended(
     Where the controller was `sent` to a cluster none is sent for MLflow alone: it is written from
     wherever the user is.
     """
-    counts = ", ".join(f"{n} {phase}" for phase, n in Counter(j.phase for j in jobs).items())
+    words = Counter(Reason.SUSPENDED if _held_back(job) else job.phase for job in jobs)
+    counts = ", ".join(f"{n} {word}" for word, n in words.items())
     counts = counts or "every team was withdrawn"
     console.print_note(f"cohort {name}: {counts}")
     for job in jobs:
         if job.phase is Phase.FAILED:
             console.print_note(f"  {job.team}: {job.message}")
-    num_suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
+    num_suspended = sum(map(_held_back, jobs))
     if num_suspended:
         stay = "1 job stays" if num_suspended == 1 else f"{num_suspended} jobs stay"
         who = "TEAM" if num_suspended == 1 else "--all"
@@ -187,6 +188,10 @@ def say_how_it_ended(
             f"warning: {tracking_error}\nNothing is lost: once MLflow answers, `gamectl resume "
             f"--cohort {name}{here}` writes what it lacks; nothing is trained twice."
         )
+
+
+def _held_back(job: Job) -> bool:
+    return job.suspended and not job.phase.terminal
 
 
 @contextlib.contextmanager
@@ -241,17 +246,11 @@ def _control(name: str, store: Store, settings: Settings, cpus: int | None) -> G
     # Imported here: whoever only watches waits for no Ray.
     from orchestrator.control.run import control
 
-    return control(name, store, settings, cpus)
-
-
-def _control_or_say_how(
-    name: str, store: Store, settings: Settings, cpus: int | None, side: bool
-) -> GameError | None:
-    """As `_control`; what keeps Ray away is said with what comes after it is mended."""
     try:
-        return _control(name, store, settings, cpus)
+        return control(name, store, settings, cpus)
     except ClusterError as error:
-        again = "the same command" if side else f"`gamectl resume --cohort {name}`"
+        own = f"`gamectl resume --cohort {name}`"
+        again = "the same command" if store.cohort(name).side else own
         raise ClusterError(f"{error}; {again} then runs what is left") from error
 
 

@@ -55,7 +55,15 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
     ranked = [by_uid[uid] for uid in scores]
     shown = [*ranked, *unranked(jobs, ranked)]
     teams = tuple(
-        team_of(store, job, attempts[job.id], number, scores.get(job.uid), by_team.get(job.team))
+        team_of(
+            store,
+            job,
+            attempts[job.id],
+            number,
+            scores.get(job.uid),
+            now if at_work else None,
+            by_team.get(job.team, ()),
+        )
         for number, job in enumerate(shown)
     )
     numbers = {team.team: team.number for team in teams}
@@ -172,9 +180,14 @@ def team_of(
     attempts: Sequence[Attempt],
     number: int,
     score: Score | None,
-    held: Sequence[str] | None = None,
+    now: float | None,
+    held: Sequence[str],
 ) -> Team:
-    """One team's part: its receipt, its networks and their curves."""
+    """One team's part: its receipt, its networks and their curves.
+
+    Of an attempt that nobody has ended the time is up to `now`; where that is None, as without a
+    controller at work, up to when it was heard of last.
+    """
     _, receipt = store.document(job.id)
     told = {member.index: _epochs(store, member) for member in job.members}
     own_code = any(plan.custom is not None for plan in store.plans(job.id))
@@ -192,14 +205,21 @@ def team_of(
             for line in receipt["lines"]
         ),
         combine=job.combine,
-        members=tuple(_member(member, told[member.index], attempts) for member in job.members),
+        members=tuple(
+            _member(
+                member,
+                told[member.index],
+                sum(_took(store, each, now) for each in attempts if each.key == member.key),
+            )
+            for member in job.members
+        ),
         num_members_trained=job.members_trained,
         val_accuracy=job.val_accuracy,
         accuracy_curves=line_chart(_series(told, "accuracy"), _in_words(told), top=1.0),
         loss_curves=line_chart(_series(told, "loss"), _losses_in_words(told), top=None),
         self_reported=own_code,
         score=score,
-        titles=tuple(held or ()),
+        titles=tuple(held),
     )
 
 
@@ -246,7 +266,12 @@ def _last_seen(store: Store, attempt: Attempt) -> float | None:
     return told[-1][0] if told else attempt.started_at
 
 
-def _member(member: Member, told: Epochs, attempts: Sequence[Attempt]) -> MemberLine:
+def _took(store: Store, attempt: Attempt, now: float | None) -> float:
+    ends_at = attempt.ended_at or now or _last_seen(store, attempt)
+    return (ends_at or attempt.started_at) - attempt.started_at
+
+
+def _member(member: Member, told: Epochs, seconds: float) -> MemberLine:
     known = told["val_accuracy"]
     best = max(range(len(known)), key=lambda epoch: known[epoch]) + 1 if known else None
     return MemberLine(
@@ -258,11 +283,7 @@ def _member(member: Member, told: Epochs, attempts: Sequence[Attempt]) -> Member
         val_accuracy=member.val_accuracy,
         best_epoch=best,
         val_accuracies=known,
-        seconds=sum(
-            each.ended_at - each.started_at
-            for each in attempts
-            if each.key == member.key and each.ended_at is not None
-        ),
+        seconds=seconds,
     )
 
 

@@ -18,6 +18,7 @@ from orchestrator.results.scorebook import ScoreBook
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord, Job
 from orchestrator.store import Store
+from orchestrator.terminal.lookup import controller_of
 
 
 def take_home(
@@ -34,6 +35,8 @@ def take_home(
     of its images where it is not the one that was submitted.
     """
     record = store.cohort(job.cohort)
+    at_work = controller_of(store, job.cohort) is not None
+    attempts = store.attempts(job.id)
     scores = scores_of(store.jobs(job.cohort), published)
     budget_bnn = Cohort.stored(record.spec).spec.budget  # titles are one team's among all
     score = scores.get(job.uid)
@@ -54,13 +57,22 @@ def take_home(
     elif job.phase is Phase.SUCCEEDED:
         answers, unknown = _on_validation(store, job, record.data, data, settings)
     else:
-        unknown = f"Nothing to compare yet: the job is {job.phase}."
+        yet = "" if job.phase.terminal else " yet"
+        unknown = f"Nothing to compare{yet}: the job is {job.phase}."
     of_test = known is not None
     return TeamResults(
         cohort=job.cohort,
         published=published is not None,
         made_at=now,
-        team=team_of(store, job, store.attempts(job.id), 0, score, [title.name for title in held]),
+        team=team_of(
+            store,
+            job,
+            attempts,
+            0,
+            score,
+            now if at_work else None,
+            [title.name for title in held],
+        ),
         num_ranked=len(scores),
         titles=tuple(held),
         classes=class_names(record.data.classes),

@@ -89,7 +89,7 @@ def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: f
     suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
     if suspended:
         text += f", {suspended} suspended"
-    if ahead.end is None:
+    if ahead.end is None or over == len(jobs):
         return text
     left = display.duration(ahead.end - now)
     return f"{text}, {left} left (~{display.short_time(ahead.end, now)})"

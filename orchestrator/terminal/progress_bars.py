@@ -164,18 +164,43 @@ def epoch_progress(label: str, num_epochs: int) -> Iterator[Callable[[EpochRepor
         yield update
 
 
-def time_left(took_s: float, usual_s: float | None, done: int = 0, of: int = 0) -> str:
+def time_left(
+    took_s: float, usual_s: float | None, done: int = 0, of: int = 0, done_s: float | None = None
+) -> str:
     """What can be said of the rest of a step: by what is done, or by how long it usually takes.
 
-    Nothing where neither is known.
+    `done_s` is when the last of that was done; by default it is now. Nothing is said where neither
+    is known.
     """
     if done:
-        return f"{done} of {of}, {duration(took_s * (of - done) / done)} left"
+        at_s = took_s if done_s is None else done_s
+        left_s = at_s * of / done - took_s
+        left = f", {duration(left_s)} left" if left_s >= 0 else ""
+        return f"{done} of {of}{left}"
     if usual_s is None:
         return ""
     if took_s < usual_s:
         return f"about {duration(usual_s - took_s)} left"
     return f"longer than the usual {duration(usual_s)}"
+
+
+class _State:
+    """How far a step is that has just begun, and since when."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self.done, self.of = 0, 0
+        self.done_s = 0.0
+
+    @property
+    def took_s(self) -> float:
+        return self._clock() - self._began
+
+    def update(self, done: int, of: int) -> None:
+        if done != self.done:
+            self.done_s = self.took_s
+        self.done, self.of = done, of
 
 
 class _TimeLeft(ProgressColumn):
@@ -199,14 +224,16 @@ def waiting(label: str, usual_s: float | None = None) -> Iterator[Callable[[int,
     if draws(console):
         with bars(console, SpinnerColumn(), TimeElapsedColumn(), _TimeLeft()) as shown:
             task = shown.add_task(label, total=None, usual_s=usual_s)
-            yield lambda done, total: shown.update(task, done=done, of=total)
-        return
-    began, state = time.monotonic(), (0, 0)
-    ended = threading.Event()
+            state = _State()
 
-    def update(done: int, total: int) -> None:
-        nonlocal state
-        state = done, total
+            def show(done: int, total: int) -> None:
+                state.update(done, total)
+                shown.update(task, done=done, of=total, done_s=state.done_s)
+
+            yield show
+        return
+    state = _State()
+    ended = threading.Event()
 
     def say() -> None:
         if ended.wait(SILENT_S):
@@ -214,11 +241,11 @@ def waiting(label: str, usual_s: float | None = None) -> Iterator[Callable[[int,
         usually = "" if usual_s is None else f" (usually {duration(usual_s)})"
         console.print(f"{label}{usually} ...", highlight=False)
         while not ended.wait(SAY_EVERY_S):
-            left = time_left(time.monotonic() - began, usual_s, *state)
+            left = time_left(state.took_s, usual_s, state.done, state.of, state.done_s)
             console.print(f"{label}: {left}" if left else f"{label} ...", highlight=False)
 
     threading.Thread(target=say, name="waiting", daemon=True).start()
     try:
-        yield update
+        yield state.update
     finally:
         ended.set()

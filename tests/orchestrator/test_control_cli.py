@@ -228,7 +228,9 @@ def test_resume_without_a_team_lifts_no_suspension_and_says_where_nothing_is_lef
         assert done.exit_code == 0, done.output
         assert "nothing is left to run" in done.stderr
     assert by_team()["apes"]["suspended"] is True
-    assert "1 job stays suspended: gamectl resume TEAM" in gamectl("resume").stderr
+    told = gamectl("resume").stderr
+    assert "cohort small: 1 Cancelled, 1 Suspended\n" in told
+    assert "1 job stays suspended: gamectl resume TEAM" in told
     assert not (Settings().root / "controllers").exists()
 
 

@@ -105,10 +105,13 @@ def test_without_a_controller_no_time_is_promised_and_it_is_said_how_to_go_on(
     shown = gamectl("get", "jobs")
     assert rows(shown.stdout)["tree-huggers"] == ["Pending", "Queued", "0/20", "#1"]
     assert "`gamectl resume --cohort small`" in shown.stderr
+    assert "of which 1 suspended; no controller" in shown.stderr
     job = next(j for j in read_json("get", "jobs")["jobs"] if j["team"] == "tree-huggers")
     assert (job["position"], job["expected_finish"]) == (1, None)
     (cohort,) = read_json("get", "cohorts")["cohorts"]
     assert cohort["controller"] is None
+    game.store.resume("small", "sleepy", time.time())
+    assert "not over; no controller is at work" in gamectl("get", "jobs").stderr
 
 
 def test_a_side_cohort_is_meant_only_where_it_is_named(store: Store) -> None:

@@ -14,7 +14,7 @@ from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, newest_revisions
 from orchestrator.store import Store
 from orchestrator.terminal.live import MOST_MEMBERS, LiveView
-from orchestrator.terminal.live_table import live_table
+from orchestrator.terminal.live_table import live_table, summarize
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.job_states import job
 from tests.orchestrator.screens import drawn, lines_of, screen
@@ -182,6 +182,13 @@ def test_the_table_fits_the_terminal(jobs: tuple[Job, ...], width: int, height: 
         + sum(int(line.split()[2]) for line in hidden)
         == 12
     )
+
+
+def test_after_the_end_nothing_is_left() -> None:
+    some = [job(1, Phase.SUCCEEDED, phase=Phase.SUCCEEDED), job(2, Phase.RUNNING)]
+    ahead = Outlook(end=NOW + 5)
+    assert " left (~" in summarize(some, ahead, 1, NOW)
+    assert summarize(some[:1], ahead, 1, NOW) == "1 of 1 jobs ended, 0 of 1 slots busy"
 
 
 def test_names_that_differ_at_their_ends_do_not_look_alike() -> None:

@@ -216,6 +216,11 @@ def test_of_a_wait_is_said_what_is_left(
     assert time_left(took_s, usual_s, done, 12) == said
 
 
+def test_what_is_left_grows_no_longer_while_nothing_is_done() -> None:
+    since = [time_left(took_s, 5, 2, 4, done_s=6.0) for took_s in (6, 8, 12, 13)]
+    assert since == ["2 of 4, 6s left", "2 of 4, 4s left", "2 of 4, 0s left", "2 of 4"]
+
+
 def test_a_short_wait_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting("starting Ray", 5):
         pass

@@ -73,6 +73,16 @@ def test_what_a_lost_controller_left_open_ends_where_it_was_heard_of_last(
     once_lost.close()
 
 
+def test_a_network_that_trains_has_taken_the_time_so_far(store: Store) -> None:
+    every_state(store, BEGAN_AT)
+    seconds = {}
+    for now in (BEGAN_AT + 100, BEGAN_AT + 200):
+        teams = {team.team: team for team in gather(store, "small", None, now).teams}
+        seconds[now] = [member.seconds for member in teams["banana-republic"].members]
+    assert seconds[BEGAN_AT + 100][0] == 38
+    assert seconds[BEGAN_AT + 200][0] == 138
+
+
 def test_scores_that_are_not_published_are_for_the_organizer(store: Store) -> None:
     jobs = put(store, TEAMS)
     for published in (False, True):
