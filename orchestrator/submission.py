@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs.image_folder import ImageFolder
 from jobs.images import DecodedFolder
-from jobs.places import check_writable, is_there
+from jobs.places import Where, check_writable, is_there
 from jobs.plan import DataPlan, MemberPlan, SandboxRules
 from jobs.split import split_images
 from orchestrator.admission.admit import data_problems
@@ -68,7 +68,7 @@ def prepare(
     cohort, place = reading.cohort, settings.artifacts
     # A folder of a cluster elsewhere need not be here.
     if cohort.spec.cluster == HERE or not isinstance(place, Path) or is_there(place):
-        check_writable(place)  # before hours of training, not after
+        _check_artifacts(place, settings)  # before hours of training, not after
     admitted = [file for file in reading.files if file.ok and file.loadout is not None]
     sizes_px = sorted({_size_px(file, cohort) for file in admitted})
     skip_broken = cohort.spec.data.skip_broken_images
@@ -111,6 +111,16 @@ def no_sandbox(rules: SandboxRules) -> str | None:
     from jobs.custom.sandbox import unavailable  # tries to make one, where there is code for it
 
     return unavailable(rules)
+
+
+def _check_artifacts(place: Where, settings: Settings) -> None:
+    try:
+        check_writable(place)
+    except OSError as error:
+        if settings.artifacts_uri is None:
+            raise
+        said = f"GAME_ARTIFACTS is {settings.artifacts_uri}: {error.strerror or error}"
+        raise OSError(error.errno, said) from error
 
 
 def submit(

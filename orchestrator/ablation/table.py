@@ -67,7 +67,7 @@ def legend(result: Ablation) -> str:
             "these move every worth, by points that no number of seeds takes away"
         )
     else:
-        parts.append("one seed tells luck from worth in no case: --seeds 3 gives intervals")
+        parts.append("one seed cannot tell worth from luck: use --seeds 3")
     parts.append("per B NN: points for each B NN that it costs")
     if any(worth.mean_points is None for worth in result.worths):
         parts.append("no worth where a network failed")

@@ -9,6 +9,7 @@ never wait for torch, ray or mlflow. A command parses, calls one function and pr
 
 import atexit
 import contextlib
+import difflib
 import errno
 import importlib
 import io
@@ -24,6 +25,7 @@ from click.shell_completion import CompletionItem
 
 from jobs.errors import DataError, JobsError
 from orchestrator import console
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import (
     INTERRUPTED,
     ArtifactsAway,
@@ -122,12 +124,22 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first word; for a mistyped one, suggest the nearest."""
+        """Find the command of the first word; for a mistyped one, suggest the nearest.
+
+        `help` is none, and shows what `--help` shows.
+        """
+        if args[0] == "help":
+            words = [word for word in args[1:] if not word.startswith("-")]
+            if not words:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [*words, "--help"]
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
+            near = difflib.get_close_matches(error.command_name, COMMANDS, n=1)
             raise click.exceptions.NoSuchCommand(
-                error.command_name, possibilities=COMMANDS, ctx=ctx
+                error.command_name, possibilities=near, ctx=ctx
             ) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -189,7 +201,15 @@ class LazyGroup(click.Group):
 
 
 def _with_option(error: click.UsageError) -> click.UsageError:
-    """Wrong usage; where a name stands by itself, with the option that takes it."""
+    """Wrong usage; where a name stands by itself, with the option that takes it.
+
+    A number below zero looks like an option: there it is said which number is wanted.
+    """
+    params = () if error.ctx is None else error.ctx.command.params
+    types = [param.type for param in params if isinstance(param, click.Argument)]
+    wanted = [each.in_words for each in types if isinstance(each, WholeNumber)]
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:].isdigit() and wanted:
+        return click.UsageError(f"{wanted[0]} is wanted, not below zero", error.ctx)
     extra = re.match(r"Got unexpected extra arguments? \((\S+)", error.message)
     if extra is None or error.ctx is None:
         return error

@@ -24,6 +24,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.control.place import check_cpus
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import measure_ablation
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     "--seeds",
     default=3,
     show_default=True,
-    type=click.IntRange(1, 100),
+    type=WholeNumber(1, 100),
     help="Pairs of networks to compare.",
 )
 @picture_option("TEAM-ablation.png, or TEAM-ablation-test.png,")

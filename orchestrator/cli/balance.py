@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     form_option,
     write_result,
 )
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import BASELINE, measure_balance
 
@@ -36,7 +37,7 @@ from orchestrator.workflows.measuring import BASELINE, measure_balance
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option(
-    "--seeds", default=3, show_default=True, type=click.IntRange(1, 100), help="Runs of a loadout."
+    "--seeds", default=3, show_default=True, type=WholeNumber(1, 100), help="Runs of a loadout."
 )
 @click.option(
     "--baseline",

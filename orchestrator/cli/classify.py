@@ -101,7 +101,10 @@ def command(
         files_are = "1 file is" if num_left_out == 1 else f"{num_left_out} files are"
         console.print_note(f"{files_are} left out: no picture by its name")
     whose = team_of(job) if team else f"{team_of(job)}, champion of cohort {job.cohort}"
-    console.print_note(f"asked: {whose}. It takes every picture for one of {len(names)} classes.")
+    if not all(answer.problem for answer in answers):
+        console.print_note(
+            f"asked: {whose}. It takes every picture for one of {len(names)} classes."
+        )
     if any(answer.problem for answer in answers):
         ctx.exit(1)
 

@@ -20,6 +20,7 @@ from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 from orchestrator.cli import completing
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import Refused
 from orchestrator.phases import Phase
 from orchestrator.state import Job
@@ -102,7 +103,7 @@ form_option = click.option(  # where -o names a file
     help="For people, or for programs.",
 )
 cpus_option = click.option(
-    "--cpus", type=click.IntRange(min=1), help="CPUs a local Ray may use; all by default."
+    "--cpus", type=WholeNumber(min=1), help="CPUs a local Ray may use; all by default."
 )
 detach_option = click.option(
     "--detach", is_flag=True, help="Leave it to a controller that outlives this shell, and return."

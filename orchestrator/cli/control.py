@@ -16,12 +16,8 @@ import click
 
 from orchestrator import console
 from orchestrator.cli import altered, completing
-from orchestrator.cli.common import (
-    cohort_option,
-    print_next,
-    run_options,
-    teams_argument,
-)
+from orchestrator.cli.common import cohort_option, print_next, run_options, teams_argument
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.control import attend, holders
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import NotFound, Refused
@@ -40,7 +36,6 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 Wish = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 RETRIED = {Phase.FAILED, Phase.CANCELLED}
-
 
 all_option = click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
 
@@ -127,8 +122,7 @@ def resume(
     Without TEAM and --all no suspension is lifted: it runs what is left to do after Ctrl-C, a crash
     or a restart of the machine. Where a controller is at work already, the command returns at once.
     """
-    if teams and all_teams:
-        raise click.UsageError("name teams, or pass --all")
+    _check_named(teams, all_teams or not teams, "--all")
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
@@ -195,7 +189,7 @@ def retry(
       gamectl priority howling-pixels 200 --cohort demo""",
 )
 @click.argument("team", shell_complete=completing.teams)
-@click.argument("number", metavar="N", type=click.IntRange(1, HIGHEST_PRIORITY))
+@click.argument("number", metavar="N", type=WholeNumber(1, HIGHEST_PRIORITY))
 @cohort_option
 def priority(team: str, number: int, cohort: str | None) -> None:
     """Give a team's job another weight in the queue, 1 to 10000; 100 is the default.
@@ -290,7 +284,9 @@ def _live(job: Job) -> bool:
 
 
 def _check_named(teams: Sequence[str], flag: bool, option: str) -> None:
-    if bool(teams) == flag:
+    if teams and flag:
+        raise click.UsageError(f"name teams or pass {option}, not both")
+    if not teams and not flag:
         raise click.UsageError(f"name teams, or pass {option}")
 
 

@@ -5,6 +5,7 @@ In: the store. Out: facts, receipt, members with their attempts, phases, events 
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import textwrap
 import time
@@ -19,6 +20,7 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.documents import event_document, job_document
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
@@ -50,8 +52,21 @@ class _Description:
     steps: Sequence[Step]
 
 
+class _Group(click.Group):
+    """A group that is often called with a team alone."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first word; a name that stands there alone is a team's."""
+        if difflib.get_close_matches(args[0], self.commands):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"did you mean `gamectl describe job {args[0]}`?", ctx)
+
+
 @click.group(
     "describe",
+    cls=_Group,
     epilog="""\b
     Example:
       gamectl describe job howling-pixels --cohort demo""",
@@ -62,7 +77,7 @@ def command() -> None:
 
 @command.command("job")
 @click.argument("team", shell_complete=completing.teams)
-@click.option("--revision", type=click.IntRange(min=1), help="An older one; the newest by default.")
+@click.option("--revision", type=WholeNumber(min=1), help="An older one; the newest by default.")
 @cohort_option
 @output_option
 def describe_job(team: str, revision: int | None, cohort: str | None, output: str) -> None:
@@ -229,9 +244,8 @@ def _print_members(told: _Description) -> None:
     if not _wide():
         for index, message in messages.items():
             if message:
-                told_of = f"member {index}: {console.printable(message)}"
-                width = shutil.get_terminal_size().columns
-                console.print_text(textwrap.fill(told_of, width, break_on_hyphens=False))
+                told_of, width = f"member {index}: {message}", shutil.get_terminal_size().columns
+                console.print_text(textwrap.fill(console.printable(told_of), width))
 
 
 def _wide() -> bool:

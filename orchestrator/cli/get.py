@@ -58,6 +58,9 @@ def get_jobs(cohort: str | None, all_revisions: bool, watch: bool, output: str) 
 
     A job that waits shows its place in the queue, #1 being next. With a tilde stands when a job is
     expected to end, from the speeds measured so far. Both need a controller at work for a time.
+
+    Epochs are those of a job's first networks, as many as there is room for: in 7/20 +3 three more
+    are not shown. A cross marks networks that were lost: ✗3/20 is one, and +3 ✗1 hides one.
     With --watch, the JSON form is a line for each job that has changed.
 
     \b
@@ -183,7 +186,7 @@ def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -
             ["time", "about", "reason", "message"],
             [[display.clock_time(e.at, now), display.object_of(e), e.reason, e.message]
              for e in events],
-            whole=["time", "reason"],
+            whole=["reason"],
         )  # fmt: skip
 
 

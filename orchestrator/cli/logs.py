@@ -17,6 +17,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
@@ -42,9 +43,9 @@ POLL_S = 0.5
       gamectl logs howling-pixels --follow""",
 )
 @click.argument("team", shell_complete=completing.teams)
-@click.option("--member", type=click.IntRange(min=0), help="Of an ensemble; 0 by default.")
-@click.option("--attempt", type=click.IntRange(min=1), help="The newest by default.")
-@click.option("--revision", type=click.IntRange(min=1), help="The newest by default.")
+@click.option("--member", type=WholeNumber(min=0), help="Of an ensemble; 0 by default.")
+@click.option("--attempt", type=WholeNumber(min=1), help="The newest by default.")
+@click.option("--revision", type=WholeNumber(min=1), help="The newest by default.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the training has ended.")
 @cohort_option
 def command(

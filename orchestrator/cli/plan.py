@@ -19,6 +19,7 @@ from orchestrator.admission.cohort import Cohort, Resources
 from orchestrator.admission.combinations import LocatedProblem
 from orchestrator.admission.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.cli.common import DataPlace, output_option
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import Refused
 from orchestrator.forecasting.capacity import Machine, human_bytes, this_machine
 from orchestrator.forecasting.forecast import AROUND_S
@@ -51,7 +52,7 @@ Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
     help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 @click.option(
-    "--cpus", type=click.IntRange(min=1), help="CPUs to plan for; those of this machine by default."
+    "--cpus", type=WholeNumber(min=1), help="CPUs to plan for; those of this machine by default."
 )
 @output_option
 @click.pass_context

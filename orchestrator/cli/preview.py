@@ -21,6 +21,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -53,7 +54,7 @@ DRAWS, DRAWS_OF_EACH = 6, 3
 @click.option(
     "--seed",
     default=0,
-    type=click.IntRange(0, 2**53 - 1),
+    type=WholeNumber(0, 2**53 - 1),
     help="Another one shows other images, changed in other ways.",
 )
 def command(

@@ -27,6 +27,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.control.place import check_cpus
 from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.opening import make_home
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     "--trials",
     default=20,
     show_default=True,
-    type=click.IntRange(2, 1000),
+    type=WholeNumber(2, 1000),
     help="Settings to try, the loadout's own among them.",
 )
 @click.option(
@@ -67,12 +68,12 @@ if TYPE_CHECKING:
     "--seed",
     default=0,
     show_default=True,
-    type=click.IntRange(0, 2**53 - 1),
+    type=WholeNumber(0, 2**53 - 1),
     help="Another one draws other settings to try; networks keep the loadout's seed.",
 )
 @click.option(
     "--member",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     help="Which network of an ensemble, counted from 0; the first by default.",
 )
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from orchestrator import console
 from orchestrator.cli.common import cohort_option
+from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import GameError, NotFound
 from orchestrator.mlflow_ui import (
     USUAL_PORT,
@@ -34,7 +35,7 @@ from orchestrator.settings import Settings
 @cohort_option
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=WholeNumber(1, 65535),
     help=f"Port to listen on; the first free one from {USUAL_PORT} by default.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")

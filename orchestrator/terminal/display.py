@@ -63,10 +63,22 @@ def member_epochs(member: Member) -> str:
 
 
 def epochs(job: Job, max_members: int = MEMBERS_SHOWN) -> str:
-    """How far its members are, and how many more there are: `7/20 12/20 0/20 +2`."""
+    """How far its first members are, and what `more` says of the others."""
     shown = [member_epochs(member) for member in job.members[:max_members]]
-    more = len(job.members) - len(shown)
-    return " ".join([*shown, f"+{more}"] if more else shown)
+    rest = more(job, max_members)
+    return " ".join([*shown, rest] if rest else shown)
+
+
+def more(job: Job, num_shown: int) -> str:
+    """How many members a job has beside those that are shown, and how many of those were lost.
+
+    `+2`, or `+2 ✗1`; nothing where all are shown.
+    """
+    hidden = job.members[num_shown:]
+    if not hidden:
+        return ""
+    lost = sum(member.phase is Phase.FAILED for member in hidden)
+    return f"+{len(hidden)} ✗{lost}" if lost else f"+{len(hidden)}"
 
 
 def accuracy(job: Job) -> str:

@@ -110,8 +110,8 @@ def _phase(job: Job) -> Text:
 def _epochs(job: Job, wide: bool) -> Text:
     shown = job.members[: display.MEMBERS_SHOWN if wide else 1]
     parts = [Text(display.member_epochs(member), style=STYLES[member.phase]) for member in shown]
-    more = len(job.members) - len(shown)
-    return Text(" ").join([*parts, Text(f"+{more}", style="dim")] if more else parts)
+    more = display.more(job, len(shown))
+    return Text(" ").join([*parts, Text(more, style="dim")] if more else parts)
 
 
 def _work(jobs: Sequence[Job]) -> float:

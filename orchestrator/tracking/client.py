@@ -98,6 +98,11 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
     `TrackingError` where MLflow can't be reached and `NotFound` where there is no such experiment
     and `create` is False.
     """
+    if "://" not in tracking_uri:  # MLflow would take it for a folder, and say something else
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI is {tracking_uri!r}; wanted is http(s)://HOST:PORT or "
+            "sqlite:///FILE"
+        )
     with loading():
         import mlflow
     logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -225,7 +225,8 @@ def test_table_and_legend_say_it(measured: Ablation) -> None:
     assert "219 validation images" in text
     assert "Student's t over the seeds" in text
     assert "no worth where a network failed" in text
-    assert "luck" in legend(replace(measured, num_seeds=1))
+    told = legend(replace(measured, num_seeds=1))
+    assert "one seed cannot tell worth from luck: use --seeds 3" in told
 
 
 def test_the_picture_is_drawn_of_whatever_there_is(measured: Ablation) -> None:

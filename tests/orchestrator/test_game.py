@@ -98,6 +98,8 @@ def test_a_cohort_goes_in_and_a_leaderboard_comes_out(
     assert text.exit_code == 1
     assert "0.png" in text.stdout
     assert r"error: \x1b[31m.png: no such file" in text.stderr
+    assert "asked: apes" in text.stderr
+    assert "asked" not in gamectl("classify", "\x1b[31m.png", "--team", "apes").stderr
     assert (
         "wild has no trained network: it is Failed"
         in gamectl("classify", "x", "--team", "wild").stderr

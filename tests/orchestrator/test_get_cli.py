@@ -69,7 +69,7 @@ def test_a_narrow_terminal_gets_fewer_columns(game: Game, monkeypatch: pytest.Mo
     shown = gamectl("get", "jobs").stdout
     assert all(len(line) <= 60 for line in shown.splitlines())
     assert shown.splitlines()[0].split() == ["team", "phase", "epochs", "val", "expected"]
-    assert rows(shown)["howling-pixels"] == ["Degraded", "20/20", "+3", "61.3%"]
+    assert rows(shown)["howling-pixels"] == ["Degraded", "20/20", "+3", "✗1", "61.3%"]
 
 
 def test_jobs_as_json(game: Game) -> None:

@@ -135,6 +135,7 @@ def test_a_job_that_failed_says_why(book: ScoreBook, empty: Path) -> None:
     done = gamectl("results", "wild", "--data", empty)
     assert done.exit_code == 0, done.output
     assert "wild in cohort small: Failed" in done.stdout
+    assert "Nothing to compare: the job is Failed." in done.stderr
     assert r"\x1b[31mnan" in done.stdout
     assert "\x1b" not in done.output
     assert "the job is Failed" in done.stderr

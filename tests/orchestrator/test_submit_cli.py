@@ -103,6 +103,15 @@ def test_teams_without_a_file_are_told_where_a_folder_is_submitted(
     assert (late.exit_code, "no file" in late.stderr) == (0, False)
 
 
+def test_a_place_for_artifacts_that_cannot_be_written_is_named_with_its_variable(
+    write_cohort: WriteCohort, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAME_ARTIFACTS", "/proc/x")
+    done = gamectl("submit", write_cohort({"apes": BASE}), "--data", photos)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: GAME_ARTIFACTS is /proc/x: /proc cannot be written: ")
+
+
 def test_a_team_has_so_many_submissions(
     controller: Ledger, write_cohort: WriteCohort, photos: Path
 ) -> None:

@@ -42,6 +42,13 @@ def test_a_database_that_is_none_is_an_error_in_words(tmp_path: Path) -> None:
         connected(tmp_path)
 
 
+def test_a_tracking_uri_that_is_none_is_named_with_what_is_wanted(tmp_path: Path) -> None:
+    wanted = r"^MLFLOW_TRACKING_URI is 'foo'; wanted is http\(s\)://HOST:PORT or sqlite:///FILE$"
+    with pytest.raises(TrackingError, match=wanted):
+        connect("foo", None, "small", create=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_database_can_be_made_where_there_are_no_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

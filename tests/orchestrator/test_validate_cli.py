@@ -145,6 +145,16 @@ def test_a_data_folder_that_is_not_there_is_a_warning(tmp_path) -> None:
         (["submitt", DEMO], "Did you mean 'submit'?"),
         (["--nope"], "No such option"),
         (["qqqq"], "No such command"),
+        (["validat"], "Did you mean 'validate'?"),
+        (["describe", "anna"], "did you mean `gamectl describe job anna`?"),
+        (["describe", "jbo"], "No such command 'jbo'."),
+        (["suspend", "--all", "eva"], "name teams or pass --all, not both"),
+        (["resume", "--all", "eva"], "name teams or pass --all, not both"),
+        (["suspend"], "name teams, or pass --all"),
+        (["priority", "anna", "y"], "'y' is not a whole number from 1 to 10000"),
+        (["priority", "anna", "-5"], "a whole number from 1 to 10000 is wanted"),
+        (["ui", "--port", "x"], "'x' is not a whole number from 1 to 65535"),
+        (["plan", DEMO, "--cpus", "0"], "'0' is not a whole number of at least 1"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str], said: str) -> None:
@@ -157,6 +167,11 @@ def test_wrong_usage_is_exit_code_2(words: list[str], said: str) -> None:
 @pytest.mark.parametrize("name", ["loadout", "cohort"])
 def test_schema_prints_the_committed_schema(name: str) -> None:
     assert gamectl("schema", name).stdout == (LOADOUTS / "schema" / f"{name}.json").read_text()
+
+
+def test_help_is_a_command_too() -> None:
+    assert gamectl("help").stdout == gamectl("--help").stdout
+    assert gamectl("help", "get", "jobs").stdout == gamectl("get", "jobs", "--help").stdout
 
 
 def test_help_lists_every_command_with_a_line() -> None:
