@@ -118,11 +118,23 @@ def print_text(text: str) -> None:
 def print_note(text: str) -> None:
     """Write a remark (progress, a summary, what to do next) to stderr, line by line printable.
 
-    Where nobody reads it any more, or its disk is full, it is left unsaid: what a command does goes
-    on, and what it has found out is on stdout.
+    Lines are wrapped in a terminal, and whole (for grep) anywhere else. Where nobody reads it any
+    more, or its disk is full, it is left unsaid: what a command does goes on, and what it has found
+    out is on stdout.
     """
     with contextlib.suppress(OSError):
-        click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+        click.echo("\n".join(_fitting(printable(line)) for line in text.split("\n")), err=True)
+
+
+def _fitting(line: str) -> str:
+    """A line of stderr in as many as the terminal wants, where it is one."""
+    width = max(40, shutil.get_terminal_size().columns)
+    if len(line) <= width or sys.stderr is None or not sys.stderr.isatty():
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def print_error(text: str) -> None:

@@ -128,3 +128,18 @@ def test_nothing_follows_the_last_line_where_ray_was_started_below_a_bar(tmp_pat
     result = tmp_path / "result"
     in_terminal(["sh", "-c", f"exec {sys.executable} -c '{BELOW_A_BAR}' > {result}"])
     assert result.read_text() == "the last line\n"
+
+
+def test_errors_and_remarks_are_wrapped_between_words_in_a_terminal_and_nowhere_else() -> None:
+    said = " ".join(["something"] * 20)
+    words = [
+        sys.executable,
+        "-c",
+        f"from orchestrator.console import print_error; print_error({said!r})",
+    ]
+    lines = in_terminal(words, width=60).splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    assert " ".join(line.strip() for line in lines) == f"error: {said}"
+    assert [line.startswith("  s") for line in lines] == [False, True, True, True]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stderr == f"error: {said}\n"
