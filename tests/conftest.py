@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,10 @@ from tests.s3 import S3, reason_why_not, s3_server
 # Read by libraries when they are imported; the command line sets the same.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+# It is noon here whenever tests begin: what happened a minute ago is never of another day.
+os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
+time.tzset()
 
 # A script's background job ignores Ctrl-C, and so would all that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():

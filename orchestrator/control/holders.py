@@ -21,6 +21,8 @@ CONTROLLER_S = 8.0
 SILENT_S = 2 * RENEW_EVERY_S
 """A controller that lives has renewed its lease by then."""
 LOOK_EVERY_S = 0.5
+FINDS_WITHIN_S = 60.0
+"""One that has found no cluster by then is taken at its word: it may be writing to MLflow."""
 
 
 def living_controller(
@@ -62,7 +64,9 @@ def settled_controller(
     if holder is None or lease is None or lease.slots is not None:
         return holder
     with waiting(f"controller {holder} looks for its cluster", CONTROLLER_S):
-        while lease is not None and lease.slots is None:
+        for _ in range(round(FINDS_WITHIN_S / LOOK_EVERY_S)):
+            if lease is None or lease.slots is not None:
+                break
             pause(LOOK_EVERY_S)
             lease = lease_of(store, name)
     return None if lease is None else lease.holder

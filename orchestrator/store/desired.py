@@ -176,7 +176,7 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         new.team,
         revision,
         created=True,
-        was_withdrawn=withdrawn,
+        was_withdrawn=older is not None and older.phase == Phase.SUPERSEDED,
         suspended=bool(wanted["suspended"]),
     )
 

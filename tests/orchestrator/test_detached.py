@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 
 from orchestrator.control.attend import interruptible
-from orchestrator.control.holders import SILENT_S, living_controller, settled_controller
+from orchestrator.control.holders import (
+    FINDS_WITHIN_S,
+    SILENT_S,
+    living_controller,
+    settled_controller,
+)
 from orchestrator.control.launch import first_holder
 from orchestrator.errors import GameError
 from orchestrator.lease import TTL_S, holder_name
@@ -170,6 +175,14 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
     timed.close()
 
 
+def test_a_controller_that_finds_no_cluster_is_not_waited_for_without_end(game: Store) -> None:
+    submit(game, new_job("a"))
+    game.acquire("small", "elsewhere:7", time.time(), 1e6)
+    pauses: list[float] = []
+    assert settled_controller("small", game, pauses.append) == "elsewhere:7"
+    assert sum(pauses) == FINDS_WITHIN_S
+
+
 @pytest.mark.parametrize("finds", [True, False])
 def test_a_controller_that_still_looks_for_its_cluster_is_not_relied_on(
     finds: bool, game: Store
@@ -215,7 +228,7 @@ def test_ctrl_c_ends_only_the_watching(
     game: Store, write_cohort: WriteCohort, photos: Path
 ) -> None:
     folder = write_cohort({"apes": BASE})
-    game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
+    game.acquire("small", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
     with process("submit", folder, "--data", photos) as watching:
         read_until(watching, "Ctrl-C ends only the watching")
         watching.send_signal(signal.SIGINT)

@@ -90,7 +90,7 @@ def test_the_table_of_worths_fits(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     rows = tuple(
-        Row(f"{'t' * 40}-without-ensemble-enchanter", 99.5, (0.9, 0.8), 0.85, 0.07, -12.3, 0.5)
+        Row(f"{'t' * 40}-without-ensemble-enchanter", 99.5, (0.9, 0.8), 0.85, 0.07, -12.3, 4.5, 0.5)
         for _ in range(3)
     )
     columns, cells = table(Balance(LONGEST, 3, "base", 272, 0, rows))

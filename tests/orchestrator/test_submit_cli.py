@@ -30,7 +30,9 @@ def game(home: Path) -> Iterator[Store]:
 @pytest.fixture
 def controller(game: Store) -> Ledger:
     """A controller elsewhere that is at work on the cohort, although nothing is submitted yet."""
-    return game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
+    ledger = game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
+    ledger.tell_slots(1)
+    return ledger
 
 
 def newest() -> dict[str, tuple[int, str]]:
