@@ -92,10 +92,11 @@ def fetch(uri: str, cache: Path, progress: Progress = lambda _done, _total: None
         DataError: there is no such data, or its store cannot be used.
         OSError: the cache cannot be written.
     """
+    address, uri = uri, without_query(uri)
     if uri.lower().startswith(WEB) and not _is_archive(uri):
         raise DataError(f"{uri}: a web address must name an archive ({', '.join(ARCHIVES)})")
     with _data_errors(uri), in_words(uri):
-        filesystem, root = opened(uri)
+        filesystem, root = opened(address)
         files = _listing(filesystem, uri, root)
     # Not the path: a store may spell it otherwise the next time.
     known = json.dumps([astuple(file)[1:] for file in files])
@@ -112,7 +113,7 @@ def fetch(uri: str, cache: Path, progress: Progress = lambda _done, _total: None
 def _listing(filesystem: Any, uri: str, root: str) -> list[RemoteFile]:
     if _is_archive(uri):
         about = filesystem.info(root)
-        return [_remote(root, _path(root).rpartition("/")[2], about)]
+        return [_remote(root, without_query(root).rpartition("/")[2], about)]
     found: dict[str, dict[str, Any]] = {}
     for part in (TRAINING, TEST):
         found |= filesystem.find(f"{root}/{part}", detail=True)
@@ -273,11 +274,11 @@ def _data_errors(uri: str) -> Iterator[None]:
 
 
 def _is_archive(uri: str) -> bool:
-    return _path(uri).lower().endswith(ARCHIVES)
+    return uri.lower().endswith(ARCHIVES)
 
 
-def _path(uri: str) -> str:
-    """The URI without what a web address says behind its path, such as a signature."""
+def without_query(uri: str) -> str:
+    """The URI without what a web address says behind its path: a signature is nobody's business."""
     return re.split("[?#]", uri)[0] if uri.lower().startswith(WEB) else uri
 
 

@@ -8,6 +8,7 @@ functions that draw with it: a command that prints plain lines starts without it
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,9 @@ from typing import Literal
 import click
 
 SHOWN_CHARS = 60
+COMMANDS = re.compile(r"`[^`]*`|gamectl [^`;,]*")
+"""Commands in remarks, to be copied."""
+JOINT = "\N{NO-BREAK SPACE}"
 GAP = 2
 """Blanks between the columns of a table."""
 WHOLE_CHARS, WORD_CHARS, PART_CHARS = 24, 16, 10
@@ -128,13 +132,24 @@ def print_note(text: str) -> None:
 
 def _fitting(line: str) -> str:
     """A line of stderr in as many as the terminal wants, where it is one."""
-    width = max(40, shutil.get_terminal_size().columns)
-    if len(line) <= width or sys.stderr is None or not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return line
+    width = max(40, _columns_of(sys.stderr.fileno()))
+    if len(line) <= width:
+        return line
+    # A command that is copied must be whole: the terminal itself folds it without a line's end.
+    line = COMMANDS.sub(lambda found: found[0].replace(" ", JOINT), line)
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.fill(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    ).replace(JOINT, " ")
+
+
+def _columns_of(terminal: int) -> int:
+    """How wide a terminal is; COLUMNS goes before, as for stdout."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(terminal).columns)
+    return shutil.get_terminal_size().columns
 
 
 def print_error(text: str) -> None:

@@ -60,7 +60,8 @@ class Queue:
     that was queued after it and has not begun, so every slot is busy with members of jobs that were
     queued before it or had begun by then (or that the organizer resumed or retried). It has its
     first slot at the latest `max_wait_s + S / num_slots` after it was queued, where S are the
-    slot-seconds that those jobs still used, whoever comes in the meantime.
+    seconds that those jobs still had slots, whoever comes in the meantime. (What the cluster lost
+    of these is in no team's account.)
 
     `longest-first` aims at the shortest makespan: the highest priority first; of one priority
     first the jobs that have begun, then the job with the most work left, its longest member first.

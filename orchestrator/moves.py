@@ -70,8 +70,8 @@ def with_member(job: Job, member: Member) -> Job:
 def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
     """The job with this member, which leaves its slot now; the time is put to account.
 
-    What the cluster lost is not `charged`: neither the team's share of the slots nor its deadline
-    gets shorter by it.
+    What the cluster lost is not `charged`: neither the team's share of the slots gets shorter by it
+    nor, unless other members had slots meanwhile, its deadline.
     """
     before = job.members[member.index]
     assert before.started_at is not None, f"{before.key} is on no slot"
@@ -82,23 +82,25 @@ def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
         if any(m.phase is Phase.RUNNING for m in after.members):
             return after
         return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
-    goes_on = any(m.phase is Phase.RUNNING for m in after.members)
-    return replace(
-        after,
-        active_seconds=max(0.0, job.active_seconds_at(now) - seconds),
-        active_since=now if goes_on else None,
-    )
+    if any(m.phase is Phase.RUNNING for m in after.members):
+        return after  # others used that time as well
+    active_seconds = max(job.active_seconds, job.active_seconds_at(now) - seconds)
+    return replace(after, active_seconds=active_seconds, active_since=None)
 
 
 def uncharged(job: Job, member: Member) -> Job:
-    """The job without the time of a member's last attempt, whose result the cluster has lost."""
+    """The job without the time of a member's last attempt, whose result the cluster has lost.
+
+    In an ensemble other members used that time, too: its deadline does not move.
+    """
     if member.started_at is None or member.ended_at is None:
         return job
     seconds = max(0.0, member.ended_at - member.started_at)
+    alone = len(job.members) == 1
     return replace(
         job,
         slot_seconds=max(0.0, job.slot_seconds - seconds),
-        active_seconds=max(0.0, job.active_seconds - seconds),
+        active_seconds=max(0.0, job.active_seconds - (seconds if alone else 0.0)),
     )
 
 

@@ -4,6 +4,8 @@ In: what team code raised, inside a sandbox. Out: a message that the team can do
 Used by `jobs.custom.team_code`.
 """
 
+import traceback
+
 MAX_MESSAGE_CHARS = 2000
 NOT_COMPILED = (
     "torch.compile needs a compiler and Python's headers, and a sandbox does not have them: leave "
@@ -35,10 +37,18 @@ def words_of(error: BaseException) -> str:
         operation, refused, _ = str(text).partition(" does not have a deterministic implementation")
         if refused:  # torch goes on to advise what teams have no say in
             text = f"torch computes {operation} differently every time; use another layer"
-        if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
-            text = NO_LOCKS  # whatever opens a file says which
+        nameless = isinstance(error, FileNotFoundError) and error.filename is None
+        if nameless and _raised_by(error, "multiprocessing"):
+            text = NO_LOCKS
         text = next((words for sign, words in RIDDLES.items() if sign in str(text)), str(text))
         # What has no UTF-8 could not be kept or shown anywhere.
         return text[:MAX_MESSAGE_CHARS].encode(errors="replace").decode()
     except Exception:
         return "(its message cannot be read)"
+
+
+def _raised_by(error: BaseException, package: str) -> bool:
+    """Whether code of a package of Python's own was at work."""
+    frames = traceback.walk_tb(error.__traceback__)
+    names = (frame.f_globals.get("__name__", "") for frame, _ in frames)
+    return any(str(name).partition(".")[0] == package for name in names)

@@ -128,7 +128,7 @@ class LazyGroup(click.Group):
 
         `help` is none, and shows what `--help` shows.
         """
-        if args[0] == "help":
+        if args[0] == "help" and not ctx.resilient_parsing:  # as it is when Tab is pressed
             words = [word for word in args[1:] if not word.startswith("-")]
             if not words:
                 click.echo(ctx.get_help())

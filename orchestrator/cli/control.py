@@ -258,7 +258,7 @@ def _go_on(
     if detach:
         attend.detach(name, store, settings, cpus, launcher)
         return
-    holder = holders.settled_controller(name, store)
+    holder = holders.living_controller(name, store)
     if holder is not None:
         console.print_note(holders.at_work_note(name, holder, cpus))
         console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")

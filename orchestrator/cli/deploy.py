@@ -233,7 +233,8 @@ def _uses_mounted_photos(reading: Reading, trains: bool) -> bool:
     shown = f"data.source is {console.shortened(source)}"
     reader = "the head" if trains else "the Job that scores"
     if source.startswith("/") or source.lower().startswith(FILE):
-        if not f"{source}/".startswith(MOUNTED):
+        folder = source[len(FILE) :] if source.lower().startswith(FILE) else source
+        if not f"{folder}/".startswith(MOUNTED):
             console.print_note(
                 f"{shown}, and {reader} has that only where you mount it; a relative folder stands "
                 "for the volume photos"

@@ -59,7 +59,7 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of the first word; a name that stands there alone is a team's."""
-        if difflib.get_close_matches(args[0], self.commands):
+        if ctx.resilient_parsing or difflib.get_close_matches(args[0], self.commands):
             return super().resolve_command(ctx, args)
         raise click.UsageError(f"did you mean `gamectl describe job {args[0]}`?", ctx)
 

@@ -81,7 +81,7 @@ def attend(
                 )
             if holder is None:
                 with contextlib.suppress(CohortBusy):  # somebody was faster, and is watched
-                    tracking_error = _control(name, store, settings, cpus)
+                    tracking_error = _control(name, side, store, settings, cpus)
                     break
             elif _watch(name, store, holder, cpus):
                 break
@@ -101,7 +101,7 @@ def control_here(name: str, store: Store, settings: Settings, cpus: int | None) 
     """
     side = store.cohort(name).side
     with interruptible(lambda: _queued_again(name, side)):
-        return _control(name, store, settings, cpus)
+        return _control(name, side, store, settings, cpus)
 
 
 def detach(
@@ -242,7 +242,9 @@ def _still_starting(name: str) -> str:
     )
 
 
-def _control(name: str, store: Store, settings: Settings, cpus: int | None) -> GameError | None:
+def _control(
+    name: str, side: bool, store: Store, settings: Settings, cpus: int | None
+) -> GameError | None:
     # Imported here: whoever only watches waits for no Ray.
     from orchestrator.control.run import control
 
@@ -250,8 +252,8 @@ def _control(name: str, store: Store, settings: Settings, cpus: int | None) -> G
         return control(name, store, settings, cpus)
     except ClusterError as error:
         own = f"`gamectl resume --cohort {name}`"
-        again = "the same command" if store.cohort(name).side else own
-        raise ClusterError(f"{error}; {again} then runs what is left") from error
+        again = "the same command" if side else own
+        raise type(error)(f"{error}; {again} then runs what is left") from error
 
 
 def _watch(name: str, store: Store, holder: str, cpus: int | None) -> bool:

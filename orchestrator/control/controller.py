@@ -90,7 +90,7 @@ class Controller:
     def __post_init__(self) -> None:
         self._sleep = Sleep(self.clock, self.steady)
         self._gates = Gates(self.ledger, self.fetched, self._plans_of, self.clock)
-        self._recorder = Recorder(self.ledger, self.artifacts, self.clock)
+        self._recorder = Recorder(self.ledger, self.artifacts)
         self._combiner = Combiner(
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
         )
@@ -109,7 +109,7 @@ class Controller:
                 pass
         except BaseException as error:
             if isinstance(error, ClusterLost):
-                self._recorder.take(self.pool.abandon())
+                self._recorder.take(self.pool.abandon(), self._now())
                 # Where the network is away the store is too, and after a sleep so is the cluster.
                 patiently(self._account_for_sleep, self.on_trouble)
                 patiently(self._record_news, self.on_trouble)
@@ -121,7 +121,7 @@ class Controller:
         """One round of the loop; returns whether nothing is left to do."""
         try:
             # 1. Observe: what slots tell goes into the store, what it tells is read.
-            self._recorder.take(self.pool.poll(self._poll_s))
+            self._recorder.take(self.pool.poll(self._poll_s), self._now())
             self._poll_s = POLL_S
             self._account_for_sleep()  # before anything is judged by the time
             self._record_news()
@@ -156,11 +156,16 @@ class Controller:
     def _account_for_sleep(self) -> None:
         """Takes the time that the machine slept out of jobs' running time."""
         if seconds := self._sleep.unaccounted_s():
-            on_slots = [job for job in self._jobs.values() if job.active_since is not None]
-            later = {job.id: lifecycle.begun_later(job, seconds) for job in on_slots}
+            on_slots = {k: job for k, job in self._jobs.items() if job.active_since is not None}
+            later = {k: lifecycle.begun_later(job, seconds) for k, job in on_slots.items()}
             for job in self.ledger.stood_still(later):
                 self._update(job)
+            self._recorder.begun_later(seconds)
             self._sleep.account_for(seconds)
+
+    def _now(self) -> float:
+        """The time by which jobs run: without what was slept and is not accounted for yet."""
+        return self.clock() - self._sleep.unaccounted_s()
 
     # --- observing --------------------------------------------------------------------------------
 
@@ -249,7 +254,6 @@ class Controller:
             self._update(job)
 
     # --- jobs at their end ------------------------------------------------------------------------
-
     def _finish(self, changed: Sequence[Job]) -> None:
         for job_id in self._combiner.due([job.id for job in changed]):
             job = self._jobs[job_id]

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from jobs.errors import JobsError, Stopped
+from jobs.fetching import without_query
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.values import Teaching
@@ -164,8 +165,8 @@ class Inputs:
         )
         if decoded.folder.fingerprint != plan.fingerprint:
             raise Damaged(
-                f"the training images in {source} are not those that cohort {self._cohort!r} was "
-                "submitted with; put them back, or submit the cohort again"
+                f"the training images in {without_query(source)} are not those that cohort "
+                f"{self._cohort!r} was submitted with; put them back, or submit the cohort again"
             )
         return decoded.training(size_px)
 

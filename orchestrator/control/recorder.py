@@ -4,7 +4,7 @@ In: news of a slot pool. Out: the jobs as they are afterwards, for the `controll
 probabilities among the artifacts. What the store has not taken is kept until the next time.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.admission.cohort import Retry
@@ -21,16 +21,18 @@ class Recorder:
 
     ledger: Ledger
     artifacts: Artifacts
-    clock: Callable[[], float]
     progressed: set[int] = field(default_factory=set)
     """Jobs with new epochs, which make no event; whoever has read them takes them out."""
     _news: list[tuple[News, float]] = field(default_factory=list)
     """What the store does not know yet, and when it was told: the store may be away for long."""
 
-    def take(self, news: Iterable[News]) -> None:
-        """Takes what slots told just now; `record` writes it."""
-        now = self.clock()
-        self._news.extend((each, now) for each in news)
+    def take(self, news: Iterable[News], at: float) -> None:
+        """Takes what slots told at that time; `record` writes it."""
+        self._news.extend((each, at) for each in news)
+
+    def begun_later(self, seconds: float) -> None:
+        """What the news are about began so much later, by the jobs' time, and so ended later."""
+        self._news = [(news, at + seconds) for news, at in self._news]
 
     def pending(self) -> set[MemberKey]:
         """The members of whom there is something to write."""

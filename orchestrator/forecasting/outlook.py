@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.forecasting.forecast import forecast
 from orchestrator.forecasting.speeds import Speeds
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.schedule import Queue
 from orchestrator.state import Job
 
@@ -45,7 +45,8 @@ def outlook(
     queue = Queue(spec.queue.policy, spec.queue.max_wait_seconds)
     for job in jobs:
         queue.put(job)
-    positions = {job.id: place for place, job in enumerate(queue.order(now), start=1)}
+    line = [job for job in queue.order(now) if job.reason != Reason.SCHEDULING_GATED]
+    positions = {job.id: place for place, job in enumerate(line, start=1)}
     speeds = Speeds.of(member for job in jobs for member in job.members)
     if not num_slots or not speeds.measured:
         return Outlook(positions)

@@ -58,7 +58,8 @@ def legend(result: Balance) -> str:
     if any(row.gain_half_points is not None for row in result.rows):
         parts.append(
             "±: half of the gain's 95 % interval, Student's t over pairs of runs with the same "
-            "seed, on these images: a smaller gain may be luck"
+            "seed, on these images: a smaller gain may be luck, and of 20 loadouts that gain "
+            "nothing chance alone puts one beyond"
         )
     if any(row.kept is not None for row in result.rows):
         parts.append("kept: of X-without-ITEM, its share of X's gain")

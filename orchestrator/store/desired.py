@@ -160,12 +160,14 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         "suspended": older is not None and older.suspended and not Phase(older.phase).terminal,
     }
     if older is not None and _is_the_same(connection, older, new):
-        # What is over stays as it was judged and shown; a retry asks for what is wanted now.
-        news = {} if Phase(older.phase).terminal else kept
-        if older.phase != Phase.SUCCEEDED:
-            news |= {"min_members": new.min_members}
+        # What succeeded stays as it was judged and shown; a retry asks for what is wanted now.
+        news = kept | {"min_members": new.min_members}
+        over = Phase(older.phase).terminal
+        changed = older.phase != Phase.SUCCEEDED and older.min_members != new.min_members
+        if not over or changed:
             connection.execute(update(jobs).where(jobs.c.id == older.id).values(**news))
-        return Submitted(new.team, older.revision, created=False)
+        needs = new.min_members if over and changed else None
+        return Submitted(new.team, older.revision, created=False, retry_needs=needs)
     revision = 1 if older is None else older.revision + 1
     _insert_job(connection, cohort, new, revision, at, kept | wanted)
     if older is not None and not Phase(older.phase).terminal:

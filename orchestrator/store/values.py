@@ -51,6 +51,8 @@ class Submitted:
     """Whether it brings the team back that was withdrawn."""
     suspended: bool = False
     """Whether it is held back, as the team's revision before it."""
+    retry_needs: int | None = None
+    """As many members a retry of this very job needs now, where that has changed."""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,12 @@ def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int
         console.print_note(f"cohort {name}: unchanged, nothing is run twice")
     if revised:
         console.print_note(f"new revisions of: {', '.join(revised)}")
+    for one in submitted:
+        if one.retry_needs is not None:
+            console.print_note(
+                f"{one.team}: a retry needs {one.retry_needs} of its members now: "
+                f"gamectl retry {one.team} --cohort {name}"
+            )
     for one in new:
         if one.was_withdrawn:
             console.print_note(

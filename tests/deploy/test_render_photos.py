@@ -50,6 +50,7 @@ def test_photos_beside_the_cohort_are_the_mounted_ones(
         ("/home/me/photos", "gitops", "the head has that only where you mount it"),
         ("file:///photos", "score", "the Job that scores has that only where"),
         ("/data/photos", "gitops", ""),
+        ("file:///data/photos", "gitops", ""),
         ("/artifacts/photos", "gitops", ""),
         ("s3://bucket/photos", "gitops", "the head fetches it, once NetworkPolicies let it out"),
         (

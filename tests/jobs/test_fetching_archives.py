@@ -115,6 +115,18 @@ def test_an_address_may_carry_a_signature(
     folder = fetch(uri, tmp_path / "cache")
     assert (folder / "training" / "a" / "1.png").read_bytes() == b"one"
     assert not (folder / name).exists()
+    assert fetch(uri.replace("a/b", "c"), tmp_path / "cache") == folder, "the next one is the same"
+
+
+def test_nobody_is_told_a_signature(web: Web, tmp_path: Path) -> None:
+    uri = web.put("m.zip", b"no archive", query="?X-Amz-Signature=secret")
+    web_address = uri.partition("?")[0]
+    with pytest.raises(DataError, match=f"^{web_address} cannot be unpacked") as caught:
+        fetch(uri, tmp_path / "cache")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(DataError, match="there is no such data") as caught:
+        fetch(uri.replace("m.zip", "other.zip"), tmp_path / "cache")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["monkeys", "monkeys.7z", "monkeys?file=m.zip"])

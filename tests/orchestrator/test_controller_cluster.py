@@ -142,6 +142,32 @@ def test_while_the_store_is_away_nobody_pays_for_slots_that_are_free(
     assert 0 < job.active_seconds < 60
 
 
+@pytest.mark.parametrize("asleep_at", [1, 2])
+def test_nor_does_sleep_count_where_the_store_is_away_before_it_or_after(
+    asleep_at: int, store: Store, run: Run
+) -> None:
+    hand_in(store, new_job("a"))
+    clock, steady = Clock(), Clock()
+    ledger = store.acquire("small", "test", 1000.0, 1e9)
+    trouble: list[str] = []
+
+    class Away(Ledger):
+        def succeed(self, *given: Any) -> Job:
+            if len(trouble) < 2:
+                raise StoreUnavailable("the store did not answer")
+            return super().succeed(*given)
+
+    def say(text: str) -> None:
+        trouble.append(text)
+        clock.now += 3600.0 * (len(trouble) == asleep_at)
+
+    away = Away(**{name.lstrip("_"): value for name, value in vars(ledger).items()})
+    (job,) = run(PretendedSlots(), away, clock=clock, steady=steady, on_trouble=say)
+    assert (job.phase, len(trouble)) == (Phase.SUCCEEDED, 2)
+    assert 0 < job.slot_seconds < 60
+    assert 0 < job.active_seconds < 60
+
+
 def test_nor_is_it_where_the_cluster_was_lost_meanwhile(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"), limits={"activeDeadlineSeconds": 60.0})
     clock, steady = Clock(), Clock()

@@ -127,8 +127,10 @@ def test_a_retry_asks_for_as_many_members_as_are_wanted_now(store: Store) -> Non
     ledger.fail(KEY, start(ledger, KEY), DIVERGED, Retry(), 105.0)
     assert store.job(1).phase is Phase.FAILED
     (same,) = submit(store, replace(several, min_members=2), at=110.0)
-    assert not same.created
+    assert (same.created, same.retry_needs) == (False, 2)
     assert (store.job(1).phase, store.job(1).min_members) == (Phase.FAILED, 2)
+    (again,) = submit(store, replace(several, min_members=2), at=111.0)
+    assert again.retry_needs is None
 
 
 def test_more_members_than_are_left_are_another_revision(store: Store) -> None:

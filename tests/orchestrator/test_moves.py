@@ -67,11 +67,10 @@ def test_requeueing_can_be_limited_to_some_reasons() -> None:
 def test_what_the_cluster_lost_is_charged_to_nobody() -> None:
     on_slots = [member(1, index, R, started_at=NOW) for index in range(2)]
     before = job(1, *on_slots, active_since=NOW, active_seconds=5.0, slot_seconds=7.0)
-    both = lifecycle.failed(before, 0, LOST, Retry(), NOW + 60).job
-    assert (both.slot_seconds, both.active_seconds_at(NOW + 60)) == (7.0, 5.0)
-    assert both.active_since == NOW + 60, "the other one trains on"
-    none = lifecycle.failed(both, 1, LOST, Retry(), NOW + 90).job
-    assert (none.slot_seconds, none.active_seconds, none.active_since) == (7.0, 0.0, None)
+    other = lifecycle.failed(before, 0, LOST, Retry(), NOW + 60).job
+    assert (other.slot_seconds, other.active_seconds_at(NOW + 60)) == (7.0, 65.0), "it trains on"
+    none = lifecycle.failed(other, 1, LOST, Retry(), NOW + 90).job
+    assert (none.slot_seconds, none.active_seconds, none.active_since) == (7.0, 5.0, None)
     own = lifecycle.failed(before, 0, DIVERGED, Retry(backoff_limit=1), NOW + 60).job
     assert (own.slot_seconds, own.active_seconds_at(NOW + 60)) == (67.0, 65.0)
 
@@ -81,6 +80,9 @@ def test_a_result_that_was_lost_costs_no_time() -> None:
     before = job(1, done, slot_seconds=45.0, active_seconds=41.0)
     after = lifecycle.results_lost(before, 0, "gone", Retry(), NOW + 1).job
     assert (after.slot_seconds, after.active_seconds) == (5.0, 1.0)
+    pair = replace(before, members=(done, member(1, 1, R, started_at=NOW - 40)))
+    after = lifecycle.results_lost(pair, 0, "gone", Retry(), NOW + 1).job
+    assert (after.slot_seconds, after.active_seconds) == (5.0, 41.0), "the other one used it"
 
 
 def test_a_job_that_is_over_takes_no_more_time() -> None:

@@ -24,6 +24,11 @@ def test_waiting_jobs_have_places_from_one_in_the_queues_order() -> None:
     assert outlook(jobs, SPEC, NOW).positions == {3: 1, 2: 2}
 
 
+def test_a_job_that_is_gated_is_in_nobodys_line() -> None:
+    gated = job(2, submitted_at=4.0, reason=Reason.SCHEDULING_GATED)
+    assert outlook([gated, job(3, submitted_at=9.0)], SPEC, NOW).positions == {3: 1}
+
+
 def test_suspended_and_ended_jobs_have_neither_place_nor_end() -> None:
     jobs = [
         running(1, 5),
@@ -111,6 +116,6 @@ def test_a_member_that_backs_off_and_one_that_was_lost_are_said() -> None:
     assert display.status(goes_on) == "BackOff"
     assert display.lost_note(goes_on) == "goes on with 2 of 3 members; lost: 1"
     assert display.epochs(goes_on) == "0/10 ✗3/10 0/10"
-    assert display.epochs(goes_on, max_members=1) == "0/10 +2"
+    assert display.epochs(goes_on, max_members=1) == "0/10 +2 ✗1"
     failed = replace(goes_on, phase=Phase.FAILED, reason=Reason.MEMBER_FAILED)
     assert (display.reason(failed), display.lost_note(failed)) == ("Diverged", "")
