@@ -106,7 +106,7 @@ def game(ray_cluster: None, photos: Path, tmp_path_factory: pytest.TempPathFacto
     done = game.run("gamectl submit loadouts/demo", "played")
     assert done.exit_code == 0, done.output
     store = Store(f"sqlite:///{game.folder / 'queued' / 'store.db'}")
-    store.acquire("demo", "elsewhere:1", time.time(), WEEK_S)
+    store.acquire("demo", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
     store.close()
     done = game.run("gamectl submit loadouts/demo --detach", "queued")
     assert done.exit_code == 0, done.output

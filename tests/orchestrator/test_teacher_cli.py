@@ -79,7 +79,7 @@ def test_a_teacher_is_trained_and_students_learn_from_it(
     # Another teacher makes another job of the same loadout, and of nobody else's.
     gamectl(*TRAIN, "--seed", "1", "--data", photos)
     store = Store(Settings().store_url)
-    store.acquire("small", "elsewhere:1", time.time(), WEEK_S)  # who trains them is not the matter
+    store.acquire("small", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
     store.close()
     again = gamectl("submit", folder, "--data", photos, "--detach")
     assert "3 jobs submitted, 1 unchanged" in again.stderr
