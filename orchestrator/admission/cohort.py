@@ -24,7 +24,7 @@ HERE = "local"
 
 def cluster_address(cluster: str) -> str:
     """Allow the address of a Ray dashboard, behind which the Jobs API is, or `local`."""
-    if cluster != HERE and not _is_dashboard(cluster):
+    if cluster != HERE and not _is_base_url(cluster):
         raise PydanticCustomError(
             "not-allowed",
             "cluster is {cluster}; allowed is http://HOST:8265, or local",
@@ -33,7 +33,7 @@ def cluster_address(cluster: str) -> str:
     return cluster.rstrip("/")
 
 
-def _is_dashboard(address: str) -> bool:
+def _is_base_url(address: str) -> bool:
     if not re.fullmatch(r"https?://[^\s/@?#]+/?", address):
         return False
     try:

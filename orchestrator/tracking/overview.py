@@ -66,7 +66,8 @@ def description(
     newest = newest_revisions(jobs)
     accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
     ranked = standing(jobs, accuracies, published=True)
-    rows = list(zip(map(str, places(ranked, accuracies)), ranked, strict=True))
+    found = places(ranked, accuracies)
+    rows = list(zip(map(str, found), ranked, strict=True))
     rows += [("", job) for job in unranked(jobs, ranked)]
     heads = ["team", "phase", "validation accuracy", "B NN spent", "members"]
     if ranked:
@@ -86,7 +87,8 @@ def description(
         lines.append(line)
     if num_left := len(rows) - (len(lines) - 2):
         lines += ["", f"... and {num_left} more teams."]
-    parts = [_headline(cohort, newest, ranked, published), "\n".join(lines), "&nbsp;"]
+    first = ranked[: sum(place.rank == 1 for place in found)]
+    parts = [_headline(cohort, newest, first, accuracies), "\n".join(lines), "&nbsp;"]
     if published.champion is not None:
         parts.append(
             f"The best network that MLflow can load is [{published.champion}]"
@@ -141,16 +143,16 @@ def _view(name: str, shown: Mapping[str, Any], made_at: float) -> str:
 
 
 def _headline(
-    cohort: str, newest: Sequence[Job], ranked: Sequence[Job], published: Published
+    cohort: str, newest: Sequence[Job], first: Sequence[Job], accuracies: Mapping[str, float]
 ) -> str:
+    """The line that is always to be seen; `first` are the jobs that share the first place."""
     phases = Counter(job.phase for job in newest)
     states = ", ".join(f"{phases[phase]} {phase}" for phase in Phase if phases[phase])
     teams = "1 team" if len(newest) == 1 else f"{len(newest)} teams"
-    if ranked:
-        accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
-        best = [place.rank for place in places(ranked, accuracies)].count(1)
-        who = f"**{ranked[0].team}** won" if best == 1 else f"{best} teams share the first place"
-        news = f"{who} with {accuracies[ranked[0].uid]:.1%} on the test set"
+    if first:
+        several = f"{len(first)} teams share the first place"
+        who = f"**{first[0].team}** won" if len(first) == 1 else several
+        news = f"{who} with {accuracies[first[0].uid]:.1%} on the test set"
     else:
         news = "test accuracy is not published yet"
     return f"**{cohort}**: {teams} ({states}); {news}. Unfold this for all of them."

@@ -130,33 +130,23 @@ def test_nothing_follows_the_last_line_where_ray_was_started_below_a_bar(tmp_pat
     assert result.read_text() == "the last line\n"
 
 
-def test_errors_and_remarks_are_wrapped_between_words_in_a_terminal() -> None:
+def test_errors_are_wrapped_between_words_in_a_terminal_and_nowhere_else() -> None:
     said = " ".join(["something"] * 20)
-    words = [
-        sys.executable,
-        "-c",
-        f"from orchestrator.console import print_error; print_error({said!r})",
-    ]
+    words = saying("print_error", said)
     lines = in_terminal(words, width=60).splitlines()
     assert all(len(line) <= 60 for line in lines)
     assert " ".join(line.strip() for line in lines) == f"error: {said}"
     assert [line.startswith("  s") for line in lines] == [False, True, True, True]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stderr == f"error: {said}\n"
 
 
 def test_a_command_to_be_copied_is_not_broken_by_a_line_end() -> None:
     command = "gamectl resume --all --cohort monday-morning-group-of-a-long-name"
     for said in (f"1 job stays suspended: {command}", f"once it answers, `{command}` goes on"):
-        words = [sys.executable, "-c", "from orchestrator.console import print_note;"
-                 f"print_note({said!r})"]  # fmt: skip
-        assert command in in_terminal(words, width=60)
+        assert command in in_terminal(saying("print_note", said), width=60)
 
 
-def test_errors_are_whole_lines_in_a_pipe() -> None:
-    said = " ".join(["something"] * 20)
-    words = [
-        sys.executable,
-        "-c",
-        f"from orchestrator.console import print_error; print_error({said!r})",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.stderr == f"error: {said}\n"
+def saying(how: str, text: str) -> list[str]:
+    """The words of a process that says this to its user."""
+    return [sys.executable, "-c", f"from orchestrator.console import {how}; {how}({text!r})"]
