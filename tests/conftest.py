@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.settings import Settings
+from orchestrator.tracking.exporter import Exporter
 from tests.s3 import S3, reason_why_not, s3_server
+from tests.shared import copied_schemas, one_exporter
 
 # Read by libraries when they are imported; the command line sets the same.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -50,14 +51,18 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """All games of the session, and of those beside it, export each architecture once."""
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What takes a game long to make, all of the session have: see `shared`."""
     base = tmp_path_factory.getbasetemp()
     beside = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with pytest.MonkeyPatch.context() as patched:
-        folder = beside / "templates"
-        patched.setattr(Settings, "model_templates", property(lambda _self: folder))
+    with one_exporter(beside / "templates"), copied_schemas(base):
         yield
+
+
+@pytest.fixture
+def own_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates start processes of their own, as outside tests."""
+    monkeypatch.setattr("orchestrator.tracking.templates.Exporter", Exporter)
 
 
 @pytest.fixture

@@ -148,6 +148,7 @@ def test_a_folder_that_cannot_be_written_costs_no_template(tmp_path: Path) -> No
     assert list((tmp_path / "templates").iterdir()) == [template]
 
 
+@pytest.mark.usefixtures("own_exporter")
 def test_an_export_whose_process_ends_is_an_error_and_no_more(tmp_path: Path) -> None:
     """Where torch cannot write on, it takes its process with it."""
     with Templates(tmp_path / "templates") as templates:
