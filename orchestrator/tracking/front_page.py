@@ -21,7 +21,7 @@ from orchestrator.tracking.overview import (
     views,
 )
 from orchestrator.tracking.publish import REPORT_FILE
-from orchestrator.tracking.runs import NOTE_TAG
+from orchestrator.tracking.runs import COUNTS, COUNTS_NOT, COUNTS_TAG, NOTE_TAG, Run
 
 PUBLISHED_TAG = "game.published"
 """Another value with every publishing, so that whoever writes the page knows that it is stale."""
@@ -60,15 +60,25 @@ class FrontPage:
         """Tags of the experiment, as they were when they were looked at last."""
         self._published = NOTHING_YET
 
-    def show(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> None:
-        """Writes what has changed; `runs` has the runs of jobs by uid. Raises `TrackingError`."""
-        if not jobs or not self._news(jobs, runs):
-            return
+    def show(self, jobs: Sequence[Job], runs: Mapping[str, Run]) -> None:
+        """Writes what has changed, and on jobs' runs whether they count; `runs` go by uid.
+
+        Raises `TrackingError`.
+        """
+        ids = {uid: run.id for uid, run in runs.items()}
         with mlflow_errors():
-            self._look()
-            for tag, text in self._news(jobs, runs).items():
-                self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
-                self._said[tag] = text
+            if jobs and self._news(jobs, ids):
+                self._look()
+                for tag, text in self._news(jobs, ids).items():
+                    self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
+                    self._said[tag] = text
+            counting = self._published.counting(jobs)
+            for job in jobs:
+                counts = COUNTS if job.uid in counting else COUNTS_NOT
+                run = runs.get(job.uid)
+                if run is not None and run.said.get(COUNTS_TAG) != counts:
+                    self._experiment.client.set_tag(run.id, COUNTS_TAG, counts)
+                    run.said[COUNTS_TAG] = counts
 
     def publish(
         self, number: int, champion: str | None, report_run: str, measured_on: Mapping[str, str]

@@ -17,6 +17,7 @@ from orchestrator.phases import Phase
 from orchestrator.results.leaderboard import places, standing, unranked
 from orchestrator.state import Job, newest_revisions
 from orchestrator.terminal.display import team_of
+from orchestrator.tracking.runs import COUNTS, COUNTS_TAG
 
 VIEW_TAG = "mlflow.sharedViewState."
 TEAMS_VIEW, MEMBERS_VIEW = "teams", "members"
@@ -29,7 +30,7 @@ HOW_TO_READ = (
     "**How to read this page.** A team's job is one run, named after the team (`team r2` is its "
     "second revision); what it bought stands on the run's own page. The networks that it trained "
     "are the runs `team/0`, `team/1`, ... below it; their pages have the curves. *Views*, above, "
-    "holds **Teams** (phase, accuracy and nuggets, one line a job) and **Members** (one line a "
+    "holds **Teams** (phase, accuracy and nuggets, one line a team) and **Members** (one line a "
     "network). Validation accuracy is measured on images that teams may look at; test accuracy "
     "decides, and is here once the organizer has published it.\n\n"
     "*gamectl keeps this text up to date; what you change in it is overwritten.*"
@@ -55,6 +56,16 @@ class Published:
     report: str | None = None
     """A link to the report."""
 
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """On the test set, by the job's uid."""
+        return {uid: score.accuracy for uid, score in self.scores.items()}
+
+    def counting(self, jobs: Sequence[Job]) -> set[str]:
+        """The uids of the jobs that the description's table lists: one for each team."""
+        ranked = standing(jobs, self.accuracies, published=True)
+        return {job.uid for job in [*ranked, *unranked(jobs, ranked)]}
+
 
 NOTHING_YET = Published({})
 
@@ -64,7 +75,7 @@ def description(
 ) -> str:
     """The experiment's description, in Markdown; `runs` has the job's run, as a link, by uid."""
     newest = newest_revisions(jobs)
-    accuracies = {uid: score.accuracy for uid, score in published.scores.items()}
+    accuracies = published.accuracies
     ranked = standing(jobs, accuracies, published=True)
     found = places(ranked, accuracies)
     rows = list(zip(map(str, found), ranked, strict=True))
@@ -109,7 +120,7 @@ def views(cohort: str, made_at: float, is_published: bool) -> dict[str, str]:
     teams = {
         "orderByKey": accuracy,
         # Members have no such tag. In order of a figure they would stand among the teams.
-        "searchFilter": f"tags.cohort = '{cohort}' and tags.phase != '{Phase.SUPERSEDED}'",
+        "searchFilter": f"tags.cohort = '{cohort}' and tags.{COUNTS_TAG} = '{COUNTS}'",
         **_columns(["tags.`phase`", *figures, "attributes.`Models`"]),
     }
     members = {

@@ -40,6 +40,8 @@ from orchestrator.tracking.params import (
     plan_params,
 )
 from orchestrator.tracking.runs import (
+    COUNTS,
+    COUNTS_TAG,
     DESCRIBED_TAG,
     MODEL_TAG,
     NOTE_TAG,
@@ -110,7 +112,7 @@ class Projection:
                     if failures.add(error):
                         break
         try:
-            self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
+            self._front_page.show(jobs, self._runs)
         except TrackingError as error:
             failures.add(error)
         failures.raise_first()
@@ -147,13 +149,8 @@ class Projection:
         `champion` is the best job's registered model, `report_run` holds the report, `measured_on`
         are the tags of runs whose scores were published with it.
         """
-        # Of teams that were withdrawn since, perhaps unheard by a controller.
-        left = [job for job in jobs if job.phase is Phase.SUPERSEDED and job.uid in self._runs]
-        with mlflow_errors():
-            for job in left:
-                self._say(self._runs[job.uid], job.phase, condition_tags(job))
         self._front_page.publish(time.time_ns(), champion, report_run, measured_on)
-        self._front_page.show(jobs, {key: run.id for key, run in self._runs.items()})
+        self._front_page.show(jobs, self._runs)
 
     def model_of(self, job: Job) -> str | None:
         """The id of a succeeded job's model, which is logged where MLflow does not have it.
@@ -189,7 +186,8 @@ class Projection:
         if run is None:
             name = job.team if job.revision == 1 else f"{job.team} r{job.revision}"
             tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
-            run = self._create(job.uid, name, job.submitted_at, tags | condition_tags(job))
+            tags |= {COUNTS_TAG: COUNTS, **condition_tags(job)}  # the front page says where not
+            run = self._create(job.uid, name, job.submitted_at, tags)
         if DESCRIBED_TAG not in run.said:
             loadout, receipt = self._store.document(job.id)
             files = {"loadout.yaml": loadout, "receipt.json": json.dumps(receipt, indent=2)}

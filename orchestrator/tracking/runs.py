@@ -17,6 +17,8 @@ from orchestrator.tracking.params import ms
 # How far a job's run has come; each is set once what it names is there as a whole.
 DESCRIBED_TAG = "game.described"
 MODEL_TAG = "game.model"
+COUNTS_TAG, COUNTS, COUNTS_NOT = "counts", "yes", "no"
+"""Whether a job's run is the one that counts for its team, as the experiment's page lists it."""
 NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 

@@ -1,10 +1,14 @@
-"""The description and the views of a cohort's experiment, as texts."""
+"""The description and the views of a cohort's experiment, as texts and in a real MLflow."""
 
 import json
 from dataclasses import replace
 
+from orchestrator.artifacts import Artifacts
 from orchestrator.phases import Phase
 from orchestrator.state import Job
+from orchestrator.store import Store
+from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.front_page import PUBLISHED_TAG
 from orchestrator.tracking.overview import (
     MOST_ROWS,
     NOTHING_YET,
@@ -15,7 +19,9 @@ from orchestrator.tracking.overview import (
     description,
     views,
 )
+from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.job_states import job
+from tests.orchestrator.tracked import TrainJob, named_runs, project
 
 LONGEST_TAG = 20_000  # of an experiment, in MLflow
 
@@ -108,4 +114,33 @@ def test_the_view_of_teams_is_in_the_form_that_the_pages_read() -> None:
         state = json.loads(view["state"])
         assert state["orderByKey"] == f"metrics.`{accuracy}_accuracy`"
         assert ("metrics.`test_accuracy`" in state["selectedColumns"]) is published
-        assert state["searchFilter"] == "tags.cohort = 'monday' and tags.phase != 'Superseded'"
+        assert state["searchFilter"] == "tags.cohort = 'monday' and tags.counts = 'yes'"
+
+
+def test_the_view_of_teams_has_one_line_a_team(
+    store: Store, artifacts: Artifacts, experiment: Experiment, train_job: TrainJob
+) -> None:
+    def shown() -> set[str]:
+        project(experiment, store, artifacts)
+        tags = experiment.client.get_experiment(experiment.id).tags
+        state = json.loads(json.loads(tags[VIEW_TAG + TEAMS_VIEW])["state"])
+        found = experiment.client.search_runs([experiment.id], state["searchFilter"])
+        return {run.info.run_name for run in found}
+
+    train_job("apes", 1, "mean")
+    submit(store, new_job("bears"))
+    assert shown() == {"apes", "bears"}
+    submit(store, new_job("apes", seed=7))
+    assert shown() == {"apes r2", "bears"}
+
+    # What is published stands until it is published again.
+    scored = named_runs(experiment)["apes"].info.run_id
+    for end in ("", "_low", "_high"):
+        experiment.client.log_metric(scored, f"test_accuracy{end}", 0.75)
+    value = '{"number": 1, "champion": null, "report": "r"}'
+    experiment.client.set_experiment_tag(experiment.id, PUBLISHED_TAG, value)
+    store.cancel("small", "bears", 200.0)
+    assert shown() == {"apes", "bears"}
+
+    store.withdraw("small", "apes", 300.0)
+    assert shown() == {"bears"}
