@@ -31,6 +31,7 @@ The path, a line a file:
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains
+    processor       which kind of processor this is: another one gives other bits
     checkpoint      that state in a file, to resume from
     lessons         what a training is given besides its plan, and whom it tells of its epochs
     evaluation      a network asked for its outputs

@@ -15,9 +15,10 @@ local disk, 2026-11-29).
 
 import hashlib
 import json
-import platform
+import os
 import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from safetensors import SafetensorError
 from jobs.errors import CheckpointError
 from jobs.places import Where, read_bytes, remove_leftovers, whole_file
 from jobs.plan import MemberPlan
+from jobs.processor import processor
 from jobs.training_state import TrainingState
 
 # One more with every change to this package that changes the file, or a bit of a training: the rest
@@ -36,6 +38,8 @@ FORMAT = 3
 DOES_NOT_FIT = "the checkpoint does not fit the plan's network: starting anew"
 # What reading tensors and values of another network, or of no network at all, raises.
 UNFIT = (ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
+# Variables that have MKL and oneDNN choose other kernels than the processor would.
+TOLD_KERNELS = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FIRST_LINE = re.compile(rb"member checkpoint (\d{1,9}) sha256 ([0-9a-f]{64})")
 
 
@@ -156,9 +160,15 @@ def unpack(content: bytes, state: TrainingState) -> None:
 
 
 def _maker(plan: MemberPlan) -> str:
-    """Name what a plan's bits depend on beside the plan: versions and instruction set."""
+    """Name what a plan's bits depend on beside the plan: versions and processor."""
+    from jobs.decoding import DECODE_VERSION  # Pillow, which team code's process does without
+
     if plan.device == "cuda":
-        processor = torch.cuda.get_device_name()
+        device = torch.cuda.get_device_name()
     else:
-        processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return f"torch {torch.__version__}, numpy {np.__version__}, {processor}"
+        device = f"{torch.backends.cpu.get_cpu_capability()} {processor()}"
+    versions = [f"torch {torch.__version__}", f"numpy {np.__version__}", f"images {DECODE_VERSION}"]
+    if plan.distill is not None:
+        versions.append(f"torchvision {version('torchvision')}")
+    told = [f"{name}={value}" for name in TOLD_KERNELS if (value := os.environ.get(name))]
+    return ", ".join([*versions, device, *told])

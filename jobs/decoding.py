@@ -19,14 +19,24 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jobs.atomic import atomic_file
 from jobs.errors import DataError
 
 # Raise the number when the code below gives other pixels. Pillow's decoders decide pixels, too.
-DECODE_VERSION = f"v2-pillow{PIL.__version__}"
+DECODE_VERSION = f"v3-pillow{PIL.__version__}"
 MAX_MEGAPIXELS = 80  # below Pillow's own limit: a small file can claim to be a huge image
+# How the orientations that a camera may note are undone.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 NUM_THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -49,8 +59,10 @@ def decode_square(data: bytes, size_px: int) -> np.ndarray:
             )
         # A JPEG decodes straight to 1/2, 1/4 or 1/8; twice the final size keeps the quality.
         image.draft("RGB", (2 * size_px, 2 * size_px))
-        ImageOps.exif_transpose(image, in_place=True)
-        rgb = _to_eight_bits(image).convert("RGB")
+        image.load()  # what comes behind the pixels may tell the orientation
+        turn = _TURNS.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        rgb = _to_eight_bits(upright).convert("RGB")
     square = rgb.resize((size_px, size_px), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(square).transpose(2, 0, 1)
 
@@ -144,6 +156,14 @@ class ArrayCache:
 
     def _broken_path(self, fingerprint: str) -> Path:
         return self.folder / f"{fingerprint}-broken-{DECODE_VERSION}.json"
+
+
+def _orientation(image: Image.Image) -> int:
+    """What the camera noted. Only this of all EXIF is read: odd entries make no picture broken."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as Pillow's parsers raise anything
+        return 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

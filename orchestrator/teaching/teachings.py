@@ -7,11 +7,8 @@ not augmented its teacher says the same in every epoch, to every member: that is
 all and cached, for this kind of processor. Next on the path: `slots` hands them out.
 """
 
-import functools
 import hashlib
-import platform
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from jobs.decoding import DECODE_VERSION
 from jobs.images import LabelledImages
 from jobs.places import Where, join, whole_file
 from jobs.plan import MemberPlan, TeacherSpec
+from jobs.processor import processor
 from jobs.values import Teaching
 from orchestrator.artifacts import read_kept
 from orchestrator.errors import Damaged
@@ -90,18 +88,6 @@ def teachings(
             teaching = Teaching(spec, b"", logits)
         made[key] = teaching
     return made
-
-
-@functools.cache
-def processor(about: Path = Path("/proc/cpuinfo")) -> str:
-    """What tells processors apart that answer with other last bits; without torch, which is slow
-    to import: by its instructions, as far as the system lists them."""
-    with suppress(OSError):
-        for line in about.read_text().splitlines():
-            name, _, instructions = line.partition(":")
-            if name.strip() in ("flags", "Features"):
-                return hashlib.sha256(instructions.encode()).hexdigest()[:16]
-    return f"{platform.machine()} {platform.processor()}"
 
 
 def _logits(

@@ -1,5 +1,6 @@
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,19 @@ def test_thirty_two_bits_may_hold_eight_or_sixteen(tmp_path):
     fractions = Image.fromarray(np.full((16, 16), 0.5, np.float32))
     with pytest.raises(ValueError, match="floating-point"):
         decode_square(_bytes_of(fractions, tmp_path / "fractions.tif"), 16)
+
+
+def test_odd_metadata_makes_no_picture_broken(tmp_path):
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16] = 255
+    turned = Image.fromarray(upright[::-1].copy())
+    # An orientation of 3, and a resolution that is text.
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 3, 0) + struct.pack("<HHI4s", 0x011A, 2, 2, b"a")
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    odd = _bytes_of(turned, tmp_path / "odd.png", exif=exif)
+    garbage = _bytes_of(turned, tmp_path / "garbage.png", exif=b"Exif\0\0no TIFF at all")
+    assert decode_square(odd, 32)[0, 0, 0] == 255
+    assert decode_square(garbage, 32)[0, 0, 0] == 0  # nothing tells of a turn
 
 
 def test_the_cameras_orientation_is_applied(tmp_path):

@@ -11,11 +11,12 @@ from torchvision import models
 
 from jobs.images import LabelledImages
 from jobs.plan import AugmentPlan, DistillPlan, MemberPlan, TeacherSpec
+from jobs.processor import processor
 from jobs.teacher import teacher_logits
 from jobs.values import Teaching
 from orchestrator.errors import Damaged
 from orchestrator.sources import silent
-from orchestrator.teaching.teachings import TeacherWeights, processor, teaching_key, teachings
+from orchestrator.teaching.teachings import TeacherWeights, teaching_key, teachings
 from tests.orchestrator.tracked import DATA, SIDE
 
 SMALL = "mobilenet_v3_small"
