@@ -5,6 +5,7 @@ the line as people see it (`Queue.order`). It reads no clock, no database and no
 the path: `schedule.decide`, which hands slots to the members that come out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -52,7 +53,8 @@ class Queue:
 
     1. Members of jobs that have begun, in the order in which the jobs did: an ensemble trains
        together, and what was begun comes to an end.
-    2. Jobs that have waited for longer than `max_wait_s`, the longest-waiting first.
+    2. Jobs that have waited for longer than `max_wait_s`, the longest-waiting first; of those that
+       were queued together, in the order of 3.
     3. The job of the team with the fewest slot-seconds over all its revisions, divided by its
        priority / 100; then the higher priority, the earlier submission, the lower id.
 
@@ -186,6 +188,10 @@ class Queue:
         weight = team.priority / DEFAULT_PRIORITY
         return (team.slot_seconds_at(now) / weight, -weight, job.submitted_at)
 
+    def _seniority(self, job: Job, now: float) -> Rank:
+        """A whole class is handed in at one moment: that alone would put fairness out of force."""
+        return (job.queued_at, *self._fairness(job, now))
+
     # --- who is next ------------------------------------------------------------------------------
 
     def _first(self, now: float) -> int | None:
@@ -198,21 +204,23 @@ class Queue:
             return waiting[1]
         oldest = self._oldest.first()
         if oldest is not None and now - oldest[0][0] > self._max_wait_s:
-            return oldest[1]
-        return self._fairest(now)
+            return self._fairest(self._oldest, self._seniority, now)
+        return self._fairest(self._waiting, self._fairness, now)
 
-    def _fairest(self, now: float) -> int | None:
-        """The job of the team that has used the least by now.
+    def _fairest(
+        self, heap: LazyHeap[int], rank_of: Callable[[Job, float], Rank], now: float
+    ) -> int | None:
+        """The first job by its present rank.
 
         A team that still has members of an earlier revision on slots uses more by the second. As
         that only takes it further back, it is enough to look again at whoever comes to the front.
         """
-        while (first := self._waiting.first()) is not None:
+        while (first := heap.first()) is not None:
             rank, job_id = first
-            rank_now = self._fairness(self._entries[job_id].job, now)
+            rank_now = rank_of(self._entries[job_id].job, now)
             if rank_now <= rank:
                 return job_id
-            self._waiting.put(job_id, rank_now)
+            heap.put(job_id, rank_now)
         return None
 
     def _wake(self, now: float) -> None:
@@ -252,7 +260,7 @@ class Queue:
         else:
             self._begun.discard(job.id)
             if self._fair:
-                self._oldest.put(job.id, (job.queued_at, job.submitted_at))
+                self._oldest.put(job.id, self._seniority(job, self._now))
                 self._waiting.put(job.id, self._fairness(job, self._now))
             else:
                 self._waiting.put(job.id, _length(job))
@@ -271,7 +279,7 @@ class Queue:
         elif not self._fair:
             rank = (tier, 1, *_length(job)[1:])
         elif now - job.queued_at > self._max_wait_s:
-            rank = (tier, 1, job.queued_at, job.submitted_at)
+            rank = (tier, 1, *self._seniority(job, now))
         else:
             rank = (tier, 2, *self._fairness(job, now))
         return rank, job.id

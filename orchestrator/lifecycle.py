@@ -189,7 +189,7 @@ def results_lost(job: Job, index: int, message: str, retry: Retry, now: float) -
     Where they were lost too often the job is given up; retried, it trains that member again.
     """
     fault = Fault(Reason.STORAGE, message, Blame.CLUSTER)
-    member = _counted(job.members[index], fault)
+    member = replace(_counted(job.members[index], fault), epoch=0)
     job = uncharged(job, job.members[index])
     if member.cluster_failures > retry.cluster_retries:
         lost = moved(member, Phase.FAILED, fault.reason, fault.message, fault.blame)

@@ -83,14 +83,15 @@ def retried(job: Job, now: float) -> Change:
             f"{job.phase}; a job that is Failed or Cancelled can be retried, and a changed loadout "
             "submitted with `gamectl submit`"
         )
+    forgiven = [replace(m, team_failures=0, cluster_failures=0) for m in job.members]
     members = tuple(
         member
         if member.phase in (Phase.SUCCEEDED, Phase.RUNNING)
         else replace(
             member, phase=Phase.PENDING, reason=Reason.QUEUED, message="", blame=None,
-            team_failures=0, cluster_failures=0, not_before=None,
+            not_before=None,
         )
-        for member in job.members
+        for member in forgiven
     )  # fmt: skip
     # Members that were told to stop and have not done so yet still hold their slots.
     on_slot = any(member.phase is Phase.RUNNING for member in members)

@@ -78,6 +78,8 @@ def run_on_ray(
                 _serve(name, store, ledger, settings, on_training)
         except ClusterLost as error:
             lost_at = time.monotonic()
+            # Nobody is to count on a controller that looks for its cluster.
+            patiently(partial(ledger.tell_slots, None), print_note)
             again = "joined" if settings.ray_address else "started"
             print_note(f"{error}; it is {again} again, and nothing is lost")
         except ResourcesChanged as error:

@@ -66,8 +66,8 @@ class Ledger:
             if self._holds_lease(connection):
                 self._set_lease(connection, expires_at=now + self._ttl_s, renewed_at=now)
 
-    def tell_slots(self, num_slots: int) -> None:
-        """Tells everybody how many members the cluster trains at a time: it has been found."""
+    def tell_slots(self, num_slots: int | None) -> None:
+        """Tells everybody how many members the cluster trains at a time; None: it was lost."""
         with self._database.writing() as connection:
             if self._holds_lease(connection):
                 self._set_lease(connection, slots=num_slots)
@@ -243,7 +243,7 @@ class Ledger:
                 columns["epoch"] = news["epoch"]
             return write(connection, job, happened(told), at, attempt_columns=columns)
 
-    def _set_lease(self, connection: Connection, **values: float) -> None:
+    def _set_lease(self, connection: Connection, **values: float | None) -> None:
         connection.execute(update(leases).where(leases.c.cohort == self._cohort).values(**values))
 
     def _holds_lease(self, connection: Connection) -> bool:

@@ -148,6 +148,19 @@ def test_a_job_that_waited_for_too_long_goes_first_but_after_what_has_begun() ->
     assert drained(queue) == [(3, 1), (2, 0), (1, 0), (4, 0)]
 
 
+def test_of_a_class_that_was_handed_in_at_once_the_fairest_is_first_for_ever() -> None:
+    jobs = [
+        job(1, submitted_at=5.0),
+        job(2, submitted_at=5.0, priority=200),
+        job(3, submitted_at=5.0, team="busy", slot_seconds=9.0),
+        job(4, R, team="busy", revision=2, phase=Phase.SUPERSEDED),
+    ]
+    for max_wait_s in (1.0, 5000.0):
+        queue = queue_of(*jobs, max_wait_s=max_wait_s)
+        assert ids(queue) == [2, 1, 3]
+        assert drained(queue) == [(2, 0), (1, 0), (3, 0)]
+
+
 def test_a_job_that_waited_for_just_as_long_is_not_overdue() -> None:
     jobs = [job(1, submitted_at=50.0, slot_seconds=1.0), job(2, submitted_at=60.0)]
     assert drained(queue_of(*jobs, max_wait_s=50.0))[0] == (2, 0)

@@ -71,15 +71,19 @@ def test_what_the_cluster_lost_is_charged_to_nobody() -> None:
     assert (other.slot_seconds, other.active_seconds_at(NOW + 60)) == (7.0, 65.0), "it trains on"
     none = lifecycle.failed(other, 1, LOST, Retry(), NOW + 90).job
     assert (none.slot_seconds, none.active_seconds, none.active_since) == (7.0, 5.0, None)
+    trained = lifecycle.trained(before, 0, NOW + 60).job
+    rest = lifecycle.failed(trained, 1, LOST, Retry(), NOW + 90).job
+    assert (rest.slot_seconds, rest.active_seconds) == (67.0, 65.0), "one has used its 60 s"
     own = lifecycle.failed(before, 0, DIVERGED, Retry(backoff_limit=1), NOW + 60).job
     assert (own.slot_seconds, own.active_seconds_at(NOW + 60)) == (67.0, 65.0)
 
 
 def test_a_result_that_was_lost_costs_no_time() -> None:
-    done = member(1, 0, S, started_at=NOW - 40, ended_at=NOW)
+    done = member(1, 0, S, started_at=NOW - 40, ended_at=NOW, epoch=10, safe_epoch=10)
     before = job(1, done, slot_seconds=45.0, active_seconds=41.0)
     after = lifecycle.results_lost(before, 0, "gone", Retry(), NOW + 1).job
     assert (after.slot_seconds, after.active_seconds) == (5.0, 1.0)
+    assert after.members[0].epoch == 0, "it begins anew"
     pair = replace(before, members=(done, member(1, 1, R, started_at=NOW - 40)))
     after = lifecycle.results_lost(pair, 0, "gone", Retry(), NOW + 1).job
     assert (after.slot_seconds, after.active_seconds) == (5.0, 41.0), "the other one used it"

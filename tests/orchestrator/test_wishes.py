@@ -82,8 +82,10 @@ def test_retry_forgets_failures_and_keeps_what_was_learnt(end: Phase) -> None:
 
 
 def test_a_job_that_is_retried_before_its_members_have_stopped_is_running_still() -> None:
-    cancelled = wishes.cancelled(job(1, R, P, active_since=10.0), NOW).job
+    on_slot = member(1, 0, R, team_failures=1, cluster_failures=7)
+    cancelled = wishes.cancelled(job(1, on_slot, P, active_since=10.0), NOW).job
     after = wishes.retried(cancelled, NOW + 1).job
+    assert (after.members[0].team_failures, after.members[0].cluster_failures) == (0, 0)
     assert (after.phase, after.reason, phases(after)) == (R, Reason.TRAINING, [R, P])
     assert after.active_seconds_at(NOW + 3) == 2.0
     stopped = halted(after, 0, NOW + 2).job
