@@ -2,7 +2,8 @@
 
     GameError                 the message is for people; the exit code is 1
     ├── Refused               a manifest was not admitted: its problems were found before any work
-    │   └── NoTeacher         students are wanted, and there is no teacher for them
+    │   ├── NoTeacher         students are wanted, and there is no teacher for them
+    │   └── TeamsRefused      some of the teams cannot be admitted; the others can
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
     ├── ArtifactsAway         the object store that keeps the artifacts cannot be used
@@ -19,7 +20,7 @@
 What is wrong with images is a `jobs.errors.DataError`, of the training side's own tree.
 
 Raised where the bad value is known; caught once, in `orchestrator.cli`, which prints the message to
-stderr. Each has a single argument, its message, so that it can be pickled between processes.
+stderr. Each can be made of its message alone, so that it can be pickled between processes.
 """
 
 INTERRUPTED = 130
@@ -36,6 +37,15 @@ class Refused(GameError):
 
 class NoTeacher(Refused):
     """A loadout distils, and no teacher fits the cohort's data."""
+
+
+class TeamsRefused(Refused):
+    """Some teams cannot be admitted to this data or this cohort; others may be."""
+
+    def __init__(self, message: str, reasons: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})
+        """By team."""
 
 
 class NotFound(GameError):

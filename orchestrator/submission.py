@@ -4,7 +4,7 @@ In: what `files` read and where the data lies. Out: decoded images, and the coho
 the store, in one transaction. Next on the path: `controller`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from orchestrator.admission.member_plans import (
     member_plans,
     min_members_of,
 )
-from orchestrator.errors import Refused
+from orchestrator.errors import NoTeacher, TeamsRefused
 from orchestrator.forecasting.capacity import Machine, fits
 from orchestrator.forecasting.costs import kind, work
 from orchestrator.settings import Settings
@@ -61,8 +61,8 @@ def prepare(
 
     Without `with_test` no test image is read, for what will not be scored.
 
-    Raises `jobs.errors.DataError` where the data can't be used, and `Refused` where a loadout does
-    not fit it, or a teacher is wanted and there is none that fits. Where artifacts can't be kept at
+    Raises `jobs.errors.DataError` where the data can't be used, and `TeamsRefused` where loadouts
+    do not fit it, or want a teacher and there is none that fits. Where artifacts can't be kept at
     the place that GAME_ARTIFACTS names, it raises `OSError`, which says so.
     """
     cohort, place = reading.cohort, settings.artifacts
@@ -77,7 +77,13 @@ def prepare(
     _check_fit(admitted, folder.classes)
     plans = [_plans(file, cohort, folder) for file in admitted]
     _check_split(decoded, [plan.data for job in plans for plan in job])
-    teacher = _teacher([plan for job in plans for plan in job], reading, settings)
+    students = {
+        str(file.team): plan
+        for file, job in zip(admitted, plans, strict=True)
+        for plan in job
+        if plan.distill is not None
+    }
+    teacher = _teacher(students, reading, settings)
     return Prepared(
         cohort=cohort,
         data=DataRecord(source, folder.fingerprint, folder.test_fingerprint, folder.classes),
@@ -132,7 +138,8 @@ def submit(
 ) -> list[Submitted]:
     """Writes the cohort and its jobs, all or nothing; says what that meant for each team.
 
-    Raises `Refused` where a team has no submissions left, or teams would stay on other data.
+    Raises `TeamsRefused` where some have no submissions left, and `Refused` where teams would stay
+    on other data.
     """
     if prepared.teacher is not None:  # before a plan in the store names it
         keep_teacher(prepared, settings, progress)
@@ -165,16 +172,14 @@ def _size_px(file: LoadoutFile, cohort: Cohort) -> int:
 
 def _check_fit(admitted: Sequence[LoadoutFile], classes: Sequence[str]) -> None:
     """Refuses loadouts that name what the data does not have."""
-    lines: list[str] = []
+    reasons: dict[str, str] = {}
     for file in admitted:
         assert file.loadout is not None
-        lines += map(str, located(file, data_problems(file.loadout, classes)))
-    if lines:
-        raise Refused(
-            "\n".join(
-                ["loadouts do not fit the data, so nothing was submitted; correct them:", *lines]
-            )
-        )
+        if problems := located(file, data_problems(file.loadout, classes)):
+            reasons[file.loadout.team] = "\n".join(map(str, problems))
+    if reasons:
+        head = "loadouts do not fit the data, so nothing was submitted; correct them:"
+        raise TeamsRefused("\n".join([head, *reasons.values()]), reasons)
 
 
 def _check_split(decoded: DecodedFolder, plans: Sequence[DataPlan]) -> None:
@@ -192,17 +197,24 @@ def _plans(file: LoadoutFile, cohort: Cohort, folder: ImageFolder) -> tuple[Memb
     return member_plans(file.loadout, cohort, folder.classes, folder.fingerprint)
 
 
-def _teacher(plans: Sequence[MemberPlan], reading: Reading, settings: Settings) -> "Teacher | None":
-    student = next((plan for plan in plans if plan.distill is not None), None)
-    if student is None:
+def _teacher(
+    students: Mapping[str, MemberPlan], reading: Reading, settings: Settings
+) -> "Teacher | None":
+    """The teacher of students, given by team; None where there are none of them."""
+    if not students:
         return None
 
     from orchestrator.teaching.teachers import (
         find_teacher,  # torchvision, which only distillation needs
     )
 
-    own = reading.cohort.spec.teacher
-    return find_teacher(settings.teachers, own, reading.folder, student.data)
+    own, data = reading.cohort.spec.teacher, next(iter(students.values())).data
+    try:
+        return find_teacher(settings.teachers, own, reading.folder, data)
+    except NoTeacher as error:
+        left_out = "it has bought wisdom-extractor, and no teacher fits the data"
+        reasons = {team: f"{team}: {left_out}" for team in students}
+        raise TeamsRefused(str(error), reasons) from error
 
 
 def taught(plans: Sequence[MemberPlan], teacher: "Teacher | None") -> tuple[MemberPlan, ...]:

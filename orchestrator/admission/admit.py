@@ -264,15 +264,20 @@ def _twin_problems(loadout: Loadout, cohort: Cohort) -> Iterator[LocatedProblem]
 def data_problems(loadout: Loadout, classes: Sequence[str]) -> Iterator[LocatedProblem]:
     """Yield what in a loadout does not fit data of these classes, given in label order."""
     named: dict[Loc, str] = {}
+    unsaid: set[Loc] = set()
     for index, bought in enumerate(loadout.spec.purchases):
         if isinstance(bought, HerrNilssonsFriend):
             for loc, purchase in given_at(loadout, index, "class_name"):
                 assert isinstance(purchase, HerrNilssonsFriend)
                 named[loc] = purchase.class_name
+                if "class_name" not in purchase.model_fields_set:
+                    unsaid.add(loc)
     for loc, name in named.items():
         if name not in classes:
             message = (
                 f"className is '{shortened(name)}'; the classes of the data are "
                 f"{shortened(', '.join(classes), SHOWN_CLASSES_CHARS)}{nearest(name, classes)}"
             )
+            if loc in unsaid:
+                message += "; the file says none: write `className:` and one of them under the item"
             yield LocatedProblem(loc, "unknown-class", message)

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.admission.combinations import PURCHASES, LocatedProblem
-from orchestrator.admission.draft import SUFFIXES, Draft
+from orchestrator.admission.draft import SUFFIXES, Draft, read_draft
+from orchestrator.admission.items.custom import Custom
 from orchestrator.admission.yaml_places import Loc
 from orchestrator.console import printable, shortened
 
@@ -64,13 +65,16 @@ def compare_claims(drafts: Sequence[Draft]) -> None:
                 continue
             path = printable(str((owners if len(owners) == 1 else others)[0].path))
             if code == "team-taken":
-                says = (
-                    f"team is '{shortened(what)}', as in {path}; a team has one loadout: keep one"
-                )
+                says = team_taken(what, path)
             else:
                 name = printable(Path(what).name)
                 says = f"{name} is the file of {path}, too; each team has its own"
             draft.add_located([LocatedProblem(loc, code, says)])
+
+
+def team_taken(team: str, path: str) -> str:
+    """What is said at the team of a file, where the file at that path has the same."""
+    return f"team is '{shortened(team)}', as in {path}; a team has one loadout: keep one"
 
 
 def _team_of_unread(draft: Draft) -> str | None:
@@ -81,6 +85,17 @@ def _team_of_unread(draft: Draft) -> str | None:
 
 def _code_of(draft: Draft) -> Iterator[tuple[Loc, Path]]:
     """Where a loadout names the Python file that it brings, and which."""
-    for loc, place in draft.document.values.items():
+    values = draft.document.values
+    for loc, place in values.items():
         if loc[:2] == PURCHASES and loc[3:] == ("file",) and place.text:
-            yield loc, draft.path.absolute().parent / place.text
+            bought = values.get((*loc[:3], "item"))
+            if bought is not None and bought.text == Custom.key():  # no other item has a file
+                yield loc, draft.path.absolute().parent / place.text
+
+
+def file_of_owner(path: Path, team: str) -> Path | None:
+    """The loadout beside this one that is called after the team, where this one is not."""
+    if path.stem == team:
+        return None
+    beside = [path.with_name(team + suffix) for suffix in SUFFIXES]
+    return next((file for file in beside if file.is_file() and read_draft(file).team == team), None)

@@ -80,6 +80,8 @@ class Reading:
     cohort_path: Path | None
     files: tuple[LoadoutFile, ...]
     skipped: tuple[str, ...] = ()
+    beside: bool = False
+    """Whether the cohort's file was not named: it lies beside the loadouts."""
     side: bool = False
     """Whether it is a side cohort, which no file can make: see `CohortRecord.side`."""
 
@@ -117,6 +119,7 @@ def read_paths(
     drafts: dict[str, Draft] = {}
     folders: list[tuple[Path, list[Draft]]] = []
     skipped: list[Path] = []
+    found_beside = False
     for path in paths:
         if _is(stat.S_ISDIR, path):
             entries = _entries(path, drafts)
@@ -131,14 +134,16 @@ def read_paths(
         loadouts = [draft for draft in drafts.values() if not is_cohort(draft)]
         for parent in dict.fromkeys(draft.path.parent for draft in loadouts):
             beside = [parent / name for name in COHORT_FILES]
-            if found_beside := [path for path in beside if _is(stat.S_ISREG, path)]:
-                _draft_once(found_beside[0], drafts)
+            if there := [path for path in beside if _is(stat.S_ISREG, path)]:
+                _draft_once(there[0], drafts)
+                found_beside = True
     for folder, found in folders:
         if str(folder) not in drafts and all(map(is_cohort, found)):
             empty = Draft(folder)
             empty.add_unread("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
-    return _reading(list(drafts.values()), tuple(map(str, skipped)), other_data, rules)
+    reading = _reading(list(drafts.values()), tuple(map(str, skipped)), other_data, rules)
+    return replace(reading, beside=found_beside)
 
 
 def read_cohort(path: Path | None) -> Reading:

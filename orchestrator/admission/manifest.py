@@ -79,4 +79,13 @@ class _Schema(GenerateJsonSchema):
     def default_schema(self, schema: Any) -> JsonSchemaValue:
         if schema.get("default", ...) is None:
             return self.generate_inner(schema["schema"])
-        return super().default_schema(schema)
+        made = super().default_schema(schema)
+        if "default" in made:
+            made["default"] = _without_null(made["default"])
+        return made
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_null(inner) for key, inner in value.items() if inner is not None}

@@ -12,6 +12,7 @@ import difflib
 import os
 import stat
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ ALIKE = 0.9  # build_modell and buid_model are; build_blocks is not
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Scope = _Function | ast.ClassDef | ast.Lambda
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,31 @@ def _bound_names(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
             case ast.Import() | ast.ImportFrom():
                 for alias in statement.names:
                     yield (alias.asname or alias.name).partition(".")[0], statement
-            case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-                for node in ast.walk(statement):
-                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                        yield node.id, statement
+            case ast.Assign(targets=targets):
+                yield from ((name, statement) for target in targets for name in _names(target))
+            case ast.AnnAssign(target=target) | ast.AugAssign(target=target):
+                yield from ((name, statement) for name in _names(target))
             case ast.If() | ast.Try() | ast.TryStar() | ast.With() | ast.For() | ast.While():
-                for node in ast.walk(statement):
+                for node in _in_this_scope(statement):
                     if isinstance(node, _Function):
                         yield node.name, statement
+
+
+def _names(target: ast.expr) -> Iterator[str]:
+    """Yield the names that an assignment to this binds."""
+    for node in ast.walk(target):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _in_this_scope(statement: ast.AST) -> Iterator[ast.AST]:
+    """Yield what stands within a statement, and not within functions and classes in it."""
+    left = deque(ast.iter_child_nodes(statement))  # no recursion: a file may nest deeply
+    while left:
+        node = left.popleft()
+        yield node
+        if not isinstance(node, _Scope):
+            left.extend(ast.iter_child_nodes(node))
 
 
 def _problems(bound: Mapping[str, ast.stmt]) -> Iterator[CodeProblem]:

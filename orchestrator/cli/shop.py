@@ -18,6 +18,7 @@ from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.enchanter import MEMBER_ITEMS
 from orchestrator.admission.files import read_cohort
 from orchestrator.admission.items.custom import Custom
+from orchestrator.admission.items.data import MAX_SIZE_PX
 from orchestrator.admission.purchase import Purchase
 from orchestrator.admission.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 from orchestrator.cli import completing
@@ -129,10 +130,11 @@ def _print_shelves(cohort: Cohort, by_default: bool) -> None:
         rows += [(each.key(), _price(each, cohort), each.blurb()) for each in items]
     console.print_table(["ITEM", "B NN", "WHAT IT DOES"], rows, right=["B NN"])
     limits = cohort.spec.limits
+    largest_px = min(limits.image_size_px, MAX_SIZE_PX)
     console.print_note(
         f"{'By default a' if by_default else 'A'} team has {cohort.spec.budget} B NN; at most "
         f"{limits.epochs} epochs, batches of {limits.batch_size}, {limits.members} members, images "
-        f"of {limits.image_size_px} px{OTHERWISE if by_default else ''}. More: gamectl shop ITEM"
+        f"of {largest_px} px{OTHERWISE if by_default else ''}. More: gamectl shop ITEM"
     )
 
 

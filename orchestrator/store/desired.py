@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator import wishes
 from orchestrator.console import shortened
-from orchestrator.errors import NotFound, Refused
+from orchestrator.errors import NotFound, Refused, TeamsRefused
 from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
@@ -255,11 +255,12 @@ def _check_submissions(connection: Connection, cohort: str, teams: list[str], li
         .having(func.count() > limit)
         .order_by(jobs.c.team)
     )
-    used_up = [
-        f"team {row.team!r} has handed in {row.num - 1} revision{'s' if row.num > 2 else ''}, "
-        f"cohort {cohort!r} allows {limit} (limits.submissionsPerTeam)"
+    used_up = {
+        row.team: f"team {row.team!r} has handed in {row.num - 1} "
+        f"revision{'s' if row.num > 2 else ''}, cohort {cohort!r} allows {limit} "
+        "(limits.submissionsPerTeam)"
         for row in connection.execute(query)
-    ]
+    }
     if used_up:
         why = "revisions that failed by the cluster's fault, or were withdrawn, are not counted"
-        raise Refused("; ".join(["\n".join(used_up), why]))
+        raise TeamsRefused("; ".join(["\n".join(used_up.values()), why]), used_up)

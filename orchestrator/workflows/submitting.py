@@ -11,24 +11,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.places import Where
 from orchestrator import console
+from orchestrator.admission.claims import file_of_owner, team_taken
 from orchestrator.admission.cohort import HERE
-from orchestrator.admission.files import Reading
+from orchestrator.admission.combinations import LocatedProblem
+from orchestrator.admission.files import LoadoutFile, Reading, located
 from orchestrator.control import attend
 from orchestrator.control.place import elsewhere
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, TeamsRefused
 from orchestrator.measuring.side_cohorts import check_same, handed_in, set_others_aside
 from orchestrator.opening import make_home, open_store
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
+from orchestrator.workflows.changed_rules import check_rules
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.control.remote import RemoteLauncher
-    from orchestrator.store import Store, Submitted
+    from orchestrator.store import NewJob, Store, Submitted
+    from orchestrator.submission import Prepared
+
+Given = TypeVar("Given", "LoadoutFile", "NewJob")
+Made = TypeVar("Made")
 
 
 def run_cohort(
@@ -95,7 +102,12 @@ def submitted(
         farewell = "stopped before anything was submitted"
         with attend.interruptible(lambda: farewell):
             source = source_of(reading, data)
-            prepared = submission.prepare(reading, source, settings, progress, with_test)
+
+            def prepare(files: Sequence[LoadoutFile]) -> Prepared:
+                chosen = replace(reading, files=tuple(files))
+                return submission.prepare(chosen, source, settings, progress, with_test)
+
+            prepared = _without_refused(prepare, reading.files, skip_refused)
             # Of another cluster only its controller knows.
             if settings.ray_address is None and launcher is None:
                 machine = this_machine(cpus, prepared.cohort.spec.resources)
@@ -119,9 +131,34 @@ def submitted(
                 "stopped while the jobs were handed in: all of them are in, or none. "
                 f"`gamectl get jobs --cohort {name}` tells; submitting again does no harm"
             )
-            jobs = submission.submit(prepared, store, settings, time.time(), progress)
+
+            def hand_in(jobs: Sequence[NewJob]) -> list[Submitted]:
+                chosen = replace(prepared, jobs=tuple(jobs))
+                return submission.submit(chosen, store, settings, time.time(), progress)
+
+            if not reading.side:
+                check_rules(reading, store)
+            jobs = _without_refused(hand_in, prepared.jobs, skip_refused)
         _say_what_is_new(name, jobs, sum(not j.phase.terminal for j in store.jobs(name)))
         yield name, store
+
+
+def _without_refused(
+    attempt: Callable[[Sequence[Given]], Made], given: Sequence[Given], skip_refused: bool
+) -> Made:
+    """What the attempt makes of files or jobs, or of those that are left where some are refused."""
+    while True:
+        try:
+            return attempt(given)
+        except TeamsRefused as refused:
+            left = [each for each in given if each.team not in refused.reasons]
+            if not left or len(left) == len(given):
+                raise
+            if not skip_refused:
+                raise Refused(f"{refused}; --skip-refused submits the others") from refused
+            for reason in refused.reasons.values():
+                console.print_note(reason)
+            given = left
 
 
 def _to_run_at(reading: Reading, address: str) -> Reading:
@@ -130,7 +167,22 @@ def _to_run_at(reading: Reading, address: str) -> Reading:
     return replace(reading, cohort=reading.cohort.model_copy(update={"spec": spec}))
 
 
+def _with_claims_beside(reading: Reading) -> Reading:
+    """Give a problem to files of a team whose own file lies beside them, and was not named."""
+    files = []
+    for file in reading.files:
+        own = file.team and file_of_owner(Path(file.path), file.team)
+        if own and file.ok and all(Path(other.path) != own for other in reading.files):
+            says = team_taken(str(file.team), console.printable(str(own)))
+            at = LocatedProblem(("metadata", "team"), "team-taken", says)
+            files.append(replace(file, problems=located(file, [at])))
+        else:
+            files.append(file)
+    return replace(reading, files=tuple(files))
+
+
 def _admitted(reading: Reading, skip_refused: bool) -> Reading:
+    reading = _with_claims_beside(reading)
     if reading.not_read:
         console.print_note(reading.not_read)
     refused = [file for file in reading.files if not file.ok]

@@ -151,6 +151,10 @@ def test_a_class_must_be_one_of_the_data() -> None:
         "className is 'howler'; the classes of the data are howlers, uakaris; did you mean howlers?"
     )
     assert not list(data_problems(bought, ["howler", "uakari"]))
+    (unsaid,) = data_problems(loadout({"item": "herr-nilssons-friend"}), ["howler", "uakari"])
+    assert unsaid.message.endswith(
+        "the file says none: write `className:` and one of them under the item"
+    )
 
 
 def test_every_member_names_a_class_of_the_data() -> None:

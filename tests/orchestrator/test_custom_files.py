@@ -132,6 +132,20 @@ def test_a_problem_is_at_its_line_of_the_python_file(
     assert str(problem).startswith(f"{tmp_path}/ours.py:{place[0]}:{place[1]}  {place[2]}  ")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "if x:\n    class Pipeline:\n        def build_model(self): ...\n",
+        "try:\n    def helper():\n        def build_model(): ...\nexcept OSError: ...\n",
+        "names = [build_model for build_model in 'abc']\n",
+    ],
+)
+def test_names_of_inner_functions_and_loops_are_not_those_that_count(
+    tmp_path: Path, more: str
+) -> None:
+    assert read(folder_with(tmp_path, MODEL + more)).ok
+
+
 def test_every_problem_is_told_at_once_and_the_loadouts_own_come_first(tmp_path: Path) -> None:
     source = "def build_model(n, s): ...\n\ndef build_los(w): ...\n"
     folder = folder_with(tmp_path, source, rules="{limits: {epochs: 5}}")

@@ -46,13 +46,15 @@ def _file_name(name: str) -> str:
 class Custom(Purchase):
     """Bring a Python file of your own, with a network, a loss or an augmentation.
 
-    Write a file next to the loadout that defines any of three functions; the rest stays the game's:
+    A file next to the loadout defines any of three functions; the rest stays the game's:
     `build_model(num_classes, size_px)` returns a torch module that takes images (B, 3, S, S) in
     [0, 1] and gives logits (B, classes); `build_loss(class_weights)` returns a function of logits
-    and targets; `augment(images, generator)` returns changed images of the same shape.
+    and targets; `augment(images, generator)` returns changed images of the same shape. Targets
+    are class numbers (B,) or, with mixup-mixer, shares (B, classes); `class_weights` is None
+    without herr-nilssons-friend.
 
     An idea to start with: a block that adds its input to its output, `x + conv(relu(conv(x)))`.
-    Such residual blocks can be stacked deep and still learn; start with 32 channels, halve the
+    Many of them can be stacked; start with 32 channels, halve the
     image between blocks and average over it at the end. loadouts/demo/residual.py does this. Draw
     random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
     `images.device`.
