@@ -18,6 +18,7 @@ from orchestrator.admission.admit import data_problems
 from orchestrator.admission.cohort import Cohort, Resources
 from orchestrator.admission.combinations import LocatedProblem
 from orchestrator.admission.files import LoadoutFile, Problem, Reading, located, read_paths
+from orchestrator.admission.items.losses import WisdomExtractor
 from orchestrator.cli.common import DataPlace, output_option
 from orchestrator.cli.whole_number import WholeNumber
 from orchestrator.errors import Refused
@@ -26,7 +27,7 @@ from orchestrator.forecasting.forecast import AROUND_S
 from orchestrator.forecasting.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
-from orchestrator.teaching.teacher_manifest import expected_teacher
+from orchestrator.teaching.teacher_manifest import expected_teacher, lacks_teacher
 from orchestrator.terminal.display import duration
 from orchestrator.workflows.speeds import known_speeds
 
@@ -81,9 +82,13 @@ def command(
     machine = this_machine(cpus, cohort.spec.resources)
     speeds = known_speeds(settings) if admitted else Speeds()
     own = cohort.spec.teacher
-    teacher = expected_teacher(
-        settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
-    )
+    where = settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
+    teacher = expected_teacher(*where)
+    if (students := _students(admitted)) and lacks_teacher(*where):
+        console.print_note(
+            f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
+            "`gamectl teacher train` makes it"
+        )
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":
@@ -104,6 +109,16 @@ def command(
     if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("planned under the default rules: no cohort.yaml beside it")
     ctx.exit(1 if refused else 0)
+
+
+def _students(files: Sequence[LoadoutFile]) -> list[str]:
+    """The teams that have bought a teacher to learn from."""
+    return [
+        file.loadout.team
+        for file in files
+        if file.loadout is not None
+        and any(isinstance(bought, WisdomExtractor) for bought in file.loadout.spec.purchases)
+    ]
 
 
 def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int, str]:

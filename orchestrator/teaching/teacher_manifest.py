@@ -62,19 +62,56 @@ def expected_teacher(
     Without any it is what the cohort says, or the usual one. Whether its file can be used is not
     asked, nor whether a manifest is of it: a submission does that.
     """
-    if own.file is not None:
-        file = beside / Path(own.file).expanduser()
-    else:
-        kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
-        file = kept if kept.exists() else pretrained
-    described: Manifest | TeacherFile = own
-    try:
-        described = Manifest.model_validate_json(manifest_path(file).read_bytes())
-    except (OSError, ValidationError):
-        described = own
+    file = _file(folder, own, beside, data, fingerprint, pretrained)
+    described = _manifest(file) or own
     return TeacherSpec(
         sha256="",
         architecture=described.architecture,
         image_size_px=described.image_size_px,
         normalize=described.normalize,
     )
+
+
+def lacks_teacher(
+    folder: Path,
+    own: TeacherFile,
+    beside: Path,
+    data: Data,
+    fingerprint: str,
+    pretrained: Path = PRETRAINED,
+) -> bool:
+    """Whether `teachers.find_teacher` would find none, as far as manifests tell.
+
+    An empty `fingerprint` is that of images which nobody has seen yet: any kept teacher may be
+    theirs.
+    """
+    files = [_file(folder, own, beside, data, fingerprint, pretrained)]
+    if own.file is None and not fingerprint:
+        files += folder.glob("*.pt")
+    return not any(_may_be_for(file, data, fingerprint) for file in files)
+
+
+def _may_be_for(file: Path, data: Data, fingerprint: str) -> bool:
+    manifest = _manifest(file)
+    if manifest is None:  # perhaps an organizer's own file
+        return file.exists()
+    split = manifest.validation_fraction, manifest.split_seed
+    same_split = split == (data.validation_fraction, data.split_seed)
+    return file.exists() and same_split and fingerprint in ("", manifest.fingerprint)
+
+
+def _file(
+    folder: Path, own: TeacherFile, beside: Path, data: Data, fingerprint: str, pretrained: Path
+) -> Path:
+    if own.file is not None:
+        return beside / Path(own.file).expanduser()
+    kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
+    return kept if kept.exists() else pretrained
+
+
+def _manifest(file: Path) -> Manifest | None:
+    """A file's manifest; None where there is none that can be read."""
+    try:
+        return Manifest.model_validate_json(manifest_path(file).read_bytes())
+    except (OSError, ValidationError):
+        return None

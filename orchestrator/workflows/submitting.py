@@ -107,7 +107,7 @@ def submitted(
                 chosen = replace(reading, files=tuple(files))
                 return submission.prepare(chosen, source, settings, progress, with_test)
 
-            prepared = _without_refused(prepare, reading.files, skip_refused)
+            prepared = _without_refused(prepare, reading.files, skip_refused, reading.side)
             # Of another cluster only its controller knows.
             if settings.ray_address is None and launcher is None:
                 machine = this_machine(cpus, prepared.cohort.spec.resources)
@@ -138,13 +138,16 @@ def submitted(
 
             if not reading.side:
                 check_rules(reading, store)
-            jobs = _without_refused(hand_in, prepared.jobs, skip_refused)
+            jobs = _without_refused(hand_in, prepared.jobs, skip_refused, reading.side)
         _say_what_is_new(name, jobs, sum(not j.phase.terminal for j in store.jobs(name)))
         yield name, store
 
 
 def _without_refused(
-    attempt: Callable[[Sequence[Given]], Made], given: Sequence[Given], skip_refused: bool
+    attempt: Callable[[Sequence[Given]], Made],
+    given: Sequence[Given],
+    skip_refused: bool,
+    is_side: bool,
 ) -> Made:
     """What the attempt makes of files or jobs, or of those that are left where some are refused."""
     while True:
@@ -155,7 +158,8 @@ def _without_refused(
             if not left or len(left) == len(given):
                 raise
             if not skip_refused:
-                raise Refused(f"{refused}; --skip-refused submits the others") from refused
+                hint = "" if is_side else "; --skip-refused submits the others"
+                raise Refused(f"{refused}{hint}") from refused
             for reason in refused.reasons.values():
                 console.print_note(reason)
             given = left

@@ -114,3 +114,12 @@ def test_a_late_file_does_not_take_the_team_of_the_file_beside_it(
     assert f"late.yaml:3:18  team-taken  team is 'apes', as in {folder / 'apes.yaml'}" in told
     (folder / "apes.yaml").rename(folder / "mine.yaml")  # nobody's by its name
     assert submit(folder / "late.yaml")[0] == 0
+
+
+def test_a_plan_says_whom_a_submission_would_refuse_for_want_of_a_teacher(
+    home: Path, photos: Path, write_cohort: WriteCohort
+) -> None:
+    folder = write_cohort({"apes": BASE, "owls": BASE + STUDENT})
+    done = gamectl("plan", folder, "--data", photos)
+    assert done.exit_code == 0, done.output
+    assert "no teacher fits this data, and submit refuses owls without one" in done.stderr
