@@ -2,8 +2,8 @@
 
     GameError                 the message is for people; the exit code is 1
     ├── Refused               a manifest was not admitted: its problems were found before any work
-    │   ├── NoTeacher         students are wanted, and there is no teacher for them
     │   └── TeamsRefused      some of the teams cannot be admitted; the others can
+    │       └── NoTeacher     students are wanted, and there is no teacher for them
     ├── NotFound              no cohort, team or file of that name; says which there are
     ├── Damaged               a file that this project wrote is gone or was changed
     ├── ArtifactsAway         the object store that keeps the artifacts cannot be used
@@ -35,10 +35,6 @@ class Refused(GameError):
     """A loadout or a cohort that cannot be admitted as it is written."""
 
 
-class NoTeacher(Refused):
-    """A loadout distils, and no teacher fits the cohort's data."""
-
-
 class TeamsRefused(Refused):
     """Some teams cannot be admitted to this data or this cohort; others may be."""
 
@@ -46,6 +42,10 @@ class TeamsRefused(Refused):
         super().__init__(message)
         self.reasons = dict(reasons or {})
         """By team."""
+
+
+class NoTeacher(TeamsRefused):
+    """A loadout distils, and no teacher fits the cohort's data."""
 
 
 class NotFound(GameError):

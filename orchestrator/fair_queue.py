@@ -60,7 +60,7 @@ class Queue:
 
     Nobody waits forever. A job that has waited for `max_wait_s` is overtaken no more by any job
     that was queued after it and has not begun, so every slot is busy with members of jobs that were
-    queued before it or had begun by then (or that the organizer resumed or retried). It has its
+    queued no later or had begun by then (or that the organizer resumed or retried). It has its
     first slot at the latest `max_wait_s + S / num_slots` after it was queued, where S are the
     seconds that those jobs still had slots, whoever comes in the meantime. (What the cluster lost
     of these is in no team's account.)

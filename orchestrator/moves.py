@@ -84,8 +84,9 @@ def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
         return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
     if any(m.phase is Phase.RUNNING for m in after.members):
         return after  # others used that time as well
-    # So did those that have ended since, with something to show for it.
-    ended = [m.ended_at for m in after.members if m.phase.terminal and m.ended_at is not None]
+    # So did those that have ended since, but for what the cluster lost of them.
+    others = [m for m in after.members if m.index != member.index and m.phase.terminal]
+    ended = [m.ended_at for m in others if m.ended_at is not None and m.blame != Blame.CLUSTER]
     seconds = max(0.0, now - max([before.started_at, *ended]))
     active_seconds = max(job.active_seconds, job.active_seconds_at(now) - seconds)
     return replace(after, active_seconds=active_seconds, active_since=None)

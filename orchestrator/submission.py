@@ -214,7 +214,7 @@ def _teacher(
     except NoTeacher as error:
         left_out = "it has bought wisdom-extractor, and no teacher fits the data"
         reasons = {team: f"{team}: {left_out}" for team in students}
-        raise TeamsRefused(str(error), reasons) from error
+        raise NoTeacher(str(error), reasons) from error
 
 
 def taught(plans: Sequence[MemberPlan], teacher: "Teacher | None") -> tuple[MemberPlan, ...]:

@@ -51,8 +51,10 @@ def one_exporter(templates: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Settings, "model_templates", property(lambda _self: templates))
         patched.setattr("orchestrator.tracking.templates.Exporter", lambda: exporter)
-        yield
-    exporter.end()
+        try:
+            yield
+        finally:
+            exporter.end()
 
 
 @contextmanager

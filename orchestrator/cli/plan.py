@@ -85,9 +85,11 @@ def command(
     where = settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
     teacher = expected_teacher(*where)
     if (students := _students(admitted)) and lacks_teacher(*where):
+        makes = "`gamectl teacher train` makes it"
+        advice = makes if own.file is None else f"the cohort's file names {own.file}"
         console.print_note(
             f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
-            "`gamectl teacher train` makes it"
+            f"{advice}"
         )
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]

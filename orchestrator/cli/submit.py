@@ -18,6 +18,7 @@ from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli.common import data_option, print_next, run_options
 from orchestrator.control import attend
 from orchestrator.control.place import elsewhere
+from orchestrator.errors import Refused, TeamsRefused
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
 from orchestrator.workflows.submitting import submitted
@@ -64,13 +65,19 @@ def command(
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)
     launcher = elsewhere(cluster, reading.cohort.spec, code, cpus, settings)
-    with submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
-        if any(path.is_dir() for path in paths):
-            _say_who_has_no_file(name, store, reading)
-        if detach:
-            attend.detach(name, store, settings, cpus, launcher)
-            return
-        jobs = attend.attend(name, store, settings, cpus, launcher)
+    try:
+        with submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
+            if any(path.is_dir() for path in paths):
+                _say_who_has_no_file(name, store, reading)
+            if detach:
+                attend.detach(name, store, settings, cpus, launcher)
+                return
+            jobs = attend.attend(name, store, settings, cpus, launcher)
+    except TeamsRefused as refused:
+        good = [file.team for file in reading.files if file.ok and file.team is not None]
+        if skip_refused or refused.reasons.keys() >= set(good):
+            raise
+        raise Refused(f"{refused}; --skip-refused submits the others") from refused
     print_next(name, jobs)
 
 

@@ -6,10 +6,8 @@ the cohort's, or a remark that says what has changed, and for whom it has not. U
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from orchestrator import console
 from orchestrator.admission.cohort import Cohort
@@ -27,19 +25,22 @@ NO_RULES = ("cluster", "data.source")
 MOST_SHOWN = 5
 
 
-def check_rules(reading: Reading, store: Store) -> None:
+def check_rules(reading: Reading, teams: Collection[str], store: Store) -> str | None:
     """Refuses rules that a file beside single loadouts would change, and a split for some teams.
 
-    Where the organizer has changed other rules, says which, and who keeps the older ones.
+    `teams` are those that are handed in. Returns what there is to say once they are: which other
+    rules the organizer has changed, and who keeps the older ones.
     """
     name = reading.cohort.name
+    if reading.side:
+        return None
     try:
-        before = Cohort.model_validate(store.cohort(name).spec)
-    except (NotFound, ValidationError):  # the first submission; one of another release
-        return
+        before = Cohort.stored(store.cohort(name).spec)
+    except (NotFound, Refused):  # the first submission; one of another release
+        return None
     changed = dict(_changed(_rules(before), _rules(reading.cohort)))
     if not changed:
-        return
+        return None
     shown = [f"{rule} is {now}, was {was}" for rule, (was, now) in changed.items()]
     said = ", ".join(shown[:MOST_SHOWN]) + (", ..." if len(shown) > MOST_SHOWN else "")
     if reading.beside:
@@ -48,16 +49,15 @@ def check_rules(reading: Reading, store: Store) -> None:
             f"({said}), so nothing was submitted. A loadout alone does not change them: put it "
             "beside the cohort's own file, or name the folder to change them"
         )
-    teams = {file.team for file in reading.files}
     stay = [job.team for job in newest_revisions(store.jobs(name)) if job.team not in teams]
     if stay and any(rule in changed for rule in SPLIT):
         raise Refused(
             f"cohort {name!r} was submitted with another validation split ({said}), and these of "
-            f"its teams are not among the files: {', '.join(stay)}. Submit all teams again, or "
-            "give the cohort another name"
+            f"its teams are not handed in again: {', '.join(stay)}. Submit all teams, take these "
+            "out with `gamectl withdraw`, or give the cohort another name"
         )
     kept = f"; {', '.join(stay)} stay as they were admitted" if stay else ""
-    console.print_note(f"cohort {name}: its rules have changed: {said}{kept}")
+    return f"cohort {name}: its rules have changed: {said}{kept}"
 
 
 def _rules(cohort: Cohort) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def submitted(
                 chosen = replace(reading, files=tuple(files))
                 return submission.prepare(chosen, source, settings, progress, with_test)
 
-            prepared = _without_refused(prepare, reading.files, skip_refused, reading.side)
+            prepared = _without_refused(prepare, reading.files, skip_refused)
             # Of another cluster only its controller knows.
             if settings.ray_address is None and launcher is None:
                 machine = this_machine(cpus, prepared.cohort.spec.resources)
@@ -133,21 +133,20 @@ def submitted(
             )
 
             def hand_in(jobs: Sequence[NewJob]) -> list[Submitted]:
+                changed = check_rules(reading, {job.team for job in jobs}, store)
                 chosen = replace(prepared, jobs=tuple(jobs))
-                return submission.submit(chosen, store, settings, time.time(), progress)
+                done = submission.submit(chosen, store, settings, time.time(), progress)
+                if changed is not None:
+                    console.print_note(changed)
+                return done
 
-            if not reading.side:
-                check_rules(reading, store)
-            jobs = _without_refused(hand_in, prepared.jobs, skip_refused, reading.side)
+            jobs = _without_refused(hand_in, prepared.jobs, skip_refused)
         _say_what_is_new(name, jobs, sum(not j.phase.terminal for j in store.jobs(name)))
         yield name, store
 
 
 def _without_refused(
-    attempt: Callable[[Sequence[Given]], Made],
-    given: Sequence[Given],
-    skip_refused: bool,
-    is_side: bool,
+    attempt: Callable[[Sequence[Given]], Made], given: Sequence[Given], skip_refused: bool
 ) -> Made:
     """What the attempt makes of files or jobs, or of those that are left where some are refused."""
     while True:
@@ -155,11 +154,8 @@ def _without_refused(
             return attempt(given)
         except TeamsRefused as refused:
             left = [each for each in given if each.team not in refused.reasons]
-            if not left or len(left) == len(given):
+            if not skip_refused or not left or len(left) == len(given):
                 raise
-            if not skip_refused:
-                hint = "" if is_side else "; --skip-refused submits the others"
-                raise Refused(f"{refused}{hint}") from refused
             for reason in refused.reasons.values():
                 console.print_note(reason)
             given = left

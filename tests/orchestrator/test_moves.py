@@ -74,6 +74,11 @@ def test_what_the_cluster_lost_is_charged_to_nobody() -> None:
     trained = lifecycle.trained(before, 0, NOW + 60).job
     rest = lifecycle.failed(trained, 1, LOST, Retry(), NOW + 90).job
     assert (rest.slot_seconds, rest.active_seconds) == (67.0, 65.0), "one has used its 60 s"
+    spent = [replace(it, cluster_failures=99) for it in before.members]
+    degraded = replace(before, members=tuple(spent), min_members=1)
+    degraded = lifecycle.failed(degraded, 0, LOST, Retry(), NOW + 60).job
+    degraded = lifecycle.failed(degraded, 1, LOST, Retry(), NOW + 90).job
+    assert (degraded.slot_seconds, degraded.active_seconds) == (7.0, 5.0), "lost for good"
     own = lifecycle.failed(before, 0, DIVERGED, Retry(backoff_limit=1), NOW + 60).job
     assert (own.slot_seconds, own.active_seconds_at(NOW + 60)) == (67.0, 65.0)
 

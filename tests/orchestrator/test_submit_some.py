@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.admission.files import read_paths
+from orchestrator.errors import NoTeacher
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.workflows.submitting import run_cohort
 from tests.orchestrator.commands import gamectl, phases
 
 WriteCohort = Callable[..., Path]
@@ -98,8 +101,13 @@ def test_all_teams_have_the_same_validation_images(
     code, told = submit(folder / "late.yaml", folder / "cohort.yaml")
     assert code == 1
     assert "another validation split (data.splitSeed is 7, was 0)" in told
-    assert "not among the files: apes. Submit all teams again" in told
+    assert "not handed in again: apes. Submit all teams" in told
     assert submit(folder)[0] == 0
+    limit = "  data: {splitSeed: 8}\n  limits: {submissionsPerTeam: 1}\n"
+    code, told = submit(write_cohort({"later": BASE}, spec=limit), "--skip-refused")
+    assert code == 1, "those without a submission left would stay on the old split"
+    assert "not handed in again: apes" in told
+    assert "rules have changed" not in told
 
 
 def test_a_late_file_does_not_take_the_team_of_the_file_beside_it(
@@ -123,3 +131,14 @@ def test_a_plan_says_whom_a_submission_would_refuse_for_want_of_a_teacher(
     done = gamectl("plan", folder, "--data", photos)
     assert done.exit_code == 0, done.output
     assert "no teacher fits this data, and submit refuses owls without one" in done.stderr
+
+
+def test_whoever_can_do_without_students_hears_that_it_is_about_a_teacher(
+    home: Path, photos: Path, write_cohort: WriteCohort
+) -> None:
+    """As the demo, where the monkeys are drawn with other bits than the teacher's."""
+    reading = read_paths([write_cohort({"apes": BASE, "owls": BASE + STUDENT})], other_data=True)
+    with pytest.raises(NoTeacher) as refused:
+        run_cohort(reading, photos, False, None, Settings())
+    assert set(refused.value.reasons) == {"owls"}
+    assert "--skip-refused" not in str(refused.value)
