@@ -194,7 +194,9 @@ def retry(
 def priority(team: str, number: int, cohort: str | None) -> None:
     """Give a team's job another weight in the queue, 1 to 10000; 100 is the default.
 
-    Twice the number is twice the share of the slots; members that train are left alone.
+    With twice the number a job that waits goes as early as if its team had used half as much (under
+    longest-first before all with a lower one). What has begun, and members that train, are left
+    alone.
     """
 
     def prioritize(name: str, of_team: str, at: float) -> Altered:

@@ -27,7 +27,7 @@ from orchestrator.forecasting.forecast import AROUND_S
 from orchestrator.forecasting.planning import CohortPlan, Misfit, plan_cohort
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
-from orchestrator.teaching.teacher_manifest import expected_teacher, lacks_teacher
+from orchestrator.teaching.teacher_manifest import expected_teacher
 from orchestrator.terminal.display import duration
 from orchestrator.workflows.speeds import known_speeds
 
@@ -82,16 +82,17 @@ def command(
     machine = this_machine(cpus, cohort.spec.resources)
     speeds = known_speeds(settings) if admitted else Speeds()
     own = cohort.spec.teacher
-    where = settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
-    teacher = expected_teacher(*where)
-    if (students := _students(admitted)) and lacks_teacher(*where):
+    teacher = expected_teacher(
+        settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
+    )
+    if (students := _students(admitted)) and not teacher.fits:
         makes = "`gamectl teacher train` makes it"
         advice = makes if own.file is None else f"the cohort's file names {own.file}"
         console.print_note(
             f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
             f"{advice}"
         )
-    plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher)
+    plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher.spec)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":
         console.print_json(_as_json(plan, refused, machine, time.time()))

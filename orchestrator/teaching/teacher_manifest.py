@@ -6,6 +6,7 @@ students will learn from. Needs no torch, for `gamectl plan`; `teachers` opens t
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def kept_file(folder: Path, fingerprint: str, validation_fraction: float, split_
     return folder / f"{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]}.pt"
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The teacher that students will learn from, as far as manifests tell."""
+
+    spec: TeacherSpec
+    fits: bool
+    """Whether it is there, and may be one for these images and this split."""
+
+
 def expected_teacher(
     folder: Path,
     own: TeacherFile,
@@ -56,39 +66,28 @@ def expected_teacher(
     data: Data,
     fingerprint: str,
     pretrained: Path = PRETRAINED,
-) -> TeacherSpec:
-    """The network that `teachers.find_teacher` would find, as far as manifests tell.
+) -> Expected:
+    """What `teachers.find_teacher` would find.
 
     Without any it is what the cohort says, or the usual one. Whether its file can be used is not
-    asked, nor whether a manifest is of it: a submission does that.
+    asked, nor whether a manifest is of it: a submission does that. An empty `fingerprint` is that
+    of images which nobody has seen yet: any kept teacher may be theirs.
     """
-    file = _file(folder, own, beside, data, fingerprint, pretrained)
-    described = _manifest(file) or own
-    return TeacherSpec(
+    if own.file is not None:
+        files = [beside / Path(own.file).expanduser()]
+    else:
+        kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
+        files = [kept if kept.exists() else pretrained]
+        if not fingerprint:
+            files += folder.glob("*.pt")
+    described = _manifest(files[0]) or own
+    spec = TeacherSpec(
         sha256="",
         architecture=described.architecture,
         image_size_px=described.image_size_px,
         normalize=described.normalize,
     )
-
-
-def lacks_teacher(
-    folder: Path,
-    own: TeacherFile,
-    beside: Path,
-    data: Data,
-    fingerprint: str,
-    pretrained: Path = PRETRAINED,
-) -> bool:
-    """Whether `teachers.find_teacher` would find none, as far as manifests tell.
-
-    An empty `fingerprint` is that of images which nobody has seen yet: any kept teacher may be
-    theirs.
-    """
-    files = [_file(folder, own, beside, data, fingerprint, pretrained)]
-    if own.file is None and not fingerprint:
-        files += folder.glob("*.pt")
-    return not any(_may_be_for(file, data, fingerprint) for file in files)
+    return Expected(spec, any(_may_be_for(file, data, fingerprint) for file in files))
 
 
 def _may_be_for(file: Path, data: Data, fingerprint: str) -> bool:
@@ -98,15 +97,6 @@ def _may_be_for(file: Path, data: Data, fingerprint: str) -> bool:
     split = manifest.validation_fraction, manifest.split_seed
     same_split = split == (data.validation_fraction, data.split_seed)
     return file.exists() and same_split and fingerprint in ("", manifest.fingerprint)
-
-
-def _file(
-    folder: Path, own: TeacherFile, beside: Path, data: Data, fingerprint: str, pretrained: Path
-) -> Path:
-    if own.file is not None:
-        return beside / Path(own.file).expanduser()
-    kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
-    return kept if kept.exists() else pretrained
 
 
 def _manifest(file: Path) -> Manifest | None:

@@ -235,20 +235,6 @@ def test_another_plans_checkpoint_is_not_used(plan, labelled, tmp_path, change):
     assert other.reports == []
 
 
-def test_another_kind_of_processor_starts_anew(plan, labelled, tmp_path, monkeypatch):
-    path = tmp_path / "0.checkpoint"
-    _saved(path, plan, labelled)
-    for patch in (
-        lambda patched: patched.setattr("jobs.checkpoint.processor", lambda: "another"),
-        lambda patched: patched.setenv("MKL_CBWR", "COMPATIBLE"),
-    ):
-        with monkeypatch.context() as patched:
-            patch(patched)
-            line = resume(path, plan, TrainingState.start(plan, 1, 2, 3))
-        assert line is not None
-        assert line.startswith("the checkpoint is of another version, ")
-
-
 def test_one_flipped_bit_anywhere_is_noticed(plan, labelled, tmp_path):
     path = tmp_path / "0.checkpoint"
     file = _saved(path, plan, labelled)

@@ -17,7 +17,7 @@ from jobs.split import split_images
 from jobs.train import MemberResult
 from orchestrator.admission.cohort import Data, TeacherFile
 from orchestrator.errors import Damaged, NoTeacher, Refused
-from orchestrator.teaching.teacher_manifest import expected_teacher, lacks_teacher, manifest_path
+from orchestrator.teaching.teacher_manifest import Expected, expected_teacher, manifest_path
 from orchestrator.teaching.teachers import (
     find_teacher,
     keep_teacher,
@@ -181,16 +181,14 @@ def test_the_plan_expects_what_the_students_will_get(kept: Path) -> None:
     data, words = Data(**fractions), TeacherFile(architecture="vgg11")
     for folder, pretrained in ((kept, NOWHERE), (kept.parent / "none", path)):
         found = find(folder, words, pretrained=pretrained).spec
-        expected = expected_teacher(
-            folder, words, folder.parent, data, DATA.fingerprint, pretrained
-        )
-        assert expected == found.model_copy(update={"sha256": ""})
         where = folder, words, folder.parent
-        assert not lacks_teacher(*where, data, DATA.fingerprint, pretrained)
-        assert not lacks_teacher(*where, data, "", pretrained), "not drawn yet"
-    assert lacks_teacher(*where, data, "other images", path)
-    assert lacks_teacher(*where, Data(**fractions, split_seed=7), DATA.fingerprint, path)
-    assert lacks_teacher(*where, data, DATA.fingerprint, NOWHERE)
+        expected = expected_teacher(*where, data, DATA.fingerprint, pretrained)
+        assert expected == Expected(found.model_copy(update={"sha256": ""}), fits=True)
+        assert expected_teacher(*where, data, "", pretrained).fits, "not drawn yet"
+    assert not expected_teacher(*where, data, "other images", path).fits
+    other_split = Data(**fractions, split_seed=7)
+    assert not expected_teacher(*where, other_split, DATA.fingerprint, path).fits
+    assert not expected_teacher(*where, data, DATA.fingerprint, NOWHERE).fits
 
 
 def test_a_teacher_that_cannot_be_written_leaves_the_one_before(
