@@ -9,6 +9,7 @@ simulation and the tests share one behaviour. Next on the path: `store` writes c
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
 FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 60.0
 STOPPED = "stopped because its job is over"
+WAITS_FOR_WORKERS = "waits for its workers"
 
 
 # --- what slots tell ------------------------------------------------------------------------------
@@ -211,12 +213,35 @@ def begun_later(job: Job, seconds: float) -> Job:
     return replace(job, members=members, active_since=None if since is None else since + seconds)
 
 
+def waited(job: Job, waiting: Container[int], now: float) -> Job:
+    """The job as if members that hold a slot, but wait for their workers, began just now.
+
+    So does the job, where none of its members uses the time. `waiting` has their indices.
+    """
+    members = tuple(_waited(m, m.index in waiting, now) for m in job.members)
+    after = replace(job, members=members)
+    on_slots = [m for m in job.members if m.phase is Phase.RUNNING]
+    if job.active_since is None or any(m.index not in waiting for m in on_slots):
+        return after
+    times = [m.started_at if m.phase is Phase.RUNNING else m.ended_at for m in job.members]
+    used_until = max([job.active_since, *(time for time in times if time is not None)])
+    return replace(after, active_since=job.active_since + max(0.0, now - used_until))
+
+
+def _waited(member: Member, waits: bool, now: float) -> Member:
+    if member.phase is not Phase.RUNNING:
+        return member
+    if waits:
+        return replace(member, started_at=now, message=WAITS_FOR_WORKERS)
+    return replace(member, message="") if member.message == WAITS_FOR_WORKERS else member
+
+
 def stood_still(job: Job, later: Job) -> Change:
-    """The machine slept, or its clock was set: what is still on a slot began when `later` says."""
+    """What is still on a slot began when `later` says: it slept, or waited for its workers."""
     if job.active_since is None:
         return Change(job)
     members = tuple(
-        replace(now, started_at=then.started_at)
+        replace(now, started_at=then.started_at, message=then.message)
         if now.phase is then.phase is Phase.RUNNING and now.attempt == then.attempt
         else now
         for now, then in zip(job.members, later.members, strict=True)

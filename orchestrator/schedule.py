@@ -22,6 +22,8 @@ class SlotState:
 
     name: str
     busy_with: MemberKey | None
+    begun: bool = True
+    """Whether that has begun: workers of a group may have to wait for room."""
 
 
 @dataclass(frozen=True)

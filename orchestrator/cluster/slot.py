@@ -47,12 +47,14 @@ Outcome = MemberResult | Seen | None
 """A result, a failure in words, or None: it was stopped."""
 ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
+THREADS = 5
+"""One trains, two wait for its workers and for its death, others answer meanwhile."""
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
 
 
 class Slot:
-    """The actor. One thread trains, one waits; others answer `drain` and `stop` meanwhile."""
+    """The actor, with a thread for each of its methods that are called at a time: `THREADS`."""
 
     def __init__(self) -> None:
         self._run = ""
@@ -60,6 +62,7 @@ class Slot:
         """The run that was asked to stop; it may arrive before that run does."""
         # A deque, because one thread appends while another one takes out.
         self._reports: deque[TimedReport] = deque()
+        self._begins: dict[str, threading.Event] = {}
 
     def ready(self) -> str:
         """Loads what training needs, and tries the GPU if there is one; returns the node's id."""
@@ -110,6 +113,7 @@ class Slot:
             loop = _train_loop(
                 lambda report: bool(ray.get(me.progress.remote(report))),
                 at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
+                begin=lambda: me.begin.remote(run),
             )
             plan = _plan(trainee, plan_json)
             scaling = ScalingConfig(
@@ -141,7 +145,17 @@ class Slot:
                 outcome: Outcome = trainer.fit().return_value
             except WorkerGroupError as error:
                 outcome = cause(error.worker_failures)
+            finally:
+                self.begin(run)  # nobody waits for it any more
         return outcome, self.drain()
+
+    def wait_for_begin(self, run: str) -> None:
+        """Returns once that run's workers are up; it is of a group."""
+        self._begins.setdefault(run, threading.Event()).wait()
+
+    def begin(self, run: str) -> None:
+        """That run's workers are up."""
+        self._begins.setdefault(run, threading.Event()).set()
 
     def progress(self, report: EpochReport) -> bool:
         """Takes an epoch's report; returns whether the member should stop."""
@@ -177,7 +191,9 @@ def at_most_every(
 
 
 def _train_loop(
-    progress: Callable[[EpochReport], bool], should_stop: Callable[[], bool]
+    progress: Callable[[EpochReport], bool],
+    should_stop: Callable[[], bool],
+    begin: Callable[[], object] = lambda: None,
 ) -> Callable[[dict[str, Any]], Outcome]:
     """The function that Ray Train runs; errors are returned, alike in both trainer modes.
 
@@ -185,6 +201,7 @@ def _train_loop(
     """
 
     def loop(config: dict[str, Any]) -> Outcome:
+        begin()
         keep_freed_memory()
         plan = _plan(config["trainee"], config["plan"])
         with _share_of_gpu(plan):

@@ -36,6 +36,8 @@ class Handle:
     stop_by: float | None = None
     """Until when the member has to stop, by the monotonic clock, where it was asked to."""
     training: Any = None
+    beginning: Any = None
+    """Ready once its workers are up; None where it has none, or they are."""
     draining: Any = None
     drain_at: float = 0.0
     """When to ask for epochs again, by the monotonic clock."""
@@ -46,6 +48,13 @@ class Handle:
         assert self.key is not None
         job, index = self.key.job_id, self.key.index
         return f"job {job}, member {index}, attempt {self.attempt}, {self.name}"
+
+    @property
+    def begun(self) -> bool:
+        """Whether what is on it trains, and does not wait for workers."""
+        if self.beginning is not None and is_ready(self.beginning):
+            self.beginning = None
+        return self.beginning is None
 
     @property
     def waits_for(self) -> Any:

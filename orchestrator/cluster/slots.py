@@ -23,7 +23,7 @@ from orchestrator.cluster.liveness import LivenessProbe, node_is_gone
 from orchestrator.cluster.news import Failed, Halted, News, Progress, TimedReport, Trained
 from orchestrator.cluster.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.cluster.shared_inputs import SharedInputs
-from orchestrator.cluster.slot import Outcome, Slot
+from orchestrator.cluster.slot import THREADS, Outcome, Slot
 from orchestrator.cluster.slot_handle import Handle, get, is_ready
 from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.phases import Reason
@@ -96,7 +96,8 @@ class RaySlots:
 
     def states(self) -> list[SlotState]:
         """The slots that can train, and what they are busy with."""
-        return [SlotState(s.name, s.key) for s in self._slots.values() if s.starting is None]
+        up = [slot for slot in self._slots.values() if slot.starting is None]
+        return [SlotState(slot.name, slot.key, slot.begun) for slot in up]
 
     def node(self, slot: str) -> str:
         """The id of the node that a slot is on."""
@@ -125,6 +126,8 @@ class RaySlots:
         handle.training = handle.actor.train.remote(
             handle.run, "member", plan.model_dump_json(), inputs, workers, place
         )
+        if workers is not None:
+            handle.beginning = handle.actor.wait_for_begin.remote(handle.run)
 
     def stop(self, slot: str) -> None:
         """Asks the slot to stop its member; `poll` tells when it has, or when it was made to."""
@@ -187,7 +190,7 @@ class RaySlots:
             .options(
                 num_cpus=self.resources.cpus if trains_here else 0,
                 num_gpus=self.resources.gpus if trains_here else 0,
-                max_concurrency=4,
+                max_concurrency=THREADS,
                 max_restarts=0,
             )
             .remote()
@@ -213,7 +216,7 @@ class RaySlots:
             # The last reports come with the result, or with the drain that was under way.
             reports = get(handle.draining) if handle.draining is not None else []
             outcome, rest = self._outcome(handle.training)
-            handle.key = handle.training = handle.draining = None
+            handle.key = handle.training = handle.draining = handle.beginning = None
             handle.since = time.monotonic()
             if isinstance(outcome, Seen) and is_tainted(outcome):
                 self._renew(handle)

@@ -25,6 +25,7 @@ from orchestrator.control.combiner import Combiner
 from orchestrator.control.gates import Gates, waits
 from orchestrator.control.recorder import Recorder
 from orchestrator.control.sleep import Sleep
+from orchestrator.control.standstill import Standstill
 from orchestrator.errors import (
     ClusterLost,
     GameError,
@@ -80,7 +81,7 @@ class Controller:
     _gates: Gates = field(init=False)
     _recorder: Recorder = field(init=False)
     _combiner: Combiner = field(init=False)
-    _sleep: Sleep = field(init=False)
+    _standstill: Standstill = field(init=False)
     _poll_s: float = 0.0  # in the first round there is nothing to wait for
     _seen: int = 0
     """The id of the newest event whose job was read."""
@@ -88,9 +89,10 @@ class Controller:
     """Whether what is known here was read as a whole, with nothing missed since."""
 
     def __post_init__(self) -> None:
-        self._sleep = Sleep(self.clock, self.steady)
         self._gates = Gates(self.ledger, self.fetched, self._plans_of, self.clock)
         self._recorder = Recorder(self.ledger, self.artifacts)
+        sleep = Sleep(self.clock, self.steady)
+        self._standstill = Standstill(self.ledger, self._recorder, self.clock, sleep)
         self._combiner = Combiner(
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
         )
@@ -109,9 +111,9 @@ class Controller:
                 pass
         except BaseException as error:
             if isinstance(error, ClusterLost):
-                self._recorder.take(self.pool.abandon(), self._now())
+                self._recorder.take(self.pool.abandon(), self._standstill.now())
                 # Where the network is away the store is too, and after a sleep so is the cluster.
-                patiently(self._account_for_sleep, self.on_trouble)
+                patiently(self._account_for_standstill, self.on_trouble)
                 patiently(self._record_news, self.on_trouble)
             with contextlib.suppress(GameError):  # or else the next controller does it
                 self.ledger.recover(self.clock())
@@ -121,9 +123,9 @@ class Controller:
         """One round of the loop; returns whether nothing is left to do."""
         try:
             # 1. Observe: what slots tell goes into the store, what it tells is read.
-            self._recorder.take(self.pool.poll(self._poll_s), self._now())
+            self._recorder.take(self.pool.poll(self._poll_s), self._standstill.now())
             self._poll_s = POLL_S
-            self._account_for_sleep()  # before anything is judged by the time
+            self._account_for_standstill()  # before anything is judged by the time
             self._record_news()
             changed = self._watch()
             self.pool.want(sum(self._demands.values()))  # they start while images are fetched
@@ -153,19 +155,9 @@ class Controller:
             self._listed = False
             return False
 
-    def _account_for_sleep(self) -> None:
-        """Takes the time that the machine slept out of jobs' running time."""
-        if seconds := self._sleep.unaccounted_s():
-            on_slots = {k: job for k, job in self._jobs.items() if job.active_since is not None}
-            later = {k: lifecycle.begun_later(job, seconds) for k, job in on_slots.items()}
-            for job in self.ledger.stood_still(later):
-                self._update(job)
-            self._recorder.begun_later(seconds)
-            self._sleep.account_for(seconds)
-
-    def _now(self) -> float:
-        """The time by which jobs run: without what was slept and is not accounted for yet."""
-        return self.clock() - self._sleep.unaccounted_s()
+    def _account_for_standstill(self) -> None:
+        for job in self._standstill.account(self._jobs, self.pool.states()):
+            self._update(job)
 
     # --- observing --------------------------------------------------------------------------------
 
@@ -265,7 +257,7 @@ class Controller:
                 self._update(self._combiner.combine(job, plan, self._spec.retry))
             else:
                 self._combiner.put_off(job_id)
-        self._account_for_sleep()
+        self._account_for_standstill()
         limit_s = self._spec.limits.active_deadline_seconds
         for job in list(self._jobs.values()) if limit_s is not None else ():
             if (fault := lifecycle.overdue(job, limit_s, self.clock())) is not None:

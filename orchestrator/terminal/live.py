@@ -243,7 +243,9 @@ def _member_sentence(job: Job, member: Member) -> str:
         return f"{member.reason}: {member.message}" if member.reason == Reason.BACK_OFF else ""
     if member.phase is Phase.RUNNING:
         again = f", attempt {member.attempt}" if member.attempt > 1 else ""
-        return f"{member.phase} on {member.slot}{again}" if again or not alone else ""
+        waits = f", {member.message}" if member.message else ""
+        told = again or waits or not alone
+        return f"{member.phase} on {member.slot}{again}{waits}" if told else ""
     if alone or member.phase is Phase.CANCELLED:
         return ""
     because = f": {member.message}" if member.phase is Phase.FAILED and member.message else ""

@@ -57,6 +57,8 @@ class PretendedSlots:
     outcome: Outcome = trains
     busy: dict[str, tuple[MemberKey, int, MemberPlan]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
+    waiting: set[MemberKey] = field(default_factory=set)
+    """Members that wait for their workers: they neither begin nor end."""
     started: list[tuple[MemberKey, int]] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
     prepared: list[MemberPlan] = field(default_factory=list)
@@ -70,7 +72,8 @@ class PretendedSlots:
         self.wanted.append(num_slots)
 
     def states(self) -> list[SlotState]:
-        return [SlotState(n, self.busy[n][0] if n in self.busy else None) for n in self.names]
+        keys = {name: self.busy[name][0] if name in self.busy else None for name in self.names}
+        return [SlotState(name, key, key not in self.waiting) for name, key in keys.items()]
 
     def node(self, _slot: str) -> str:
         return "node"
@@ -95,6 +98,8 @@ class PretendedSlots:
         self.on_poll(self.polls)
         news: list[News] = []
         for slot, (key, attempt, plan) in list(self.busy.items()):
+            if key in self.waiting:
+                continue
             end = Halted(key, attempt) if slot in self.stopped else self.outcome(key, attempt)
             if end is not None:
                 reports = tuple((epoch(n), 1000.0 + n) for n in range(1, plan.epochs + 1))

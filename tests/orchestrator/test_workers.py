@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import safetensors.torch
 import torch
 from pydantic import ValidationError
+from ray.util import placement_group, remove_placement_group
 
 from jobs.errors import Diverged, WorkerLost
 from jobs.images import LabelledImages
@@ -29,6 +31,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.forecasting.capacity import Machine, fits, num_slots
 from orchestrator.forecasting.costs import SLOT_BYTES, kind, memory_bytes, work
 from orchestrator.phases import Blame, Reason
+from orchestrator.schedule import SlotState
 from tests.jobs.test_workers import train_together
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.custom_code import with_code
@@ -218,6 +221,26 @@ def test_a_killed_worker_is_the_clusters_fault_and_the_member_ends_with_the_same
     assert resumed is not None
     assert int(resumed[1]) >= max(epochs_of(before))
     assert "the first of 2 workers" in log.read_text()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_member_has_begun_once_its_workers_have_their_cpus(
+    pool: RaySlots, tmp_path: Path
+) -> None:
+    (slot,) = ready(pool)
+    place = Place(str(tmp_path / "0.checkpoint"), str(tmp_path / "0-a1.log"))
+    others = placement_group([{"CPU": 2}])
+    ray.get(others.ready())
+    pool.start(slot, KEY, 1, SHARED, place)
+    assert pool.poll(3.0) == []
+    assert pool.states() == [SlotState(slot, KEY, begun=False)]
+    remove_placement_group(others)
+    until(pool, lambda _: pool.states()[0].begun)
+    assert isinstance(until(pool, ended(1))[-1], Trained)
+    assert pool.states() == [SlotState(slot, None)]
 
 
 @pytest.mark.cluster
