@@ -60,7 +60,8 @@ class Limits(Model):
         default=None,
         gt=0,
         le=1e9,
-        description="time a job may run; waiting and suspension do not count",
+        description="time a job may run, from its first slot on; while all its members wait or are "
+        "suspended it does not run",
     )
 
 

@@ -215,14 +215,20 @@ def _print_plan(plan: CohortPlan, machine: Machine, resources: Resources, now: f
 
 
 def _note_deadlines(plan: CohortPlan, limit_s: float | None) -> None:
-    """Says which jobs would be ended before they are done, even with a slot for each member."""
+    """Says which jobs would be ended before they are done."""
     for job in plan.jobs:
+        if limit_s is None or job.active_s <= limit_s:
+            continue
         longest_s = max(member.seconds for member in job.members)
-        if limit_s is not None and longest_s > limit_s:
-            console.print_note(
-                f"{job.team}: a member takes about {_minutes(longest_s)} min, and the cohort ends "
-                f"a job {_minutes(limit_s)} min after its start (limits.activeDeadlineSeconds)"
-            )
+        what, seconds = (
+            ("a member takes", longest_s)
+            if longest_s > limit_s
+            else (f"its {len(job.members)} members take turns for", job.active_s)
+        )
+        console.print_note(
+            f"{job.team}: {what} about {_minutes(seconds)} min, and the cohort ends a job "
+            f"{_minutes(limit_s)} min after its start (limits.activeDeadlineSeconds)"
+        )
 
 
 def _minutes(seconds: float) -> str:
@@ -250,6 +256,7 @@ def _as_json(
                 "team": job.team,
                 "slot_minutes": job.slot_seconds / MINUTE_S,
                 "finish_minutes": job.finish_s / MINUTE_S,
+                "running_minutes": job.active_s / MINUTE_S,
                 "memory_bytes": job.memory_bytes,
                 "members": [
                     {

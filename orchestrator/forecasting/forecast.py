@@ -33,6 +33,8 @@ class Forecast:
     finish: Mapping[int, float]
     """When each job is finished, by its id; without jobs that are over, that are suspended, or
     that no slot will be free for."""
+    active: Mapping[int, float]
+    """For how many seconds each of them will have run by then, as its deadline counts."""
 
     @property
     def end(self) -> float | None:
@@ -57,7 +59,7 @@ def forecast(
     for job in jobs:
         course.add(job)
     course.run(num_slots)
-    return Forecast(course.finish)
+    return Forecast(course.finish, course.active)
 
 
 class _Course:
@@ -65,6 +67,7 @@ class _Course:
 
     def __init__(self, queue: Queue, seconds: Seconds, now: float) -> None:
         self.finish: dict[int, float] = {}
+        self.active: dict[int, float] = {}
         self._queue = queue
         self._seconds = seconds
         self._now = now
@@ -108,5 +111,6 @@ class _Course:
         if lifecycle.ready_to_finish(job):
             job = lifecycle.finished(job, 0.0, None, self._now).job
             self.finish[job.id] = self._now
+            self.active[job.id] = job.active_seconds
         self._jobs[job.id] = job
         self._queue.put(job)

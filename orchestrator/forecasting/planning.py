@@ -22,7 +22,7 @@ from orchestrator.forecasting.costs import (
     memory_bytes,
     work,
 )
-from orchestrator.forecasting.forecast import forecast
+from orchestrator.forecasting.forecast import Forecast, forecast
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job, Member, MemberKey
@@ -49,6 +49,8 @@ class PlannedJob:
     members: tuple[PlannedMember, ...]
     finish_s: float
     """Seconds from the start of the cohort to the end of the job."""
+    active_s: float
+    """For how many of them it runs, as its deadline counts: from its first slot on."""
 
     @property
     def slot_seconds(self) -> float:
@@ -135,7 +137,7 @@ def plan_cohort(
     speeds = speeds.in_worker_groups(resources.in_worker_group)
     ahead = forecast(jobs, slots, speeds.seconds, cohort.spec.queue, now=0.0)
     planned = tuple(
-        _planned(job, each, num_training_images, rules, speeds, ahead.finish[job.id])
+        _planned(job, each, num_training_images, rules, speeds, ahead)
         for job, each in zip(jobs, good, strict=True)
     )
     sizes_px = {plan.data.image_size_px for each in good for plan in each.plans}
@@ -199,7 +201,7 @@ def _planned(
     num_training_images: int,
     rules: SandboxRules,
     speeds: Speeds,
-    finish_s: float,
+    ahead: Forecast,
 ) -> PlannedJob:
     members = tuple(
         PlannedMember(
@@ -210,4 +212,5 @@ def _planned(
         )
         for member, plan in zip(job.members, candidate.plans, strict=True)
     )
-    return PlannedJob(candidate.file.path, job.team, members, finish_s)
+    finish_s, active_s = ahead.finish[job.id], ahead.active[job.id]
+    return PlannedJob(candidate.file.path, job.team, members, finish_s, active_s)

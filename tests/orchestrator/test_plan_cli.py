@@ -67,8 +67,8 @@ def measured_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's files, for a machine that need not have a sandbox for the team with code."""
     folder = shutil.copytree(DEMO, tmp_path_factory.mktemp("loadouts") / "demo")
-    with (folder / "cohort.yaml").open("a") as rules:
-        rules.write("  customIsolation: process\n")
+    rules = folder / "cohort.yaml"
+    rules.write_text(f"{rules.read_text()}  customIsolation: process\n")
     return folder
 
 
@@ -185,11 +185,11 @@ def test_a_member_that_never_fits_is_refused_by_the_name_of_the_resource(
 @pytest.mark.usefixtures("measured_home")
 def test_a_job_that_its_deadline_would_end_is_told(write_cohort: WriteCohort) -> None:
     rules = "  limits: {epochs: 10000, activeDeadlineSeconds: 600}\n"
-    folder = write_cohort({"long": "epochs: 10000", "short": "epochs: 1"}, spec=rules)
+    five = "epochs: 400\npurchases: [{item: ensemble-enchanter, members: [{},{},{},{},{}]}]"
+    folder = write_cohort({"long": "epochs: 10000", "a": "epochs: 1", "five": five}, spec=rules)
     told = [line for line in plan(folder).stderr.splitlines() if "activeDeadlineSeconds" in line]
-    assert len(told) == 1
-    assert told[0].startswith("long: a member takes about ")
-    assert "the cohort ends a job 10.0 min after its start" in told[0]
+    assert told[0].startswith("five: its 5 members take turns for about ")
+    assert re.match(r"long: a member takes .* ends a job 10\.0 min after its start", told[1])
 
 
 def test_a_network_that_is_too_large_for_the_memory_is_left_out_of_the_totals() -> None:
