@@ -97,6 +97,11 @@ class Controller:
             self.store, self.ledger, self.artifacts, self.truth, self.clock, self.on_trouble
         )
 
+    @property
+    def spec(self) -> CohortSpec:
+        """The cohort's rules as they were last seen."""
+        return self._spec
+
     def run(self) -> None:
         """Reconciles until every job is over or suspended, and every slot is idle.
 

@@ -159,7 +159,7 @@ def _serve(
 
             def show(jobs: Sequence[Job]) -> None:
                 nonlocal told
-                view.num_slots = pool.num_at_a_time
+                view.spec, view.num_slots = controller.spec, pool.num_at_a_time
                 note = f"{room.lack}; waiting for nodes" if room.nodes_may_come else ""
                 view.show(jobs, note=note)
                 if any(member.phase is Phase.RUNNING for job in jobs for member in job.members):
@@ -170,7 +170,7 @@ def _serve(
                 if gauges is not None:
                     gauges.show(jobs, view.num_slots)
 
-            Controller(
+            controller = Controller(
                 cohort=name,
                 store=store,
                 ledger=ledger,
@@ -185,7 +185,8 @@ def _serve(
                 nodes_may_come=lambda: room.nodes_may_come,
                 on_change=show,
                 on_trouble=view.say,
-            ).run()
+            )
+            controller.run()
     finally:
         pool.close()
         inputs.close()

@@ -7,6 +7,7 @@ store while another process works. Out: text on stderr, so that stdout stays fre
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -46,8 +47,8 @@ MOST_MEMBERS = 3000
 class LiveView:
     """A context whose `show` draws the state of a cohort.
 
-    `num_slots` is how many there are, or None while that is not known. `console` is where it draws:
-    stderr by default.
+    `spec` has the cohort's rules, and `num_slots` is how many there are, or None while that is not
+    known; both may change. `console` is where it draws: stderr by default.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class LiveView:
         clock: Clock = time.time,
         console: Console | None = None,
     ) -> None:
-        self._spec = spec
+        self.spec = spec
         self.num_slots = num_slots
         self._clock = clock
         self._console = console or stderr_console()
@@ -112,7 +113,7 @@ class LiveView:
         elif self._forecast_pace.due():
             slots = self.num_slots if at_work else None
             with self._forecast_pace:
-                self._outlook = outlook(jobs, self._spec, self._clock(), slots)
+                self._outlook = outlook(jobs, self.spec, self._clock(), slots)
         if self._draw_pace.due():
             with self._draw_pace:
                 self._draw()
@@ -153,7 +154,7 @@ class LiveView:
         if not at_work or now < self._silent_since + SUMMARY_EVERY_S or not _num_left(jobs):
             return
         few = _num_left(jobs) <= MOST_MEMBERS
-        ahead = outlook(jobs, self._spec, now, self.num_slots) if few else Outlook()
+        ahead = outlook(jobs, self.spec, now, self.num_slots) if few else Outlook()
         self._print(summarize(self._newest, ahead, self.num_slots, now))
 
     def _print(self, text: str) -> None:
@@ -180,7 +181,7 @@ def watch(
     enough. Returns True then, and False where no controller is left to bring it about, for which
     one that is `patient` waits. Raises `NotFound` for an unknown cohort.
     """
-    spec = Cohort.stored(store.cohort(name).spec).spec
+    spec, document = Cohort.stored(store.cohort(name).spec).spec, ""
     jobs: dict[int, Job] = {}
     last_event_id = 0
     with LiveView(spec, None, clock, console) as view:
@@ -192,6 +193,8 @@ def watch(
             moving = [job.id for job in jobs.values() if busy_slots([job])]
             news = store.changes(name, last_event_id, also=moving)
             last_event_id = max(last_event_id, news.last_event_id)
+            if news.spec != document:
+                document, view.spec = news.spec, Cohort.stored(json.loads(news.spec)).spec
             jobs |= {job.id: job for job in news.jobs}
             newest = newest_revisions(jobs.values())
             view.show(list(jobs.values()), at_work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator import console
@@ -29,10 +30,16 @@ class Lookup:
 
     jobs: tuple[Job, ...]
     """All revisions, in order of submission."""
-    outlook: Outlook
+    spec: CohortSpec
     controller: str | None
     """Who is at work on it."""
+    num_slots: int | None
     now: float
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        """What lies ahead; a large cohort's takes a second, which not everybody needs."""
+        return outlook(self.jobs, self.spec, self.now, self.num_slots)
 
     @property
     def over(self) -> bool:
@@ -51,7 +58,7 @@ def look_up(store: Store, cohort: str, now: float) -> Lookup:
     lease = lease_of(store, cohort)
     jobs = store.jobs(cohort)
     num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
-    return Lookup(jobs, outlook(jobs, spec, now, num_slots), controller, now)
+    return Lookup(jobs, spec, controller, num_slots, now)
 
 
 def rules_of(cohort: CohortRecord) -> CohortSpec:

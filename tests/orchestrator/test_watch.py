@@ -9,6 +9,7 @@ from orchestrator.state import Job
 from orchestrator.store import Store
 from orchestrator.terminal.live import watch
 from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.pretended import hand_in
 from tests.orchestrator.screens import drawn, lines_of, screen
 from tests.orchestrator.states import Game
 
@@ -52,6 +53,30 @@ def test_epochs_are_seen_although_they_are_no_events(store: Store) -> None:
         pause=lambda _: next(steps)(),
     )  # fmt: skip
     assert "7/20" in drawn(console)
+
+
+def test_rules_that_change_meanwhile_change_the_queue_that_is_shown(store: Store) -> None:
+    jobs = (new_job("apes", work=1.0), new_job("bees", work=100.0))
+    submit(store, *jobs, at=BEGAN_AT)
+    console, now = screen(), [NOW]
+    places: list[list[str]] = []
+
+    def places_of_both(_: Sequence[Job]) -> bool:
+        table = drawn(console).splitlines()
+        last = {row.split()[0]: row.split()[-1] for row in table if "#" in row}
+        places.append([last["apes"], last["bees"]])
+        return len(places) == 3
+
+    def change(_: float) -> None:
+        hand_in(store, *jobs, queue={"policy": "longest-first"})
+        now[0] += 100
+
+    watch(
+        "small", store, places_of_both, console=console, clock=lambda: now[0], patient=True,
+        pause=change,
+    )  # fmt: skip
+    assert places[0] == ["#1", "#2"]
+    assert places[-1] == ["#2", "#1"]
 
 
 def test_watching_without_a_controller_says_how_to_start_one(
