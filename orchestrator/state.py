@@ -124,7 +124,16 @@ class Job:
 
     @property
     def is_left(self) -> bool:
-        """Whether a controller would find something to do: it is neither over nor held back."""
+        """Whether a controller would find something to do.
+
+        Of a job that is held back it does once that is Running: its members are to be stopped, or
+        were all trained before they could be, and are to be combined.
+        """
+        return self.wants_slots or (self.suspended and self.phase is Phase.RUNNING)
+
+    @property
+    def wants_slots(self) -> bool:
+        """Whether members that wait may have a slot: it is neither over nor held back."""
         return not self.phase.terminal and not self.suspended
 
     @property

@@ -33,7 +33,7 @@ class Figures:
 def figures(jobs: Iterable[Job]) -> Figures:
     """Counts the members of all revisions."""
     phases = Counter(
-        (member.phase, job.is_left or member.phase is not Phase.PENDING)
+        (member.phase, job.wants_slots or member.phase is not Phase.PENDING)
         for job in jobs
         for member in job.members
     )

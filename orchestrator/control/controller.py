@@ -211,7 +211,7 @@ class Controller:
             self._unjudged.add(job.id)
         self._jobs[job.id] = job
         self._demands[job.id] = sum(
-            member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.is_left)
+            member.phase is Phase.RUNNING or (member.phase is Phase.PENDING and job.wants_slots)
             for member in job.members
         )
         self._enqueue(job)

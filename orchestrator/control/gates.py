@@ -52,4 +52,4 @@ class Gates:
 
 def waits(job: Job) -> bool:
     """Whether a member of it is to get a slot."""
-    return job.is_left and any(member.phase is Phase.PENDING for member in job.members)
+    return job.wants_slots and any(member.phase is Phase.PENDING for member in job.members)

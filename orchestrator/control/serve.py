@@ -153,7 +153,7 @@ def _serve(
     told = None
     try:
         jobs = patiently(partial(store.jobs, name), print_note)
-        left = [job for job in jobs if job.is_left]
+        left = [job for job in jobs if job.wants_slots]
         pool.want(sum(not member.phase.terminal for job in left for member in job.members))
         with LiveView(cohort.spec, room.fits) as view:
 

@@ -27,7 +27,7 @@ def set_others_aside(store: Store, cohort: str, wanted: Collection[str], now: fl
         if job.team in wanted:
             if job.suspended and not job.phase.terminal:
                 store.resume(cohort, job.team, now)
-        elif job.is_left and not at_work:
+        elif job.wants_slots and not at_work:
             store.suspend(cohort, job.team, now)
 
 

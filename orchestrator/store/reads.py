@@ -86,10 +86,11 @@ def read_cohorts(connection: Connection) -> list[CohortRecord]:
 
 
 def read_is_left(connection: Connection, cohort: str) -> bool:
-    """Whether a job of the cohort is neither over nor held back, as `Job.is_left` says of one."""
+    """Whether a controller would find something to do, as `Job.is_left` says of one job."""
     live = jobs.c.phase.in_([phase for phase in Phase if not phase.terminal])
-    wanted = (jobs.c.cohort == cohort) & live & jobs.c.suspended.is_(False)
-    return connection.execute(select(jobs.c.id).where(wanted).limit(1)).first() is not None
+    wanted = jobs.c.suspended.is_(False) | (jobs.c.phase == Phase.RUNNING)
+    left = (jobs.c.cohort == cohort) & live & wanted
+    return connection.execute(select(jobs.c.id).where(left).limit(1)).first() is not None
 
 
 def read_retries(connection: Connection, cohort: str) -> dict[Blame, int]:

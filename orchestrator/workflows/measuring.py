@@ -163,7 +163,7 @@ def measure_ablation(
 
 def announce(jobs: Sequence[Job], spec: "CohortSpec", cpus: int | None, settings: Settings) -> None:
     """Says how many networks are left to train and, of this machine, when they will be done."""
-    left = [job for job in jobs if job.is_left]
+    left = [job for job in jobs if job.wants_slots]
     if not left:
         return
     num = sum(not member.phase.terminal for job in left for member in job.members)

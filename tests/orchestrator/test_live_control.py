@@ -42,6 +42,19 @@ def test_a_cancelled_member_is_stopped_and_the_others_go_on(store: Store, run: R
     assert pool.polls < 10
 
 
+def test_a_suspended_job_whose_members_were_all_trained_still_gets_its_result(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    hand_in(store, new_job("a"))
+    train_and_die(store, tmp_path / "artifacts")
+    store.suspend("small", "a", 110.0)
+    assert store.is_left("small")
+    assert store.jobs("small")[0].is_left
+    (job,) = run(PretendedSlots())
+    assert (job.phase, job.val_accuracy) == (Phase.SUCCEEDED, 1.0)
+    assert not store.is_left("small")
+
+
 def test_a_suspended_job_leaves_its_slots_and_the_controller_ends_without_it(
     store: Store, run: Run
 ) -> None:
