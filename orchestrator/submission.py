@@ -29,7 +29,7 @@ from orchestrator.forecasting.costs import kind, work
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.state import DataRecord
-from orchestrator.store import NewJob, Store, Submitted
+from orchestrator.store import CheckRules, NewJob, Store, Submitted
 
 if TYPE_CHECKING:
     from orchestrator.teaching.teachers import Teacher
@@ -135,18 +135,19 @@ def submit(
     settings: Settings,
     at: float,
     progress: ProgressBar = silent,
+    check: CheckRules | None = None,
 ) -> list[Submitted]:
     """Writes the cohort and its jobs, all or nothing; says what that meant for each team.
 
-    Raises `TeamsRefused` where some have no submissions left, and `Refused` where teams would stay
-    on other data.
+    Raises `TeamsRefused` where some have no submissions left, `Refused` where teams would stay on
+    other data, and what `check` raises.
     """
     if prepared.teacher is not None:  # before a plan in the store names it
         keep_teacher(prepared, settings, progress)
     spec = prepared.cohort.model_dump(mode="json", by_alias=True)
     limit = prepared.cohort.spec.limits.submissions_per_team
     name, side = prepared.cohort.name, prepared.side
-    return store.submit(name, spec, prepared.data, prepared.jobs, at, limit, side)
+    return store.submit(name, spec, prepared.data, prepared.jobs, at, limit, side, check)
 
 
 def keep_teacher(prepared: Prepared, settings: Settings, progress: ProgressBar = silent) -> None:

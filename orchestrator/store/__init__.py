@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.values import (
     Altered,
     Changes,
+    CheckRules,
     FittedStacker,
     JobResult,
     Lease,
@@ -30,6 +31,7 @@ from orchestrator.store.values import (
 __all__ = [
     "Altered",
     "Changes",
+    "CheckRules",
     "FittedStacker",
     "JobResult",
     "Lease",

@@ -8,7 +8,7 @@ by `store`. Next on the path: `writes`.
 import difflib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,7 @@ from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
 from orchestrator.store.reads import SIDE, read_cohorts, read_job
 from orchestrator.store.tables import cohorts, jobs, leases, members
-from orchestrator.store.values import Altered, NewJob, Submitted
+from orchestrator.store.values import Altered, CheckRules, NewJob, Submitted
 from orchestrator.store.writes import add_events, insert_missing, lock_cohort, write
 
 COUNTERS = ("team_failures", "cluster_failures", "safe_epoch", "attempt", "epoch")
@@ -38,10 +38,11 @@ def submit(
     at: float,
     submissions_per_team: int | None,
     side: bool,
+    check: CheckRules | None,
 ) -> list[Submitted]:
     """Writes a cohort and its jobs; `Store.submit` says what that means and what it raises."""
     teams = {new.team for new in new_jobs}
-    _put_cohort(connection, cohort, spec, asdict(data) | {SIDE: side}, teams, at)
+    _put_cohort(connection, cohort, spec, asdict(data) | {SIDE: side}, teams, at, check)
     submitted = [_put_job(connection, cohort, new, at) for new in new_jobs]
     created = [each.team for each in submitted if each.created]
     if submissions_per_team is not None and created:
@@ -92,6 +93,7 @@ def _put_cohort(
     data: dict[str, Any],
     teams: set[str],
     at: float,
+    check: CheckRules | None,
 ) -> None:
     """Writes a cohort, or brings the one of that name up to date; locks it."""
     values = {"spec": json.dumps(spec), "data": json.dumps(data), "submitted_at": at}
@@ -106,8 +108,12 @@ def _put_cohort(
             select(leases.c.token).where(leases.c.cohort == name).with_for_update()
         ).all()
     known = json.loads(before)
+    stay = _others(connection, name, teams)
+    if check is not None:
+        rules = connection.scalars(select(cohorts.c.spec).where(cohorts.c.name == name)).one()
+        check(json.loads(rules), sorted(stay))
     if known["fingerprint"] != data["fingerprint"]:
-        _check_same_data(connection, name, data["fingerprint"], teams)
+        _check_same_data(name, data["fingerprint"], stay)
     elif not data["test_fingerprint"] and known["test_fingerprint"]:
         # Submitted again where the hidden part is not to be seen: it is the same as before.
         hidden = {"test_fingerprint": known["test_fingerprint"]}
@@ -115,19 +121,20 @@ def _put_cohort(
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 
 
-def _check_same_data(
-    connection: Connection, cohort: str, fingerprint: str, submitted: set[str]
-) -> None:
+def _others(connection: Connection, cohort: str, submitted: set[str]) -> dict[str, str]:
+    """The fingerprints of other teams' data, as far as they were not withdrawn."""
     columns = (jobs.c.team, jobs.c.data_fingerprint, jobs.c.phase)
     query = select(*columns).where(jobs.c.cohort == cohort)
     newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
-    behind = sorted(
-        team
+    return {
+        team: row.data_fingerprint
         for team, row in newest.items()
-        if team not in submitted
-        and row.data_fingerprint != fingerprint
-        and row.phase != Phase.SUPERSEDED  # it was withdrawn
-    )
+        if team not in submitted and row.phase != Phase.SUPERSEDED
+    }
+
+
+def _check_same_data(cohort: str, fingerprint: str, others: Mapping[str, str]) -> None:
+    behind = sorted(team for team, known in others.items() if known != fingerprint)
     if behind:
         raise Refused(
             f"cohort {cohort!r} was submitted with other data, and these of its teams are not "

@@ -26,6 +26,7 @@ from orchestrator.store.tables import attempts, jobs, leases, members
 from orchestrator.store.values import (
     Altered,
     Changes,
+    CheckRules,
     FittedStacker,
     Lease,
     NewJob,
@@ -178,17 +179,19 @@ class Store:
         at: float,
         submissions_per_team: int | None = None,
         side: bool = False,
+        check: CheckRules | None = None,
     ) -> list[Submitted]:
         """Writes the cohort and its jobs: all of them or, on any error, none.
 
         A job that the team's newest revision equals is left as it is; another one becomes the next
         revision and supersedes an older one that has not ended. Raises `Refused` where teams would
         stay behind on other data, as a cohort has one, and where teams have handed in
-        `submissions_per_team` revisions already, those that the cluster failed not counted.
+        `submissions_per_team` revisions already, those that the cluster failed not counted, and
+        what `check` raises.
         """
         with self._database.writing() as connection:
             return desired.submit(
-                connection, cohort, spec, data, new_jobs, at, submissions_per_team, side
+                connection, cohort, spec, data, new_jobs, at, submissions_per_team, side, check
             )
 
     def cancel(self, cohort: str, team: str, at: float) -> Altered:

@@ -7,11 +7,15 @@ Next on the path: `store` and `ledger`.
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.plan import MemberPlan
 from orchestrator.state import Job
+
+CheckRules = Callable[[dict[str, Any], Sequence[str]], None]
+"""Told a cohort's rules so far, and its teams that are not handed in; refuses what does not fit."""
 
 
 @dataclass(frozen=True)

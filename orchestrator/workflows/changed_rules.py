@@ -1,22 +1,19 @@
 """A cohort's rules held against those that it was submitted with.
 
-In: what was read, and the store. Out: a refusal where teams would be judged by rules that are not
-the cohort's, or a remark that says what has changed, and for whom it has not. Used by `submitting`.
+In: what was read, and what the store has. Out: a refusal where teams would be judged by rules that
+are not the cohort's, or a remark that says what has changed, and for whom it has not. Used by
+`submitting`, within the transaction that hands in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from orchestrator import console
 from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.files import Reading
-from orchestrator.errors import NotFound, Refused
-from orchestrator.state import newest_revisions
-
-if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
-    from orchestrator.store import Store
+from orchestrator.errors import Refused
 
 SPLIT = ("data.validationFraction", "data.splitSeed")
 """Rules that decide which images are validation images."""
@@ -25,22 +22,23 @@ NO_RULES = ("cluster", "data.source")
 MOST_SHOWN = 5
 
 
-def check_rules(reading: Reading, teams: Collection[str], store: Store) -> str | None:
+def check_rules(reading: Reading, stored: dict[str, Any], stay: Sequence[str]) -> str:
     """Refuses rules that a file beside single loadouts would change, and a split for some teams.
 
-    `teams` are those that are handed in. Returns what there is to say once they are: which other
-    rules the organizer has changed, and who keeps the older ones.
+    `stored` are the rules that the cohort has so far, and `stay` its teams that are not handed in.
+    Returns what there is to say once others are: which other rules the organizer has changed, and
+    who keeps the older ones.
     """
     name = reading.cohort.name
     if reading.side:
-        return None
+        return ""
     try:
-        before = Cohort.stored(store.cohort(name).spec)
-    except (NotFound, Refused):  # the first submission; one of another release
-        return None
+        before = Cohort.stored(stored)
+    except Refused:  # it is of another release
+        return ""
     changed = dict(_changed(_rules(before), _rules(reading.cohort)))
     if not changed:
-        return None
+        return ""
     shown = [f"{rule} is {now}, was {was}" for rule, (was, now) in changed.items()]
     said = ", ".join(shown[:MOST_SHOWN]) + (", ..." if len(shown) > MOST_SHOWN else "")
     if reading.beside:
@@ -49,7 +47,6 @@ def check_rules(reading: Reading, teams: Collection[str], store: Store) -> str |
             f"({said}), so nothing was submitted. A loadout alone does not change them: put it "
             "beside the cohort's own file, or name the folder to change them"
         )
-    stay = [job.team for job in newest_revisions(store.jobs(name)) if job.team not in teams]
     if stay and any(rule in changed for rule in SPLIT):
         raise Refused(
             f"cohort {name!r} was submitted with another validation split ({said}), and these of "

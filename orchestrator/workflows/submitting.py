@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.places import Where
 from orchestrator import console
@@ -133,11 +133,16 @@ def submitted(
             )
 
             def hand_in(jobs: Sequence[NewJob]) -> list[Submitted]:
-                changed = check_rules(reading, {job.team for job in jobs}, store)
+                remark = ""
+
+                def check(rules: dict[str, Any], stay: Sequence[str]) -> None:
+                    nonlocal remark
+                    remark = check_rules(reading, rules, stay)
+
                 chosen = replace(prepared, jobs=tuple(jobs))
-                done = submission.submit(chosen, store, settings, time.time(), progress)
-                if changed is not None:
-                    console.print_note(changed)
+                done = submission.submit(chosen, store, settings, time.time(), progress, check)
+                if remark:
+                    console.print_note(remark)
                 return done
 
             jobs = _without_refused(hand_in, prepared.jobs, skip_refused)

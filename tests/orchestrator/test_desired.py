@@ -1,6 +1,8 @@
 """What people want of a cohort: wishes, limits on submissions, and clients that race."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -247,3 +249,31 @@ def test_wishes_of_many_clients_are_all_kept(store: Store) -> None:
     calls = [lambda team=team: store.prioritize("small", team, 105.0, 7) for team in teams]
     assert at_once(*calls) == []
     assert [job.priority for job in store.changes("small", seen).jobs] == [7] * 8
+
+
+def test_organizers_who_hand_in_at_once_each_check_the_rules_that_theirs_replace(
+    store: Store,
+) -> None:
+    submit(store, new_job("a"))
+    told: list[tuple[int, int, list[str]]] = []
+
+    def hand_in(budget: int) -> None:
+        spec = cohort(budget=budget).model_dump(mode="json", by_alias=True)
+
+        def check(rules: dict[str, Any], stay: Sequence[str]) -> None:
+            told.append((rules["spec"]["budget"], budget, list(stay)))
+            if budget == 7:
+                raise Refused("seven")
+
+        jobs = [new_job(f"team-{budget}")]
+        store.submit("small", spec, DATA, jobs, at=101.0, check=check)
+
+    budgets = range(5, 9)
+    raised = at_once(*(lambda budget=budget: hand_in(budget) for budget in budgets))
+    assert [str(error) for error in raised] == ["seven"]
+    teams, before = {"a"}, 100
+    for was, now, stay in told:  # in one order, in which each sees what the one before has done
+        assert (was, stay) == (before, sorted(teams))
+        if now != 7:
+            before, teams = now, teams | {f"team-{now}"}
+    assert {job.team for job in store.jobs("small")} == teams
