@@ -16,7 +16,7 @@ The path, a line a file:
     augment         a batch of images -> the same batch, changed with random parameters per image,
                     with the help of blur and erase
     mixup           images blended in pairs, and their labels
-    course          what an epoch goes through, and a worker's part of it
+    epoch_plan      what an epoch goes through, and a worker's part of it
     workers         several processes that train one member together
     preview         what members see: images untouched and augmented, side by side
     contact_sheet   pictures with captions on one sheet
@@ -27,13 +27,13 @@ The path, a line a file:
     tile_transforms the matrices that these are
     losses          cross-entropy, weighted and soft; distillation around it
     rates           the learning rate of every step
-    descent         torch's gradient descent without its compiler
+    sgd             torch's gradient descent without its compiler
     teacher         a trained teacher, and what it says about a batch
     reproducible    what a training fixes in its process, so that the same plan gives the same bits
     training_state  everything that changes while a member trains
     processor       which kind of processor this is: another one gives other bits
     checkpoint      that state in a file, to resume from
-    lessons         what a training is given besides its plan, and whom it tells of its epochs
+    training_io     what a training is given besides its plan, and whom it tells of its epochs
     evaluation      a network asked for its outputs
     train           the training function: plan + images -> weights, reporting every epoch
     custom/         the same with a team's own code, in a sandbox

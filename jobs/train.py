@@ -22,23 +22,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from jobs.augment import apply_changes, draw_changes
-from jobs.course import Course
+from jobs.epoch_plan import EpochPlan
 from jobs.errors import DataError, JobsError, Stopped
 from jobs.evaluation import evaluate
 from jobs.fused import fuse
 from jobs.images import LabelledImages, decode
-from jobs.lessons import (
-    Diary,
-    EpochTrained,
-    Lessons,
-    OwnDiary,
-    Techniques,
-    check_teaching,
-    class_weights,
-    close_epoch,
-    open_diary,
-    step_generator,
-)
 from jobs.losses import check_finite, distillation_loss, hard_loss
 from jobs.memory import keep_freed_memory
 from jobs.mixup import apply_mixes, draw_mixes
@@ -49,6 +37,18 @@ from jobs.rates import Rates
 from jobs.reproducible import reproducible, seeds
 from jobs.split import split_images
 from jobs.teacher import Tutor
+from jobs.training_io import (
+    EpochRecorder,
+    EpochTrained,
+    MemberRecorder,
+    Techniques,
+    TrainingData,
+    check_teaching,
+    class_weights,
+    close_epoch,
+    open_recorder,
+    step_generator,
+)
 from jobs.training_state import TrainingState, own
 from jobs.values import MemberResult, Teaching
 from jobs.workers import Workers
@@ -104,17 +104,19 @@ def train_member(
             f"images of shape {data.images.shape[1:]}; the plan needs (3, {size_px}, {size_px})"
         )
     split = split_images(data.labels, data.groups, plan.data)
-    lessons = Lessons(data.images, data.labels, split.train, data.images[split.validation])
+    training_data = TrainingData(
+        data.images, data.labels, split.train, data.images[split.validation]
+    )
     val_labels = torch.from_numpy(data.labels[split.validation])
-    diary = OwnDiary(plan, val_labels, report, checkpoint, say)
-    return train_on(plan, lessons, Techniques(), diary, should_stop, teaching)
+    recorder = MemberRecorder(plan, val_labels, report, checkpoint, say)
+    return train_on(plan, training_data, Techniques(), recorder, should_stop, teaching)
 
 
 def train_on(
     plan: MemberPlan,
-    lessons: Lessons,
+    training_data: TrainingData,
     techniques: Techniques,
-    diary: Diary,
+    recorder: EpochRecorder,
     should_stop: Callable[[], bool] | None = None,
     teaching: Teaching | None = None,
 ) -> MemberResult:
@@ -122,11 +124,11 @@ def train_on(
 
     Raises:
         DataError, Diverged, Stopped, ValueError, WorkerLost: as `train_member`; beside that,
-            whatever diary and techniques raise.
+            whatever recorder and techniques raise.
     """
     workers = Workers.of(plan)
     size_px, num_classes = plan.data.image_size_px, len(plan.data.classes)
-    check_teaching(plan, teaching, len(lessons.labels))
+    check_teaching(plan, teaching, len(training_data.labels))
     weights = class_weights(plan.loss, plan.data.classes, plan.device)
 
     # 1. Model, optimizer, and a random stream for each purpose: new, or as in the checkpoint.
@@ -142,13 +144,13 @@ def train_on(
         tutor = None
         if plan.distill is not None and teaching is not None:
             tutor = Tutor(teaching, num_classes, plan.device)
-        num_images = len(lessons.rows)
+        num_images = len(training_data.rows)
         steps_per_epoch = math.ceil(num_images / plan.batch_size)
         learning_rate = plan.optimizer.learning_rate
         rates = Rates(plan.schedule, learning_rate, plan.epochs, steps_per_epoch)
-        pixels = Pixels(lessons.images, plan.device)
-        val_pixels = Pixels(lessons.val_images, plan.device)
-        open_diary(diary, state, workers)
+        pixels = Pixels(training_data.images, plan.device)
+        val_pixels = Pixels(training_data.val_images, plan.device)
+        open_recorder(recorder, state, workers)
         val_logits: Tensor | None = None
 
         reported_s = time.perf_counter()
@@ -158,18 +160,20 @@ def train_on(
             # Several workers draw the same, and each takes its part.
             started_s = time.perf_counter()
             drawn = torch.randperm(num_images, generator=state.shuffling)
-            order = lessons.rows[drawn.numpy()]
+            order = training_data.rows[drawn.numpy()]
             changes = draw_changes(plan.augment, num_images, size_px, size_px, state.augmenting)
             mixes = None
             if (alpha := plan.augment.mixup_alpha) > 0:
                 mixes = draw_mixes(alpha, num_images, plan.batch_size, state.mixing)
-            course = Course.whole(order, changes, mixes, plan.batch_size)
+            epoch_plan = EpochPlan.whole(order, changes, mixes, plan.batch_size)
             if not workers.alone:
-                weights_in_order = None if weights is None else weights.cpu()[lessons.labels[order]]
-                course = course.part_of(workers.rank, workers.num_workers, weights_in_order)
-            places = pixels.places(course.order)
-            labels_in_order = moved(lessons.labels[course.order], plan.device)
-            changes, mixes = course.changes_on(plan.device)
+                weights_in_order = (
+                    None if weights is None else weights.cpu()[training_data.labels[order]]
+                )
+                epoch_plan = epoch_plan.part_of(workers.rank, workers.num_workers, weights_in_order)
+            places = pixels.places(epoch_plan.order)
+            labels_in_order = moved(training_data.labels[epoch_plan.order], plan.device)
+            changes, mixes = epoch_plan.changes_on(plan.device)
             workers.seed_dropout(plan.seed, epoch, plan.device)
 
             # 3. One pass over the training images. Nothing in it waits for a GPU.
@@ -177,7 +181,7 @@ def train_on(
             losses: list[Tensor] = []  # per batch, summed over its images; on the device
             num_correct = torch.zeros((), dtype=torch.int64, device=plan.device)
             num_asking = torch.zeros((), device=plan.device)  # workers, to stop
-            for batch in course.batches:
+            for batch in epoch_plan.batches:
                 stopping = should_stop is not None and should_stop()
                 if stopping and workers.alone:
                     raise Stopped(f"stopped in epoch {epoch}")
@@ -241,7 +245,7 @@ def train_on(
                 images_per_second=num_images / elapsed_s,
                 seconds=reported_s - before_s,
             )
-            close_epoch(diary, state, trained, len(losses), val_logits, workers)
+            close_epoch(recorder, state, trained, len(losses), val_logits, workers)
 
         if val_logits is None:  # killed between its last epoch and its result
             val_logits = workers.by_first(partial(evaluate, model, val_pixels))

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jobs.descent import Descent
 from jobs.monkeynet import build_model
 from jobs.plan import EpochReport, MemberPlan
 from jobs.rates import Plateau
+from jobs.sgd import PlainSGD
 
 
 @dataclass
@@ -55,7 +55,7 @@ class TrainingState:
         return cls(
             device=plan.device,
             model=model,
-            optimizer=Descent(
+            optimizer=PlainSGD(
                 model.parameters(),
                 lr=plan.optimizer.learning_rate,
                 momentum=plan.optimizer.momentum,

@@ -2,7 +2,8 @@
 
 In: torch's process group, which whoever started the processes has made (Ray Train, say), and each
 worker's gradients. Out: their sum, which makes every worker take the same step; and what the first
-worker alone does, told to all. `jobs.train` asks here; `jobs.course` says who does which images.
+worker alone does, told to all. `jobs.train` asks here; `jobs.epoch_plan` says who does which
+images.
 
 The gradient is that of the whole batch. torch's DistributedDataParallel takes the mean of the
 workers' means instead, which is another number where parts are uneven or classes count differently;

@@ -12,7 +12,7 @@ The path, a part a line; a package's first lines name its files:
     state         the store's rows as plain values
     moves         the small steps that changes of a job are made of
     lifecycle     what each happening does to a job
-    wishes        what the organizer and the teams want of it
+    operations        what the organizer and the teams want of it
     store/        the SQL database of desired and actual state
     lease         one controller a cohort
 
@@ -22,7 +22,7 @@ The path, a part a line; a package's first lines name its files:
     control/      the controller: observe, decide, act; starting one, watching one
     cluster/      Ray: slots that train members
     artifacts     weights, checkpoints, logs and fitted stackers as files
-    patience      waiting for a store that is away
+    retrying      waiting for a store that is away
 
     tracking/     MLflow, a projection of the store
     results/      a job's network, the hidden test set, scores, ranking, titles

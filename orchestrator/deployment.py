@@ -52,7 +52,7 @@ class CohortFiles:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RenderOptions:
     """What shall differ from the overlay as it stands; None for what shall not."""
 
     overlay: str
@@ -65,27 +65,27 @@ class Wishes:
     """Whether the scores go to MLflow."""
 
 
-def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomization, ...]:
-    """The kustomizations that make of an overlay what is wished; the last one is to be built.
+def kustomizations(options: RenderOptions, stands: Sequence[Manifest]) -> tuple[Kustomization, ...]:
+    """The kustomizations that make of an overlay what is after; the last one is to be built.
 
     Each takes the one before it as its only resource, and the first the overlay; whoever writes
     them fills in these paths. A path under `components` is relative to the deploy folder, and a
     cohort's files lie in a folder `loadouts` beside the kustomization that names them. Raises
-    `Refused` for a wish that the overlay has no place for.
+    `Refused` for an option that the overlay has no place for.
     """
-    _refuse_misfits(wishes, stands)
+    _refuse_misfits(options, stands)
     cluster = _cluster(stands)
-    inner: Kustomization = {"patches": [*_size_patches(wishes, cluster)]}
+    inner: Kustomization = {"patches": [*_size_patches(options, cluster)]}
     outer: Kustomization = {"patches": []}
-    if wishes.cohort is not None:
-        _add_cohort(wishes.cohort, stands, outer)
-    if wishes.publish:
+    if options.cohort is not None:
+        _add_cohort(options.cohort, stands, outer)
+    if options.publish:
         path = "/spec/template/spec/initContainers/0/args/-"
         word: Patch = [{"op": "add", "path": path, "value": "--publish"}]
         outer["patches"].append(_patch({"kind": "Job"}, word))
-    if wishes.image is not None:
-        outer["images"] = [_image_transformer(wishes.image)]
-    namespace = wishes.namespace
+    if options.image is not None:
+        outer["images"] = [_image_transformer(options.image)]
+    namespace = options.namespace
     if namespace is None and "components" in outer:
         # What a component adds has none; names lead to nothing from another namespace.
         namespace = _namespace(stands)
@@ -98,9 +98,9 @@ def kustomizations(wishes: Wishes, stands: Sequence[Manifest]) -> tuple[Kustomiz
     return inner, outer, {"patches": [_patch({"kind": kind}, remove) for kind in unscoped]}
 
 
-def _refuse_misfits(wishes: Wishes, stands: Sequence[Manifest]) -> None:
+def _refuse_misfits(options: RenderOptions, stands: Sequence[Manifest]) -> None:
     kinds = {each["kind"] for each in stands}
-    cohort = wishes.cohort
+    cohort = options.cohort
     if cohort is not None:
         kind = "Job" if "Job" in kinds else "RayJob"
         if len(cohort.name) > MAX_NAME_CHARS[kind]:
@@ -108,18 +108,18 @@ def _refuse_misfits(wishes: Wishes, stands: Sequence[Manifest]) -> None:
                 f"cohort {cohort.name!r} has {len(cohort.name)} characters; the name of a {kind} "
                 f"leaves room for {MAX_NAME_CHARS[kind]}: shorten metadata.name"
             )
-    if wishes.publish and "Job" not in kinds:
+    if options.publish and "Job" not in kinds:
         raise Refused(
-            f"overlay {wishes.overlay!r} has no Job that scores; --publish is for 'score'"
+            f"overlay {options.overlay!r} has no Job that scores; --publish is for 'score'"
         )
     groups = [group["groupName"] for group in _groups(_cluster(stands))]
-    sizes = {"cpu": wishes.workers, "gpu": wishes.gpu_workers}
+    sizes = {"cpu": options.workers, "gpu": options.gpu_workers}
     for group, wanted in sizes.items():
         if wanted is not None and group not in groups:
             has = f"worker groups: {', '.join(groups)}" if groups else "no Ray cluster"
             option = "--workers" if group == "cpu" else "--gpu-workers"
             raise Refused(
-                f"overlay {wishes.overlay!r} has {has}; {option} is for one with a group {group!r}"
+                f"overlay {options.overlay!r} has {has}; {option} is for one with a group {group!r}"
             )
 
 
@@ -143,14 +143,14 @@ def _groups(cluster: Manifest | None) -> list[dict[str, Any]]:
     return groups
 
 
-def _size_patches(wishes: Wishes, cluster: Manifest | None) -> Iterator[dict[str, Any]]:
+def _size_patches(options: RenderOptions, cluster: Manifest | None) -> Iterator[dict[str, Any]]:
     """Change how many workers there may be; where nothing scales them, how many there are."""
     if cluster is None:
         return
     path = "/spec/rayClusterSpec" if cluster["kind"] == "RayJob" else "/spec"
     spec = cluster["spec"].get("rayClusterSpec", cluster["spec"])
     for index, group in enumerate(spec["workerGroupSpecs"]):
-        wanted = {"cpu": wishes.workers, "gpu": wishes.gpu_workers}.get(group["groupName"])
+        wanted = {"cpu": options.workers, "gpu": options.gpu_workers}.get(group["groupName"])
         if wanted is None:
             continue
         if spec.get("enableInTreeAutoscaling"):

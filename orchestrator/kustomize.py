@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 import orchestrator
-from orchestrator.deployment import LOADOUTS, Kustomization, Wishes, kustomizations
+from orchestrator.deployment import LOADOUTS, Kustomization, RenderOptions, kustomizations
 from orchestrator.errors import DeployError, NotFound
 
 DEPLOY = Path(orchestrator.__file__).parent.parent / "deploy"
@@ -43,23 +43,23 @@ def overlays(deploy: Path = DEPLOY) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/kustomization.yaml"))}
 
 
-def render(wishes: Wishes, files: Mapping[str, bytes], deploy: Path = DEPLOY) -> Built:
-    """Build an overlay with what is wished; `files` are those of the cohort, by name.
+def render(options: RenderOptions, files: Mapping[str, bytes], deploy: Path = DEPLOY) -> Built:
+    """Build an overlay with what is after; `files` are those of the cohort, by name.
 
-    Raises `NotFound` for an unknown overlay, `Refused` for a wish that it has no place for, and
+    Raises `NotFound` for an unknown overlay, `Refused` for an option that it has no place for, and
     `DeployError` where kustomize is missing or fails.
     """
     found = overlays(deploy)
-    if wishes.overlay not in found:
-        raise NotFound(f"no overlay {wishes.overlay!r}; there are: {', '.join(found)}")
-    stands = build(found[wishes.overlay])
-    if wishes == Wishes(wishes.overlay):
+    if options.overlay not in found:
+        raise NotFound(f"no overlay {options.overlay!r}; there are: {', '.join(found)}")
+    stands = build(found[options.overlay])
+    if options == RenderOptions(options.overlay):
         return stands
-    layers = kustomizations(wishes, stands.manifests)
+    layers = kustomizations(options, stands.manifests)
     # Kustomize compares real paths.
     with tempfile.TemporaryDirectory(prefix="gamectl-render-") as folder:
         root = Path(folder).resolve()
-        behind = found[wishes.overlay].resolve()
+        behind = found[options.overlay].resolve()
         for number, layer in enumerate(layers):
             here = root / str(number)
             here.mkdir()

@@ -1,10 +1,10 @@
 """What each happening does to a job: pure functions from a job to the changed job.
 
 In: a `Job` as the store has it and what happened: a member started, was trained, failed or was
-stopped; what the organizer and the teams want is in `wishes`. Out: a `Change`, the job afterwards
-with the events to tell of it. Nothing here reads a clock or writes anything, so that the store, the
-simulation and the tests share one behaviour. Next on the path: `store` writes changes, checking
-`phases.TRANSITIONS`.
+stopped; what the organizer and the teams want is in `operations`. Out: a `Change`, the job
+afterwards with the events to tell of it. Nothing here reads a clock or writes anything, so that the
+store, the simulation and the tests share one behaviour. Next on the path: `store` writes changes,
+checking `phases.TRANSITIONS`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The small steps that changes of a job are made of.
 
 In: a job and what is to become of it or of a member. Out: the job afterwards; nothing is checked
-and nothing told. Used by `lifecycle` and `wishes`, which give the steps their meaning.
+and nothing told. Used by `lifecycle` and `operations`, which give the steps their meaning.
 """
 
 from collections.abc import Collection

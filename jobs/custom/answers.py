@@ -17,9 +17,9 @@ import torch
 
 from jobs.custom.usage import MIB
 from jobs.errors import Diverged, JobsError, TeamCodeError, TeamCodeOverLimit, TeamCodeTooLarge
-from jobs.lessons import EpochTrained
 from jobs.monkeynet import build_model
 from jobs.plan import MemberPlan, SandboxRules
+from jobs.training_io import EpochTrained
 
 BESIDE_STATE_BYTES = 1 * MIB  # random states, names, the history
 MAX_LINE_CHARS = 1000

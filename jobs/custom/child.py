@@ -38,13 +38,13 @@ from jobs.errors import Diverged
 from jobs.evaluation import predict
 from jobs.fused import fuse
 from jobs.gpu import try_gpu
-from jobs.lessons import EpochTrained, Lessons, Techniques
 from jobs.memory import keep_freed_memory
 from jobs.monkeynet import build_model
 from jobs.plan import CustomPlan, MemberPlan, TeacherSpec
 from jobs.rates import Plateau
 from jobs.reproducible import reproducible, seeds
 from jobs.train import train_on
+from jobs.training_io import EpochTrained, Techniques, TrainingData
 from jobs.training_state import TrainingState
 from jobs.values import Teaching
 
@@ -54,7 +54,7 @@ MAX_NAME_CHARS = 200  # of an error's class
 
 
 class ChildDiary:
-    """The diary of a training whose labels and checkpoints are on the other side of the wall."""
+    """The recorder of a training whose labels and checkpoints are on the other side of the wall."""
 
     def __init__(
         self, plan: MemberPlan, custom: CustomPlan, channel: Channel, order: Frame
@@ -133,7 +133,9 @@ def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) 
     """Train as the order says; return the weights, safetensors, and the last probabilities."""
     arrays = _arrays(order.fields["arrays"])
     labels = arrays["labels"]
-    lessons = Lessons(arrays["images"], labels, np.arange(len(labels)), arrays["val_images"])
+    training_data = TrainingData(
+        arrays["images"], labels, np.arange(len(labels)), arrays["val_images"]
+    )
     teaching = None
     if order.fields.get("teacher") is not None:
         spec = TeacherSpec.model_validate(order.fields["teacher"])
@@ -141,8 +143,8 @@ def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) 
         teaching = Teaching(spec, weights, arrays.get("teacher_logits"))
     seed_others(plan.seed, 0)
     techniques = load(custom, plan.device)
-    diary = ChildDiary(plan, custom, channel, order)
-    result = train_on(plan, lessons, techniques, diary, teaching=teaching)
+    recorder = ChildDiary(plan, custom, channel, order)
+    result = train_on(plan, training_data, techniques, recorder, teaching=teaching)
     if techniques.build_model is not None:  # what nobody can use is not to come out as trained
         with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
             _trained_network(plan, custom, techniques, result.weights)

@@ -31,11 +31,11 @@ from jobs.custom.frames import Frame
 from jobs.custom.session import Session
 from jobs.errors import Diverged
 from jobs.images import LabelledImages
-from jobs.lessons import check_teaching, class_weights
 from jobs.places import Where
 from jobs.plan import EpochReport, MemberPlan, SandboxRules
 from jobs.rates import Plateau
 from jobs.split import split_images
+from jobs.training_io import check_teaching, class_weights
 from jobs.values import MemberResult, Teaching
 
 ASKED_S = 300.0  # a trained network answers in seconds, and the organizer waits for it

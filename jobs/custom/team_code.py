@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from jobs.custom.riddles import MAX_MESSAGE_CHARS, words_of
+from jobs.custom.error_messages import MAX_MESSAGE_CHARS, words_of
 from jobs.errors import Diverged
-from jobs.lessons import Loss, Techniques
 from jobs.plan import CustomPlan, TeamFunction
+from jobs.training_io import Loss, Techniques
 from jobs.training_state import own
 
 Where = Literal["import", "build_model", "build_loss", "augment", "training"]

@@ -1,4 +1,4 @@
-"""What a wish has changed about a job, in words.
+"""What an operation has changed about a job, in words.
 
 In: a job before and after. Out: a few words for the line of its team. Used by `control`.
 """

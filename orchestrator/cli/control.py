@@ -1,4 +1,4 @@
-"""`gamectl cancel`, `withdraw`, `suspend`, `resume`, `retry`, `priority`: wishes for jobs.
+"""`gamectl cancel`, `withdraw`, `suspend`, `resume`, `retry`, `priority`: operations for jobs.
 
 In: teams. Out: desired state, written without a lease; a controller at work takes it up within two
 seconds, or once it has read images or fitted a stacker that it is busy with. Each team gets a line
@@ -22,18 +22,18 @@ from orchestrator.control import attend, holders
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import NotFound, Refused
 from orchestrator.opening import open_store, pick_cohort
+from orchestrator.operations import HIGHEST_PRIORITY
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job, newest_revisions
 from orchestrator.terminal.lookup import controller_of, rules_of
-from orchestrator.wishes import HIGHEST_PRIORITY
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.control.remote import Code, RemoteLauncher
     from orchestrator.store import Store
     from orchestrator.store.values import Altered
 
-Wish = Callable[[str, str, float], "Altered"]
+Operation = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 RETRIED = {Phase.FAILED, Phase.CANCELLED}
 
@@ -132,7 +132,7 @@ def resume(
             teams = _teams(
                 store, name, lambda job: job.suspended and _live(job), "no job is suspended"
             )
-        ok = _fulfil(name, teams, store.resume, altered.resumed)
+        ok = _perform(name, teams, store.resume, altered.resumed)
         _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
 
@@ -176,7 +176,7 @@ def retry(
             teams = _teams(store, name, lambda job: job.phase in wanted, f"no job {ended}")
             if not teams:
                 return
-        ok = _fulfil(name, teams, store.retry, altered.retried)
+        ok = _perform(name, teams, store.retry, altered.retried)
         if store.is_left(name):
             _go_on(name, store, settings, cpus, detach, launcher)
     _exit(ok)
@@ -203,7 +203,7 @@ def priority(team: str, number: int, cohort: str | None) -> None:
         return store.prioritize(name, of_team, at, number)
 
     with open_store(Settings()) as store:
-        ok = _fulfil(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
+        ok = _perform(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
     _exit(ok)
 
 
@@ -212,32 +212,35 @@ def _end(
     all_teams: bool,
     cohort: str | None,
     verb: str,
-    wish_of: Callable[[Store], Wish],
+    operation_of: Callable[[Store], Operation],
     in_words: Callable[[Altered, bool], str],
 ) -> None:
-    """Fulfils a wish that ends what trains, for the teams or for all whose jobs are not over."""
+    """Ends what trains by an operation, for the teams or for all whose jobs are not over."""
     _check_named(teams, all_teams, "--all")
     with open_store(Settings()) as store:
         name = pick_cohort(store, cohort).name
         if all_teams:
             teams = _teams(store, name, _live, f"every job is over, so there is none to {verb}")
-        ok = _fulfil(
-            name, teams, wish_of(store), lambda it: in_words(it, bool(controller_of(store, name)))
+        ok = _perform(
+            name,
+            teams,
+            operation_of(store),
+            lambda it: in_words(it, bool(controller_of(store, name))),
         )
     _exit(ok)
 
 
-def _fulfil(
-    cohort: str, teams: Sequence[str], wish: Wish, in_words: Callable[[Altered], str]
+def _perform(
+    cohort: str, teams: Sequence[str], operation: Operation, in_words: Callable[[Altered], str]
 ) -> bool:
-    """Writes a wish for each team and says what came of it; raises `SystemExit` where none can be.
+    """Performs an operation for each team and says what came of it.
 
-    Returns whether all were fulfilled.
+    Returns whether all were done; raises `SystemExit` where none could be.
     """
     num_refused = 0
     for team in dict.fromkeys(teams):
         try:
-            done = wish(cohort, team, time.time())
+            done = operation(cohort, team, time.time())
         except (NotFound, Refused) as error:
             console.print_error(str(error))
             num_refused += 1

@@ -13,7 +13,7 @@ from jobs.places import FILE, is_uri
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli import completing
-from orchestrator.deployment import LOADOUTS, PHOTOS_FOLDER, CohortFiles, Image, Wishes
+from orchestrator.deployment import LOADOUTS, PHOTOS_FOLDER, CohortFiles, Image, RenderOptions
 from orchestrator.errors import Refused
 from orchestrator.kustomize import overlays, render
 from orchestrator.quota import over_quota
@@ -117,8 +117,8 @@ def render_command(
     played: CohortFiles | None = None
     if cohort is not None:
         files, played = cohort_files(read_paths([cohort]), trains=overlay != SCORING)
-    wishes = Wishes(overlay, image, namespace, workers, gpu_workers, played, publish)
-    built = render(wishes, files)
+    options = RenderOptions(overlay, image, namespace, workers, gpu_workers, played, publish)
+    built = render(options, files)
     if (asked := over_quota(built.manifests)) is not None:
         console.print_note(
             f"the RayJob asks for {asked}, and its queue never has that: Kueue would let it wait "

@@ -2,7 +2,7 @@
 
 connection    Ray, started or joined, and what its nodes have room for
 liveness      whether it is still there
-news          what slots tell the controller, and what it asks of a pool
+updates       what slots tell the controller, and what it asks of a pool
 member_log    what a member says while it trains, as a file
 log_copy      that file copied to an object store while it grows
 slot          a warm actor that trains one member after another through Ray Train

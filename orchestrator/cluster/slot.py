@@ -39,7 +39,7 @@ from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.values import MemberResult, Place
 from orchestrator.cluster.faults import MemberFailed, Seen, cause, seen
 from orchestrator.cluster.member_log import member_log
-from orchestrator.cluster.news import TimedReport
+from orchestrator.cluster.updates import TimedReport
 from orchestrator.loading import loading
 
 Trainee = Literal["member", "teacher"]

@@ -1,8 +1,8 @@
 """Slots: the pool of warm Ray actors, and what they have to tell.
 
-In: member plans, started by `controller` on a slot of its choice. Out: news (epochs, results,
+In: member plans, started by `controller` on a slot of its choice. Out: updates (epochs, results,
 failures), fetched with `poll`. How many slots there are follows `room`; what failed is judged by
-the rules of `faults`. Next on the path: `controller`, which writes the news to the store.
+the rules of `faults`. Next on the path: `controller`, which writes the updates to the store.
 """
 
 import time
@@ -20,11 +20,11 @@ from jobs.values import MemberResult, Place, Teaching
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.faults import RAY_LOST, Seen, is_tainted, judge, seen
 from orchestrator.cluster.liveness import LivenessProbe, node_is_gone
-from orchestrator.cluster.news import Failed, Halted, News, Progress, TimedReport, Trained
 from orchestrator.cluster.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.cluster.shared_inputs import SharedInputs
 from orchestrator.cluster.slot import THREADS, Outcome, Slot
 from orchestrator.cluster.slot_handle import Handle, get, is_ready
+from orchestrator.cluster.updates import Failed, Halted, Progress, TimedReport, Trained, Update
 from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.phases import Reason
 from orchestrator.schedule import SlotState
@@ -61,7 +61,7 @@ class RaySlots:
     starts_within_s: float = STARTS_WITHIN_S
     stops_within_s: float = STOPS_WITHIN_S
     _slots: dict[str, Handle] = field(default_factory=dict)
-    _untold: list[News] = field(default_factory=list)
+    _untold: list[Update] = field(default_factory=list)
     """Kept here until it is returned: one slot's end must not be lost with another's error."""
     _inputs: SharedInputs = field(init=False)
     _num_made: int = 0
@@ -136,7 +136,7 @@ class RaySlots:
             handle.stop_by = time.monotonic() + self.stops_within_s
         handle.actor.stop.remote(handle.run)
 
-    def poll(self, timeout_s: float) -> list[News]:
+    def poll(self, timeout_s: float) -> list[Update]:
         """What happened since the last call; waits up to `timeout_s` for a member to end.
 
         Raises `ClusterLost` where Ray is gone (`abandon` then tells the rest), and `ClusterError`
@@ -153,19 +153,19 @@ class RaySlots:
             self._probe.check()
         for handle in list(self._slots.values()):
             try:
-                self._untold.extend(self._news_of(handle, ready))
+                self._untold.extend(self._updates_of(handle, ready))
             except RayError as error:
                 self._untold.extend(self._lose(handle, error))
         return self._tell()
 
-    def abandon(self) -> list[News]:
+    def abandon(self) -> list[Update]:
         """The end of everything that was on slots of a cluster that is gone, without asking it."""
         handles = list(self._slots.values())
         self._slots.clear()
         lost = [Failed(h.key, h.attempt, RAY_LOST) for h in handles if h.key is not None]
         return [*self._tell(), *lost]
 
-    def _tell(self) -> list[News]:
+    def _tell(self) -> list[Update]:
         told, self._untold = self._untold, []
         return told
 
@@ -197,7 +197,7 @@ class RaySlots:
         )
         self._slots[name] = Handle(name, actor, actor.ready.remote(), time.monotonic())
 
-    def _news_of(self, handle: Handle, ready: Container[Any]) -> list[News]:
+    def _updates_of(self, handle: Handle, ready: Container[Any]) -> list[Update]:
         if handle.starting is not None:
             if handle.starting in ready:
                 handle.node = get(handle.starting)
@@ -246,7 +246,7 @@ class RaySlots:
             return seen("trainer", error.cause), []
         return outcome, reports
 
-    def _lose(self, handle: Handle, error: RayError) -> list[News]:
+    def _lose(self, handle: Handle, error: RayError) -> list[Update]:
         self._probe.check(now=True)
         gone = bool(handle.node) and node_is_gone(handle.node)
         fault = judge(seen("ray", error, node_gone=gone))
@@ -269,7 +269,7 @@ class RaySlots:
         self._add()
 
 
-def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> News:
+def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> Update:
     if outcome is None:
         return Halted(key, attempt)
     if isinstance(outcome, MemberResult):

@@ -20,7 +20,7 @@ from jobs.plan import MemberPlan
 from orchestrator import lifecycle
 from orchestrator.admission.cohort import Cohort, CohortSpec, Resources
 from orchestrator.artifacts import Artifacts
-from orchestrator.cluster.news import SlotPool
+from orchestrator.cluster.updates import SlotPool
 from orchestrator.control.combiner import Combiner
 from orchestrator.control.gates import Gates, waits
 from orchestrator.control.recorder import Recorder
@@ -33,15 +33,15 @@ from orchestrator.errors import (
     StoreError,
     StoreUnavailable,
 )
-from orchestrator.patience import patiently
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.results.truth import Truth
+from orchestrator.retrying import retry_while_away
 from orchestrator.schedule import Queue, Start, decide
 from orchestrator.state import Fault, Job
 from orchestrator.store import Ledger, Store
 
 POLL_S = 0.5
-"""How soon users' wishes and a slot's epochs are noticed; a member's end is at once."""
+"""How soon users' operations and a slot's epochs are noticed; a member's end is at once."""
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Controller:
         still on a slot is queued again; the caller ends slots, and gives up the lease if there is
         still nothing left to do by then.
         """
-        patiently(lambda: self.ledger.recover(self.clock()), self.on_trouble)
+        retry_while_away(lambda: self.ledger.recover(self.clock()), self.on_trouble)
         try:
             while not self._round():
                 pass
@@ -118,8 +118,8 @@ class Controller:
             if isinstance(error, ClusterLost):
                 self._recorder.take(self.pool.abandon(), self._standstill.now())
                 # Where the network is away the store is too, and after a sleep so is the cluster.
-                patiently(self._account_for_standstill, self.on_trouble)
-                patiently(self._record_news, self.on_trouble)
+                retry_while_away(self._account_for_standstill, self.on_trouble)
+                retry_while_away(self._record_updates, self.on_trouble)
             with contextlib.suppress(GameError):  # or else the next controller does it
                 self.ledger.recover(self.clock())
             raise
@@ -131,7 +131,7 @@ class Controller:
             self._recorder.take(self.pool.poll(self._poll_s), self._standstill.now())
             self._poll_s = POLL_S
             self._account_for_standstill()  # before anything is judged by the time
-            self._record_news()
+            self._record_updates()
             changed = self._watch()
             self.pool.want(sum(self._demands.values()))  # they start while images are fetched
             self._open_gates()
@@ -170,16 +170,16 @@ class Controller:
         """Reads what has changed since the last round, by whomever; at first everything."""
         if not self._listed:
             return self._list()
-        news = self.store.changes(self.cohort, self._seen, also=self._recorder.progressed)
-        self._seen = max(self._seen, news.last_event_id)
+        changes = self.store.changes(self.cohort, self._seen, also=self._recorder.progressed)
+        self._seen = max(self._seen, changes.last_event_id)
         self._recorder.progressed.clear()
         before = self._spec.queue
-        self._see_rules(news.spec)
+        self._see_rules(changes.spec)
         if self._spec.queue != before:
             return self._list()
-        for job in news.jobs:
+        for job in changes.jobs:
             self._update(job)
-        return list(news.jobs)
+        return list(changes.jobs)
 
     def _list(self) -> list[Job]:
         everything = self.store.changes(self.cohort, 0)
@@ -246,7 +246,7 @@ class Controller:
             self._plans[job_id] = self.store.plans(job_id)
         return self._plans[job_id]
 
-    def _record_news(self) -> None:
+    def _record_updates(self) -> None:
         for job in self._recorder.record(self._jobs, self._spec.retry):
             self._update(job)
 

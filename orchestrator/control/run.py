@@ -11,7 +11,7 @@ from orchestrator.console import print_note
 from orchestrator.errors import GameError
 from orchestrator.lease import hold_lease
 from orchestrator.loading import loading
-from orchestrator.patience import patiently
+from orchestrator.retrying import retry_while_away
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.terminal.progress_bars import waiting
@@ -36,8 +36,8 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
         connect = partial(projection, name, store, settings)
         with Tracker(connect, ledger.check, quiet=True) as tracker:
             while True:
-                patiently(lambda: ledger.recover(time.time()), print_note)
-                if patiently(is_left, print_note):
+                retry_while_away(lambda: ledger.recover(time.time()), print_note)
+                if retry_while_away(is_left, print_note):
                     # MLflow hears of it once members train: until then Ray needs the processor.
                     run_on_ray(name, store, ledger, settings, cpus, tracker.go_on)
                 # One controller at a time writes to MLflow: the last round is over before the lease
@@ -47,8 +47,8 @@ def control(name: str, store: Store, settings: Settings, cpus: int | None) -> Ga
                 with waiting("writing what is new to MLflow", WRITING_S) as show:
                     while not tracker.wait(LOOK_EVERY_S):
                         show(*tracker.jobs_done)
-                        if patiently(is_left, print_note):
+                        if retry_while_away(is_left, print_note):
                             break
                     else:
-                        if patiently(ledger.release_if_done, print_note):
+                        if retry_while_away(ledger.release_if_done, print_note):
                             return tracker.error

@@ -27,8 +27,8 @@ from orchestrator.console import print_note
 from orchestrator.errors import ClusterError, ClusterLost, GameError, ResourcesChanged
 from orchestrator.forecasting.capacity import fits
 from orchestrator.loading import loading
-from orchestrator.patience import patiently
 from orchestrator.phases import Phase
+from orchestrator.retrying import retry_while_away
 from orchestrator.settings import Settings
 from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
@@ -79,7 +79,7 @@ def run_on_ray(
         except ClusterLost as error:
             lost_at = time.monotonic()
             # Nobody is to count on a controller that looks for its cluster.
-            patiently(partial(ledger.tell_slots, None), print_note)
+            retry_while_away(partial(ledger.tell_slots, None), print_note)
             again = "joined" if settings.ray_address else "started"
             print_note(f"{error}; it is {again} again, and nothing is lost")
         except ResourcesChanged as error:
@@ -123,11 +123,11 @@ def _serve(
     from orchestrator.terminal.live import LiveView
     from orchestrator.terminal.progress_bars import said
 
-    cohort = patiently(partial(_rules, store, name), print_note)
+    cohort = retry_while_away(partial(_rules, store, name), print_note)
     resources = cohort.spec.resources
     joined = settings.ray_address is not None
     # The cluster is there; its nodes may still be on their way.
-    patiently(partial(ledger.tell_slots, 0), print_note)
+    retry_while_away(partial(ledger.tell_slots, 0), print_note)
     room = Room(
         partial(num_slots_that_fit, resources),
         largest_node,
@@ -152,7 +152,7 @@ def _serve(
     artifacts = Artifacts(settings.artifacts)
     told = None
     try:
-        jobs = patiently(partial(store.jobs, name), print_note)
+        jobs = retry_while_away(partial(store.jobs, name), print_note)
         left = [job for job in jobs if job.wants_slots]
         pool.want(sum(not member.phase.terminal for job in left for member in job.members))
         with LiveView(cohort.spec, room.fits) as view:

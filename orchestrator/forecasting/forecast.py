@@ -55,14 +55,14 @@ def forecast(
     place. `seconds` says how long a member will be on a slot from now on. O(n log n) in the members
     that have not ended.
     """
-    course = _Course(Queue(rules.policy, rules.max_wait_seconds), seconds, now)
+    simulation = _Simulation(Queue(rules.policy, rules.max_wait_seconds), seconds, now)
     for job in jobs:
-        course.add(job)
-    course.run(num_slots)
-    return Forecast(course.finish, course.active)
+        simulation.add(job)
+    simulation.run(num_slots)
+    return Forecast(simulation.finish, simulation.active)
 
 
-class _Course:
+class _Simulation:
     """What will happen, one end of a member after the other."""
 
     def __init__(self, queue: Queue, seconds: Seconds, now: float) -> None:

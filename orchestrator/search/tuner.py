@@ -182,7 +182,7 @@ class _Interrupt(tune.Stopper):  # type: ignore[misc]  # Ray has no types
 
     @contextlib.contextmanager
     def by_signals(self) -> Iterator[None]:
-        """Within the block Ctrl-C, SIGTERM and a terminal that hangs up are wishes to end."""
+        """Within the block Ctrl-C, SIGTERM and a terminal that hangs up are requests to end."""
         numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
         previous = {number: signal.signal(number, self._hear) for number in numbers}
         try:

@@ -9,7 +9,7 @@ reads        rows -> values of `orchestrator.state`
 writes       the one writer: a `Change` -> rows and events, checked against `phases`
 progress     epochs -> rows, and what they say of their member
 orphans      attempts that a controller left open
-desired      submissions and wishes, which need no lease
+desired      submissions and operations, which need no lease
 ledger       what the controller writes, fenced by its lease
 store        all of it for clients; leases
 """

@@ -1,8 +1,8 @@
-"""What people want of a cohort: submissions and wishes, written without a lease.
+"""What people want of a cohort: submissions and operations, written without a lease.
 
 In: a connection within a writing transaction. Out: new revisions, and jobs changed by the functions
-of `orchestrator.wishes`; the controller learns of both by their events and sees to the rest. Used
-by `store`. Next on the path: `writes`.
+of `orchestrator.operations`; the controller learns of both by their events and sees to the rest.
+Used by `store`. Next on the path: `writes`.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from orchestrator import wishes
+from orchestrator import operations
 from orchestrator.console import shortened
 from orchestrator.errors import NotFound, Refused, TeamsRefused
 from orchestrator.moves import Change, Note
@@ -51,11 +51,11 @@ def submit(
 
 
 def alter(
-    connection: Connection, cohort: str, team: str, wish: Callable[[Job], Change], at: float
+    connection: Connection, cohort: str, team: str, operation: Callable[[Job], Change], at: float
 ) -> Altered:
-    """Fulfils a wish for the team's newest revision.
+    """Performs an operation for the team's newest revision.
 
-    Raises `NotFound` where there is no such cohort or team, and what the wish raises.
+    Raises `NotFound` where there is no such cohort or team, and what the operation raises.
     """
     if lock_cohort(connection, cohort) is None:
         raise no_cohort(connection, cohort)
@@ -69,7 +69,7 @@ def alter(
     job = None if job_id is None else read_job(connection, job_id)
     if job is None:
         raise _no_team(connection, cohort, team)
-    return Altered(job, write(connection, job, wish(job), at))
+    return Altered(job, write(connection, job, operation(job), at))
 
 
 def no_cohort(connection: Connection, name: str) -> NotFound:
@@ -168,11 +168,11 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
     }
     if older is not None and _is_the_same(connection, older, new):
         # What succeeded stays as it was judged and shown; a retry asks for what is wanted now.
-        news = kept | {"min_members": new.min_members}
+        values = kept | {"min_members": new.min_members}
         over = Phase(older.phase).terminal
         changed = older.phase != Phase.SUCCEEDED and older.min_members != new.min_members
         if not over or changed:
-            connection.execute(update(jobs).where(jobs.c.id == older.id).values(**news))
+            connection.execute(update(jobs).where(jobs.c.id == older.id).values(**values))
         needs = new.min_members if over and changed else None
         return Submitted(new.team, older.revision, created=False, retry_needs=needs)
     revision = 1 if older is None else older.revision + 1
@@ -180,7 +180,7 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
     if older is not None and not Phase(older.phase).terminal:
         before = read_job(connection, older.id)
         assert before is not None, f"job {older.id} was just read"
-        write(connection, before, wishes.superseded(before, revision, at), at)
+        write(connection, before, operations.superseded(before, revision, at), at)
     return Submitted(
         new.team,
         revision,

@@ -5,8 +5,8 @@ In: what the controller did or observed. Out: each change, made by the functions
 this controller's (fencing): one that was declared dead and comes back can't write over its
 successor. Next on the path: `writes`.
 
-What clients wish meets what slots tell in the database, in the order of the transactions. News that
-came too late changes nothing: of an attempt that is closed, of a job that is over.
+What clients ask for meets what slots tell in the database, in the order of the transactions. What
+comes too late changes nothing: of an attempt that is closed, of a job that is over.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -238,9 +238,9 @@ class Ledger:
             if member.phase is not Phase.RUNNING or member.attempt != attempt:
                 return job
             if reports:  # told with the end, in the same rows
-                news = add_epochs(connection, reports)
-                told = with_member(job, replace(member, **news))
-                columns["epoch"] = news["epoch"]
+                changed = add_epochs(connection, reports)
+                told = with_member(job, replace(member, **changed))
+                columns["epoch"] = changed["epoch"]
             return write(connection, job, happened(told), at, attempt_columns=columns)
 
     def _set_lease(self, connection: Connection, **values: float | None) -> None:

@@ -1,8 +1,8 @@
-"""The store as everybody sees it: reading, submitting and wishing, and taking a cohort's lease.
+"""The store as everybody sees it: reading, submitting, changing, and taking a cohort's lease.
 
-In: an SQLAlchemy URL. Out: values of `orchestrator.state`; clients' submissions and wishes, which
-need no lease; and, for the one process that holds a cohort's lease, a `Ledger` to write what it
-observes. Next on the path: `controller`, which watches `changes`.
+In: an SQLAlchemy URL. Out: values of `orchestrator.state`; clients' submissions and operations,
+which need no lease; and, for the one process that holds a cohort's lease, a `Ledger` to write what
+it observes. Next on the path: `controller`, which watches `changes`.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from jobs.plan import EpochReport, MemberPlan
-from orchestrator import wishes
+from orchestrator import operations
 from orchestrator.errors import CohortBusy, NotFound
 from orchestrator.moves import Change
 from orchestrator.phases import Blame, Phase
@@ -195,33 +195,35 @@ class Store:
             )
 
     def cancel(self, cohort: str, team: str, at: float) -> Altered:
-        """Ends the team's newest job. Every wish raises `NotFound` for an unknown cohort or team,
-        and `Refused` where the job's phase does not allow it."""
-        return self._alter(cohort, team, lambda job: wishes.cancelled(job, at), at)
+        """Ends the team's newest job. Every operation raises `NotFound` for an unknown cohort or
+        team, and `Refused` where the job's phase does not allow it."""
+        return self._alter(cohort, team, lambda job: operations.cancelled(job, at), at)
 
     def withdraw(self, cohort: str, team: str, at: float) -> Altered:
         """Takes the team out of the cohort, whatever became of its newest job."""
-        return self._alter(cohort, team, lambda job: wishes.withdrawn(job, at), at)
+        return self._alter(cohort, team, lambda job: operations.withdrawn(job, at), at)
 
     def suspend(self, cohort: str, team: str, at: float) -> Altered:
         """Holds the team's newest job back; it keeps what it has learnt."""
-        return self._alter(cohort, team, wishes.suspended, at)
+        return self._alter(cohort, team, operations.suspended, at)
 
     def resume(self, cohort: str, team: str, at: float) -> Altered:
         """Lets the team's newest job, which was suspended, go on."""
-        return self._alter(cohort, team, lambda job: wishes.resumed(job, at), at)
+        return self._alter(cohort, team, lambda job: operations.resumed(job, at), at)
 
     def retry(self, cohort: str, team: str, at: float) -> Altered:
         """Puts the team's newest job, which failed or was cancelled, back into the queue."""
-        return self._alter(cohort, team, lambda job: wishes.retried(job, at), at)
+        return self._alter(cohort, team, lambda job: operations.retried(job, at), at)
 
     def prioritize(self, cohort: str, team: str, at: float, priority: int) -> Altered:
         """Gives the team's newest job another weight in the queue."""
-        return self._alter(cohort, team, lambda job: wishes.prioritized(job, priority), at)
+        return self._alter(cohort, team, lambda job: operations.prioritized(job, priority), at)
 
-    def _alter(self, cohort: str, team: str, wish: Callable[[Job], Change], at: float) -> Altered:
+    def _alter(
+        self, cohort: str, team: str, operation: Callable[[Job], Change], at: float
+    ) -> Altered:
         with self._database.writing() as connection:
-            return desired.alter(connection, cohort, team, wish, at)
+            return desired.alter(connection, cohort, team, operation, at)
 
     # --- leases ----------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """What goes into the store's transactions and comes back: plain values without a connection.
 
 In: made by `submission` (`NewJob`) and, for the controller, by `artifacts` (`TrainedWeights`,
-`FittedStacker`) and `finish` (`JobResult`). Out: what became of wishes and what watchers are told.
-Next on the path: `store` and `ledger`.
+`FittedStacker`) and `finish` (`JobResult`). Out: what became of operations and what watchers are
+told. Next on the path: `store` and `ledger`.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Altered:
-    """What a wish did to a job: before and after it; equal where there was nothing to do."""
+    """What an operation did to a job: before and after it; equal where there was nothing to do."""
 
     before: Job
     after: Job

@@ -90,14 +90,14 @@ def write(
     attempt that is opened or closed.
     """
     after = change.job
-    news = _differing(before, after, JOB_FIELDS) | dict(job_columns or {})
-    if news:
-        _update(connection, _CHANGE_JOB, {"its_id": before.id}, before, after, news)
+    changed = _differing(before, after, JOB_FIELDS) | dict(job_columns or {})
+    if changed:
+        _update(connection, _CHANGE_JOB, {"its_id": before.id}, before, after, changed)
     for old, new in zip(before.members, after.members, strict=True):
-        news = _differing(old, new, MEMBER_FIELDS)
-        if news:
+        changed = _differing(old, new, MEMBER_FIELDS)
+        if changed:
             its = {"its_job": old.key.job_id, "its_idx": old.key.index}
-            _update(connection, _CHANGE_MEMBER, its, old, new, news)
+            _update(connection, _CHANGE_MEMBER, its, old, new, changed)
     if change.opened is not None:
         _open(connection, after.members[change.opened], attempt_columns or {})
     for closed in change.closed:
@@ -147,14 +147,14 @@ def _update(
     its: dict[str, int],
     old: Job | Member,
     new: Job | Member,
-    news: dict[str, Any],
+    changed: dict[str, Any],
 ) -> None:
     ways = TRANSITIONS if isinstance(new, Job) else MEMBER_TRANSITIONS
     allowed = new.phase == old.phase or new.phase in ways[old.phase]
     assert allowed, f"no way from {old.phase} to {new.phase} for {its}"
-    if "message" in news:
-        news["message"] = _storable(news["message"])
-    done = connection.execute(statement, {**its, "its_phase": old.phase, **news})
+    if "message" in changed:
+        changed["message"] = _storable(changed["message"])
+    done = connection.execute(statement, {**its, "its_phase": old.phase, **changed})
     assert done.rowcount == 1, f"{its} is not {old.phase} any more"
 
 
@@ -181,13 +181,13 @@ def _close(
         "its_idx": member.key.index,
         "its_number": member.attempt,
     }
-    news = {
+    changed = {
         "ended_at": member.ended_at,
         "reason": closed.reason,
         "message": _storable(closed.message),
         "blame": closed.blame,
     }
-    done = connection.execute(_CLOSE_ATTEMPT, {**its, **news, **columns})
+    done = connection.execute(_CLOSE_ATTEMPT, {**its, **changed, **columns})
     assert done.rowcount == 1, f"attempt {member.attempt} of {member.key} is not open"
 
 

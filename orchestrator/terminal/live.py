@@ -191,11 +191,11 @@ def watch(
             at_work = lease is not None
             view.num_slots = lease.slots if lease is not None else None
             moving = [job.id for job in jobs.values() if busy_slots([job])]
-            news = store.changes(name, last_event_id, also=moving)
-            last_event_id = max(last_event_id, news.last_event_id)
-            if news.spec != document:
-                document, view.spec = news.spec, Cohort.stored(json.loads(news.spec)).spec
-            jobs |= {job.id: job for job in news.jobs}
+            changes = store.changes(name, last_event_id, also=moving)
+            last_event_id = max(last_event_id, changes.last_event_id)
+            if changes.spec != document:
+                document, view.spec = changes.spec, Cohort.stored(json.loads(changes.spec)).spec
+            jobs |= {job.id: job for job in changes.jobs}
             newest = newest_revisions(jobs.values())
             view.show(list(jobs.values()), at_work)
             if until(newest) if until is not None else _over(newest, at_work):

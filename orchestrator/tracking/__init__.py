@@ -2,7 +2,7 @@
 
     client       connecting; the cohort's experiment
     runs         how far a run has come, by its tags and its status
-    projection   the store's news -> runs, params, metrics, tags, artifacts
+    projection   the store's changes -> runs, params, metrics, tags, artifacts
     templates    models exported once for each architecture
     export       the first of an architecture, exported by torch
     model        a job's combined network as a `pt2` model

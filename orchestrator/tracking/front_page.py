@@ -67,9 +67,9 @@ class FrontPage:
         """
         ids = {uid: run.id for uid, run in runs.items()}
         with mlflow_errors():
-            if jobs and self._news(jobs, ids):
+            if jobs and self._changed_tags(jobs, ids):
                 self._look()
-                for tag, text in self._news(jobs, ids).items():
+                for tag, text in self._changed_tags(jobs, ids).items():
                     self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
                     self._said[tag] = text
             counting = self._published.counting(jobs)
@@ -93,7 +93,7 @@ class FrontPage:
         with mlflow_errors():
             self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
 
-    def _news(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> dict[str, str]:
+    def _changed_tags(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> dict[str, str]:
         links = {job.uid: self._link(runs[job.uid]) for job in jobs if job.uid in runs}
         texts = {
             NOTE_TAG: description(self._cohort, jobs, links, self._published),

@@ -163,10 +163,10 @@ def _headline(
     if first:
         several = f"{len(first)} teams share the first place"
         who = f"**{first[0].team}** won" if len(first) == 1 else several
-        news = f"{who} with {accuracies[first[0].uid]:.1%} on the test set"
+        result = f"{who} with {accuracies[first[0].uid]:.1%} on the test set"
     else:
-        news = "test accuracy is not published yet"
-    return f"**{cohort}**: {teams} ({states}); {news}. Unfold this for all of them."
+        result = "test accuracy is not published yet"
+    return f"**{cohort}**: {teams} ({states}); {result}. Unfold this for all of them."
 
 
 def _line(cells: Sequence[str]) -> str:

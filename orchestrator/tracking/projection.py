@@ -219,8 +219,8 @@ class Projection:
             run = self._create(key, name, at, {**identity, **tags})
         elif run.shows_end_of(member, ended_at) and run.said.get(PARENT_TAG) == parent_id:
             return
-        news, plan = self._new_epochs(run, job, member), plans[member.index]
-        self._log_member(run, news, plan, member.phase, tags)
+        changed, plan = self._new_epochs(run, job, member), plans[member.index]
+        self._log_member(run, changed, plan, member.phase, tags)
         if member.phase.terminal:
             if (kept := trained.get(member.index)) is not None:
                 with self._artifacts.as_file(kept) as path:
@@ -281,16 +281,16 @@ class Projection:
         if not phase.terminal and run.status != STATUS[phase]:
             self._client.update_run(run.id, status=STATUS[phase])
             run.status = STATUS[phase]
-        news = {key: value for key, value in tags.items() if run.said.get(key, "") != value}
-        if not (news or metrics or params):
+        changed = {key: value for key, value in tags.items() if run.said.get(key, "") != value}
+        if not (changed or metrics or params):
             return
         self._client.log_batch(
             run.id,
             params=as_params(params),
             metrics=metrics,
-            tags=[RunTag(key, value) for key, value in news.items()],
+            tags=[RunTag(key, value) for key, value in changed.items()],
         )
-        run.said |= news
+        run.said |= changed
         run.has_params |= bool(params)
 
     def _end(self, run: Run, phase: Phase, at: float) -> None:

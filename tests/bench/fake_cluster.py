@@ -1,10 +1,10 @@
 """A cohort on fake slots with a fake clock: a simulation of discrete events without training.
 
-In: jobs and wishes with their times, how long members take and which attempts fail. Out: the jobs
-at their end, and what was counted on the way. The queue, the decision and the state machine are
-the real ones; the store is a dictionary that checks `phases.TRANSITIONS`, the pool a heap of ends
-of attempts. Next on the path: `simulate`, which draws workloads and holds the outcome against what
-was promised.
+In: jobs and operations with their times, how long members take and which attempts fail. Out: the
+jobs at their end, and what was counted on the way. The queue, the decision and the state machine
+are the real ones; the store is a dictionary that checks `phases.TRANSITIONS`, the pool a heap of
+ends of attempts. Next on the path: `simulate`, which draws workloads and holds the outcome against
+what was promised.
 """
 
 import random
@@ -104,7 +104,7 @@ class FakeCluster:
         self._put(job)
         self.fairness.seen(job, self.now)
 
-    def wish(self, change: Change) -> None:
+    def operation(self, change: Change) -> None:
         """Writes what a client wants, as `store` does; the decision sees it at once."""
         self._write(change)
         members = self.jobs[change.job.id].members

@@ -23,9 +23,9 @@ from jobs.train import train_member
 from jobs.values import Place
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import ray_cluster
-from orchestrator.cluster.news import News, Progress
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slots import RaySlots
+from orchestrator.cluster.updates import Progress, Update
 from orchestrator.state import MemberKey
 from tests.bench import processes
 from tests.bench.rows import Row, faster, figure, print_rows
@@ -90,8 +90,8 @@ def mib_of_slots(plan: MemberPlan, images: LabelledImages, numbers: Sequence[int
                 while len(training) < number:
                     if time.monotonic() > deadline:
                         raise TooSlow(f"{len(training)} of {number} slots train")
-                    news: list[News] = pool.poll(0.2)
-                    training |= {one.key for one in news if isinstance(one, Progress)}
+                    updates: list[Update] = pool.poll(0.2)
+                    training |= {each.key for each in updates if isinstance(each, Progress)}
                     for state in pool.states():
                         if state.busy_with is None:
                             index = int(state.name.rpartition("-")[2])

@@ -8,7 +8,7 @@ resumes, retries and gives priorities. Used by `simulate`.
 
 import random
 
-from orchestrator import wishes
+from orchestrator import operations
 from orchestrator.admission.cohort import Cohort, CohortSpec
 from orchestrator.phases import Phase, Reason
 from orchestrator.schedule import Policy
@@ -91,7 +91,7 @@ class Workload:
         last = self._newest(team)
         job = self._job(team, 1 if last is None else last.revision + 1, size)
         if last is not None and not last.phase.terminal:
-            self.cluster.wish(wishes.superseded(last, job.revision, self.cluster.now))
+            self.cluster.operation(operations.superseded(last, job.revision, self.cluster.now))
         self.cluster.submit(job)
         if self._late:
             self._plan_wishes(job)
@@ -137,27 +137,27 @@ class Workload:
 
     def _cancel(self, job_id: int) -> None:
         if (job := self._live(job_id)) is not None:
-            self.cluster.wish(wishes.cancelled(job, self.cluster.now))
+            self.cluster.operation(operations.cancelled(job, self.cluster.now))
 
     def _suspend(self, job_id: int) -> None:
         if (job := self._live(job_id)) is not None:
-            self.cluster.wish(wishes.suspended(job))
+            self.cluster.operation(operations.suspended(job))
             resume_at = self.cluster.now + self._random.choice([0.1, 60.0, 600.0])
             self.cluster.at(resume_at, lambda: self._resume(job_id))
 
     def _resume(self, job_id: int) -> None:
         if (job := self._live(job_id)) is not None:
-            self.cluster.wish(wishes.resumed(job, self.cluster.now))
+            self.cluster.operation(operations.resumed(job, self.cluster.now))
 
     def _prioritize(self, job_id: int, priority: int) -> None:
         if (job := self._live(job_id)) is not None:
-            self.cluster.wish(wishes.prioritized(job, priority))
+            self.cluster.operation(operations.prioritized(job, priority))
 
     def _retry(self, job_id: int) -> None:
         job = self.cluster.jobs[job_id]
         is_newest = self.cluster.newest[job.team] == job_id
         if is_newest and job.phase in (Phase.FAILED, Phase.CANCELLED):
-            self.cluster.wish(wishes.retried(job, self.cluster.now))
+            self.cluster.operation(operations.retried(job, self.cluster.now))
 
 
 def useful_s(cluster: FakeCluster, epoch_s: dict[MemberKey, float]) -> list[float]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.admission.files import read_paths
-from orchestrator.deployment import Wishes
+from orchestrator.deployment import RenderOptions
 from orchestrator.kustomize import render
 from tests.deploy.containers import Machine, config_maps
 from tests.deploy.manifests import Manifest, Pod, one, pods
@@ -119,8 +119,8 @@ def cluster(loadouts: Path) -> Iterator[Cluster]:
 
     files, cohort = cohort_files(read_paths([loadouts]))
     documents = (
-        *render(Wishes("local", cohort=cohort), files).manifests,
-        *render(Wishes("score", cohort=cohort), files).manifests,
+        *render(RenderOptions("local", cohort=cohort), files).manifests,
+        *render(RenderOptions("score", cohort=cohort), files).manifests,
     )
     with ExitStack() as stack:
         # Ray's sockets allow no long paths.

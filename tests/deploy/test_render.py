@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.deployment import CohortFiles, Image, Wishes, kustomizations
+from orchestrator.deployment import CohortFiles, Image, RenderOptions, kustomizations
 from orchestrator.errors import Refused
 from orchestrator.kustomize import DEPLOY, build
 from tests.deploy.manifests import CLUSTER_SCOPED, OVERLAYS, Manifest, one, pods, reason_why_not
@@ -255,8 +255,8 @@ def test_the_decision_needs_no_kustomize() -> None:
     spec: dict[str, Any] = {"enableInTreeAutoscaling": True, "workerGroupSpecs": [group]}
     stands = [{"kind": "RayCluster", "metadata": {"name": "game", "namespace": "x"}, "spec": spec}]
     cohort = CohortFiles("monday", ("cohort.yaml",), uses_mounted_photos=False)
-    wishes = Wishes("any", image=Image("me/game", "1"), workers=1, cohort=cohort)
-    inner, outer, _ = kustomizations(wishes, stands)
+    options = RenderOptions("any", image=Image("me/game", "1"), workers=1, cohort=cohort)
+    inner, outer, _ = kustomizations(options, stands)
     changes = json.loads(inner["patches"][0]["patch"])
     sizes = {each["path"].rpartition("/")[2]: each["value"] for each in changes}
     assert sizes == {"minReplicas": 1, "replicas": 1, "maxReplicas": 1}
@@ -264,4 +264,4 @@ def test_the_decision_needs_no_kustomize() -> None:
     assert outer["namespace"] == "x"  # a RayJob that a component adds has none of its own
     assert outer["images"] == [{"name": "classification-game", "newName": "me/game", "newTag": "1"}]
     with pytest.raises(Refused, match="--gpu-workers"):
-        kustomizations(Wishes("any", gpu_workers=1), stands)
+        kustomizations(RenderOptions("any", gpu_workers=1), stands)

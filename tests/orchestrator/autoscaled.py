@@ -33,8 +33,8 @@ from orchestrator.cluster.connection import (  # noqa: E402
     num_slots_that_fit,
     ray_cluster,
 )
-from orchestrator.cluster.news import Trained  # noqa: E402
 from orchestrator.cluster.room import Room  # noqa: E402
+from orchestrator.cluster.updates import Trained  # noqa: E402
 from tests.bench import processes  # noqa: E402
 from tests.orchestrator.pools import PLAN, Inputs, noise, ready, train  # noqa: E402
 from tests.orchestrator.ray_head import free_port  # noqa: E402

@@ -16,7 +16,7 @@ from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import num_slots_that_fit, ray_cluster
 from orchestrator.cluster.faults import RAY_LOST
 from orchestrator.cluster.liveness import node_is_gone
-from orchestrator.cluster.news import Failed, Trained
+from orchestrator.cluster.updates import Failed, Trained
 from orchestrator.errors import ClusterError, ClusterLost
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import ENDLESS, KEY, PLAN, Inputs, ended, noise, ready, until
@@ -60,7 +60,7 @@ def survive(cluster: Cluster, nodes: list[Node], folder: Path) -> None:
     # 1. A node goes away without a word.
     place = Place(str(folder / "checkpoint"), str(folder / "a1.log"))
     pool.start(first, KEY, 1, LONG, place)
-    until(pool, lambda news: len(news) > 0)
+    until(pool, lambda updates: len(updates) > 0)
     lost_node = pool.node(first)
     lost = next(node for node in nodes if node.node_id.startswith(lost_node))
     cluster.remove_node(lost, allow_graceful=False)
@@ -86,7 +86,7 @@ def survive(cluster: Cluster, nodes: list[Node], folder: Path) -> None:
 
     # 4. The head goes away.
     pool.start(third, KEY, 3, ENDLESS, Place(str(folder / "other"), str(folder / "a3.log")))
-    until(pool, lambda news: len(news) > 0)
+    until(pool, lambda updates: len(updates) > 0)
     cluster.head_node.kill_gcs_server()
     with pytest.raises(ClusterLost, match="Ray was lost"):
         until(pool, ended(1))

@@ -19,7 +19,7 @@ from jobs.values import Place
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import ray_cluster
 from orchestrator.cluster.faults import RAY_LOST
-from orchestrator.cluster.news import Failed, News, Progress, Trained
+from orchestrator.cluster.updates import Failed, Progress, Trained, Update
 from orchestrator.errors import ClusterLost
 from tests.orchestrator.pools import KEY, PLAN, Inputs, ended, epochs_of, noise, ready, until
 
@@ -43,8 +43,8 @@ def kill_ray(name: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def further_than(epoch: int) -> Callable[[list[News]], bool]:
-    return lambda news: max(epochs_of(news), default=0) > epoch
+def further_than(epoch: int) -> Callable[[list[Update]], bool]:
+    return lambda updates: max(epochs_of(updates), default=0) > epoch
 
 
 def main(folder: Path) -> None:
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
             (slot,) = ready(pool)
             pool.start(slot, KEY, attempt, LONG, place)
             if name is None:
-                news = until(pool, ended(1))
+                updates = until(pool, ended(1))
                 pool.close()
                 break
             # Epochs that were not trained before show that it goes on.
@@ -71,9 +71,9 @@ def main(folder: Path) -> None:
                 until(pool, ended(1))
             assert pool.abandon() == [Failed(KEY, attempt, RAY_LOST)]
             pool.close()
-    assert epochs_of(news) == list(range(1, LONG.epochs + 1))
-    assert all(isinstance(each, Progress) for each in news[:-1])
-    trained = news[-1]
+    assert epochs_of(updates) == list(range(1, LONG.epochs + 1))
+    assert all(isinstance(each, Progress) for each in updates[:-1])
+    trained = updates[-1]
     assert isinstance(trained, Trained)
     assert trained.weights == train_member(LONG, noise(), lambda _: None).weights
     resumed = re.search(r"resumed after epoch (\d+) from", Path(place.log).read_text())

@@ -12,8 +12,8 @@ from jobs.images import LabelledImages
 from jobs.plan import DataPlan, MemberPlan
 from jobs.teacher import Teaching
 from jobs.values import Place
-from orchestrator.cluster.news import News, Progress
 from orchestrator.cluster.slots import RaySlots
+from orchestrator.cluster.updates import Progress, Update
 from orchestrator.errors import Damaged
 from orchestrator.state import MemberKey
 
@@ -53,14 +53,14 @@ class Inputs:
         return self.teacher
 
 
-def until(pool: RaySlots, enough: Callable[[list[News]], bool]) -> list[News]:
-    """Polls until the news are enough."""
-    news: list[News] = []
+def until(pool: RaySlots, enough: Callable[[list[Update]], bool]) -> list[Update]:
+    """Polls until the updates are enough."""
+    updates: list[Update] = []
     deadline = time.monotonic() + PATIENCE_S
-    while not enough(news):
-        assert time.monotonic() < deadline, f"still waiting, with {news}"
-        news += pool.poll(0.1)
-    return news
+    while not enough(updates):
+        assert time.monotonic() < deadline, f"still waiting, with {updates}"
+        updates += pool.poll(0.1)
+    return updates
 
 
 def ready(pool: RaySlots, num_slots: int = 1) -> list[str]:
@@ -69,21 +69,21 @@ def ready(pool: RaySlots, num_slots: int = 1) -> list[str]:
     return [state.name for state in pool.states()]
 
 
-def ended(count: int) -> Callable[[list[News]], bool]:
-    return lambda news: sum(not isinstance(n, Progress) for n in news) == count
+def ended(count: int) -> Callable[[list[Update]], bool]:
+    return lambda updates: sum(not isinstance(n, Progress) for n in updates) == count
 
 
-def epochs_of(news: list[News]) -> list[int]:
-    return [r.epoch for n in news if isinstance(n, Progress) for r, _ in n.reports]
+def epochs_of(updates: list[Update]) -> list[int]:
+    return [r.epoch for n in updates if isinstance(n, Progress) for r, _ in n.reports]
 
 
-def train(pool: RaySlots, slot: str, place: Place, plan: MemberPlan = PLAN) -> list[News]:
+def train(pool: RaySlots, slot: str, place: Place, plan: MemberPlan = PLAN) -> list[Update]:
     """Trains a member; of its checkpoint nothing is left."""
     pool.start(slot, KEY, 1, plan, place)
-    news = until(pool, ended(1))
+    updates = until(pool, ended(1))
     with suppress(OSError):
         Path(place.checkpoint).unlink()
-    return news
+    return updates
 
 
 def call(pool: RaySlots, slot: str, function: Callable[[object], object]) -> object:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts, Place
-from orchestrator.cluster.news import Halted, News, Progress, Trained
+from orchestrator.cluster.updates import Halted, Progress, Trained, Update
 from orchestrator.control.controller import Controller
 from orchestrator.errors import LeaseLost
 from orchestrator.phases import Blame, Phase, Reason
@@ -24,7 +24,7 @@ LABELS = np.array([0, 1, 2, 0])
 RIGHT = np.eye(3, dtype=np.float32)[LABELS]
 TRUTH = ValidationTruth(LABELS, np.arange(4), np.arange(4))
 
-Outcome = Callable[[MemberKey, int], News | None]
+Outcome = Callable[[MemberKey, int], Update | None]
 Run = Callable[..., tuple[Job, ...]]
 LOST = Fault(Reason.SLOT_LOST, "gone", Blame.CLUSTER)
 DIVERGED = Fault(Reason.DIVERGED, "nan", Blame.TEAM)
@@ -41,7 +41,7 @@ class Clock:
         return self.now
 
 
-def trains(key: MemberKey, attempt: int) -> News:
+def trains(key: MemberKey, attempt: int) -> Update:
     """The outcome of a member that is right about every image."""
     return Trained(key, attempt, b"weights", RIGHT)
 
@@ -93,22 +93,22 @@ class PretendedSlots:
     def stop(self, slot: str) -> None:
         self.stopped.add(slot)
 
-    def poll(self, _timeout_s: float) -> list[News]:
+    def poll(self, _timeout_s: float) -> list[Update]:
         self.polls += 1
         self.on_poll(self.polls)
-        news: list[News] = []
+        updates: list[Update] = []
         for slot, (key, attempt, plan) in list(self.busy.items()):
             if key in self.waiting:
                 continue
             end = Halted(key, attempt) if slot in self.stopped else self.outcome(key, attempt)
             if end is not None:
                 reports = tuple((epoch(n), 1000.0 + n) for n in range(1, plan.epochs + 1))
-                news += [Progress(key, attempt, reports), end]
+                updates += [Progress(key, attempt, reports), end]
                 del self.busy[slot]
                 self.stopped.discard(slot)
-        return news
+        return updates
 
-    def abandon(self) -> list[News]:
+    def abandon(self) -> list[Update]:
         self.busy.clear()
         return []
 

@@ -1,4 +1,4 @@
-"""`gamectl cancel`, `suspend`, `resume`, `retry`, `priority`: wishes in a real store, no Ray."""
+"""`gamectl cancel`, `suspend`, `resume`, `retry`, `priority` on a real store, no Ray."""
 
 import subprocess
 import sys
@@ -99,7 +99,7 @@ def test_the_priority_is_changed_and_shown(game: Store) -> None:
     assert by_team()["apes"]["priority"] == 200
 
 
-def test_every_problem_is_said_and_the_other_teams_get_their_wish(game: Store) -> None:
+def test_every_problem_is_said_and_the_other_teams_get_what_they_want(game: Store) -> None:
     done = gamectl("cancel", "apse", "apes", "nobody-at-all", "--cohort", "small")
     assert done.exit_code == 1
     assert done.stdout == "apes: cancelled\n"
@@ -236,7 +236,7 @@ def test_resume_without_a_team_lifts_no_suspension_and_says_where_nothing_is_lef
     assert not (Settings().root / "controllers").exists()
 
 
-def test_a_wish_that_cannot_be_fulfilled_starts_nothing(game: Store) -> None:
+def test_an_operation_that_is_refused_starts_nothing(game: Store) -> None:
     before = game.jobs("small")
     for words in (["resume", "nobody"], ["retry", "apes"]):
         assert gamectl(*words).exit_code == 1
@@ -265,7 +265,7 @@ def test_a_ray_that_is_away_is_told_with_what_comes_after_it(
     assert done.stderr.endswith("; `gamectl resume --cohort small` then runs what is left\n")
 
 
-def test_wishes_need_neither_torch_nor_ray(game: Store) -> None:
+def test_operations_need_neither_torch_nor_ray(game: Store) -> None:
     script = """
 import sys
 from orchestrator.cli import main

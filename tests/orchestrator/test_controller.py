@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.cluster.news import Failed, News, Trained
+from orchestrator.cluster.updates import Failed, Trained, Update
 from orchestrator.errors import LeaseLost
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, MemberKey
@@ -30,7 +30,7 @@ def test_a_cohort_runs_to_its_end_on_all_slots(store: Store, run: Run) -> None:
 def test_a_member_that_raises_fails_its_job_and_the_cohort_goes_on(store: Store, run: Run) -> None:
     hand_in(store, new_job("bad", num_members=4), new_job("good"))
 
-    def outcome(key: MemberKey, attempt: int) -> News | None:
+    def outcome(key: MemberKey, attempt: int) -> Update | None:
         if key == MemberKey(1, 0):
             return Failed(key, attempt, Fault(Reason.ERROR, "ValueError: no", Blame.TEAM))
         return None if key.job_id == 1 else trains(key, attempt)
@@ -48,7 +48,7 @@ def test_a_member_that_raises_fails_its_job_and_the_cohort_goes_on(store: Store,
 def test_a_lost_slot_costs_an_attempt_and_not_the_job(store: Store, run: Run, losses: int) -> None:
     hand_in(store, new_job("a"))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         if attempt <= losses:
             return Failed(key, attempt, LOST)
         return trains(key, attempt)
@@ -62,7 +62,7 @@ def test_a_lost_slot_costs_an_attempt_and_not_the_job(store: Store, run: Run, lo
 def test_the_cluster_is_given_up_after_its_retries(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"), retry={"clusterRetries": 2})
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         return Failed(key, attempt, LOST)
 
     (job,) = run(PretendedSlots(outcome=outcome))
@@ -72,7 +72,7 @@ def test_the_cluster_is_given_up_after_its_retries(store: Store, run: Run) -> No
 def test_a_team_fault_is_retried_only_where_the_organizer_says_so(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"), retry={"backoffLimit": 1})
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         if attempt == 1:
             return Failed(key, attempt, DIVERGED)
         return trains(key, attempt)
@@ -94,7 +94,7 @@ def test_what_an_earlier_controller_left_open_is_run_again(store: Store, run: Ru
 def test_an_interrupted_controller_leaves_a_state_to_go_on_from(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"), new_job("b"))
 
-    def interrupted(key: MemberKey, attempt: int) -> News:
+    def interrupted(key: MemberKey, attempt: int) -> Update:
         if key.job_id == 2:
             raise KeyboardInterrupt
         return trains(key, attempt)
@@ -110,7 +110,7 @@ def test_an_interrupted_controller_leaves_a_state_to_go_on_from(store: Store, ru
 def test_a_controller_that_was_taken_over_stops_writing(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         store.acquire("small", "other", 1e12, ttl_s=30)
         return trains(key, attempt)
 
@@ -123,7 +123,7 @@ def test_a_controller_that_was_taken_over_stops_writing(store: Store, run: Run) 
 def test_a_result_of_a_superseded_job_does_not_bring_it_back(store: Store, run: Run) -> None:
     hand_in(store, new_job("a"))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         if key.job_id == 1:
             hand_in(store, new_job("a", seed=7), at=500.0)
         return trains(key, attempt)
@@ -135,7 +135,7 @@ def test_a_result_of_a_superseded_job_does_not_bring_it_back(store: Store, run: 
 def test_members_are_combined_as_the_job_says(store: Store, run: Run) -> None:
     hand_in(store, new_job("a", num_members=2))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         # Member 0 is sure and wrong everywhere, member 1 right with little confidence.
         wrong = np.roll(RIGHT, 1, axis=1)
         probs = wrong if key.index == 0 else (0.4 * RIGHT + 0.2).astype(np.float32)

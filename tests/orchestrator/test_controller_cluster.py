@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.admission.cohort import Resources
-from orchestrator.cluster.news import Failed, News
+from orchestrator.cluster.updates import Failed, Update
 from orchestrator.errors import ClusterLost, ResourcesChanged, StoreUnavailable
 from orchestrator.lifecycle import WAITS_FOR_WORKERS
 from orchestrator.phases import Phase, Reason
@@ -26,12 +26,12 @@ from tests.orchestrator.pretended import (
 class Gone(PretendedSlots):
     """Slots of a cluster that is lost at the third poll."""
 
-    def poll(self, timeout_s: float) -> list[News]:
+    def poll(self, timeout_s: float) -> list[Update]:
         if self.polls == 2:
             raise ClusterLost("Ray is gone")
         return super().poll(timeout_s)
 
-    def abandon(self) -> list[News]:
+    def abandon(self) -> list[Update]:
         ended = [Failed(key, attempt, LOST) for key, attempt, _ in self.busy.values()]
         return [*super().abandon(), *ended]
 
@@ -201,7 +201,7 @@ def test_nor_is_it_where_the_cluster_was_lost_meanwhile(store: Store, run: Run) 
     clock, steady = Clock(), Clock()
 
     class Asleep(Gone):
-        def poll(self, timeout_s: float) -> list[News]:
+        def poll(self, timeout_s: float) -> list[Update]:
             clock.now += 3600.0 * (self.polls == 2)
             return super().poll(timeout_s)
 

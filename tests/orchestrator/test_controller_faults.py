@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
 from orchestrator.artifacts import Artifacts
-from orchestrator.cluster.news import Failed, News
+from orchestrator.cluster.updates import Failed, Update
 from orchestrator.errors import InputsFailed, StoreError, StoreUnavailable
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.schedule import SlotState
@@ -129,7 +129,7 @@ def test_checkpoints_are_kept_between_attempts_and_dropped_at_the_end(
             path.write_bytes(b"state")
             written.append(path)
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         return Failed(key, attempt, LOST) if attempt == 1 else trains(key, attempt)
 
     pool = Checkpointing(outcome=outcome)

@@ -1,4 +1,4 @@
-"""What people want of a cohort: wishes, limits on submissions, and clients that race."""
+"""What people want of a cohort: operations, limits on submissions, and clients that race."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ def members(job: Job) -> list[tuple[Phase, str]]:
     return [(member.phase, member.reason) for member in job.members]
 
 
-# --- wishes ---------------------------------------------------------------------------------------
+# --- operations -----------------------------------------------------------------------------------
 
 
 def test_a_job_is_cancelled_beside_its_controller(store: Store) -> None:
@@ -81,20 +81,20 @@ def test_a_failed_job_is_retried_from_where_it_was(store: Store) -> None:
     assert ledger.finish(1, JobResult(0.5), 211.0).phase is Phase.SUCCEEDED
 
 
-def test_wishes_are_about_the_newest_revision(store: Store) -> None:
+def test_operations_are_on_the_newest_revision(store: Store) -> None:
     submit(store, new_job("a"))
     submit(store, new_job("a", seed=1))
     assert store.prioritize("small", "a", 105.0, 300).after.revision == 2
     assert [(job.revision, job.priority) for job in store.jobs("small")] == [(1, 100), (2, 300)]
 
 
-def test_wishes_that_cannot_be_fulfilled_change_nothing(store: Store) -> None:
+def test_operations_that_are_refused_change_nothing(store: Store) -> None:
     submit(store, new_job("a"))
     store.cancel("small", "a", 105.0)
     before, told = store.jobs("small"), store.events("small")
-    for wish in (store.suspend, store.resume):
+    for operation in (store.suspend, store.resume):
         with pytest.raises(Refused, match="it has ended"):
-            wish("small", "a", 106.0)
+            operation("small", "a", 106.0)
     assert (store.jobs("small"), store.events("small")) == (before, told)
 
 
@@ -232,17 +232,17 @@ def test_a_cancel_and_a_finish_that_race_are_put_in_order(store: Store) -> None:
             assert told == [Reason.CANCELLED_BY_ORGANIZER]
 
 
-@pytest.mark.parametrize("wish", ["cancel", "suspend"])
-def test_a_member_that_is_not_wanted_any_more_is_not_started(store: Store, wish: str) -> None:
+@pytest.mark.parametrize("operation", ["cancel", "suspend"])
+def test_a_member_that_is_not_wanted_any_more_is_not_started(store: Store, operation: str) -> None:
     submit(store, new_job("a"))
     ledger = take(store)
-    wished = getattr(store, wish)("small", "a", 101.0).after
-    assert ledger.start(KEY, "slot-0", "node", 102.0) == wished
-    assert wished.members[0].phase is not Phase.RUNNING
+    after = getattr(store, operation)("small", "a", 101.0).after
+    assert ledger.start(KEY, "slot-0", "node", 102.0) == after
+    assert after.members[0].phase is not Phase.RUNNING
     assert store.attempts(1) == ()
 
 
-def test_wishes_of_many_clients_are_all_kept(store: Store) -> None:
+def test_operations_of_many_clients_are_all_kept(store: Store) -> None:
     teams = [f"team-{number}" for number in range(8)]
     submit(store, *map(new_job, teams))
     seen = store.changes("small", 0).last_event_id

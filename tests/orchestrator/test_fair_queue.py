@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import lifecycle, wishes
+from orchestrator import lifecycle, operations
 from orchestrator.phases import Phase, Reason
 from orchestrator.schedule import Policy, Queue
 from orchestrator.state import Job, MemberKey
@@ -123,7 +123,7 @@ def test_longest_first_lets_priority_go_before_what_has_begun() -> None:
 def test_a_changed_priority_moves_a_job_that_waits() -> None:
     first, second = job(1, slot_seconds=10.0), job(2, slot_seconds=11.0)
     queue = queue_of(first, second)
-    queue.put(wishes.prioritized(second, 300).job)
+    queue.put(operations.prioritized(second, 300).job)
     assert ids(queue) == [2, 1]
     assert drained(queue) == [(2, 0), (1, 0)]
 

@@ -1,4 +1,4 @@
-"""A cohort that changes while it runs: wishes, late teams, lost members, inputs."""
+"""A cohort that changes while it runs: operations, late teams, lost members, inputs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from jobs.errors import DataError
 from jobs.plan import MemberPlan
-from orchestrator.cluster.news import Failed, News, Trained
+from orchestrator.cluster.updates import Failed, Trained, Update
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
@@ -27,7 +27,7 @@ from tests.orchestrator.pretended import (
 def test_a_cancelled_member_is_stopped_and_the_others_go_on(store: Store, run: Run) -> None:
     hand_in(store, new_job("a", num_members=2), new_job("b"))
 
-    def outcome(key: MemberKey, attempt: int) -> News | None:
+    def outcome(key: MemberKey, attempt: int) -> Update | None:
         return None if key.job_id == 1 else trains(key, attempt)
 
     def cancel(poll: int) -> None:
@@ -61,7 +61,7 @@ def test_a_suspended_job_leaves_its_slots_and_the_controller_ends_without_it(
     hand_in(store, new_job("a", num_members=2), new_job("b"))
     calls = {3: lambda: store.suspend("small", "a", 1100.0)}
 
-    def outcome(key: MemberKey, attempt: int) -> News | None:
+    def outcome(key: MemberKey, attempt: int) -> Update | None:
         return None if key.job_id == 1 else trains(key, attempt)
 
     a, b = run(PretendedSlots(outcome=outcome, on_poll=lambda n: calls.get(n, lambda: None)()))
@@ -91,7 +91,7 @@ def test_a_failed_job_is_retried_and_keeps_the_members_that_were_trained(
 ) -> None:
     hand_in(store, new_job("a", num_members=2), new_job("b"))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         if key == MemberKey(1, 1) and attempt == 1:
             return Failed(key, attempt, DIVERGED)
         return trains(key, attempt)
@@ -107,7 +107,7 @@ def test_a_failed_job_is_retried_and_keeps_the_members_that_were_trained(
 def test_a_job_that_lost_members_succeeds_with_the_others(store: Store, run: Run) -> None:
     hand_in(store, replace(new_job("a", num_members=3), min_members=2))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         if key.index == 1:
             return Failed(key, attempt, DIVERGED)
         # Member 0 is right about every image; the others about none, but with less confidence.
@@ -124,7 +124,7 @@ def test_a_job_that_lost_members_succeeds_with_the_others(store: Store, run: Run
 def test_too_few_members_left_fail_the_job(store: Store, run: Run) -> None:
     hand_in(store, replace(new_job("a", num_members=3), min_members=2))
 
-    def outcome(key: MemberKey, attempt: int) -> News:
+    def outcome(key: MemberKey, attempt: int) -> Update:
         return Failed(key, attempt, DIVERGED) if key.index > 0 else trains(key, attempt)
 
     (job,) = run(PretendedSlots(outcome=outcome))
@@ -134,7 +134,7 @@ def test_too_few_members_left_fail_the_job(store: Store, run: Run) -> None:
 def test_a_job_runs_no_longer_than_its_deadline(store: Store, run: Run) -> None:
     hand_in(store, new_job("slow"), new_job("quick"), limits={"activeDeadlineSeconds": 60.0})
 
-    def outcome(key: MemberKey, attempt: int) -> News | None:
+    def outcome(key: MemberKey, attempt: int) -> Update | None:
         return None if key.job_id == 1 else trains(key, attempt)
 
     slow, quick = run(PretendedSlots(outcome=outcome))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import lifecycle, wishes
+from orchestrator import lifecycle, operations
 from orchestrator.admission.cohort import Retry
 from orchestrator.errors import Refused
 from orchestrator.lifecycle import failed, finished, halted, started, trained
@@ -97,7 +97,7 @@ def test_a_result_that_was_lost_costs_no_time() -> None:
 def test_a_job_that_is_over_takes_no_more_time() -> None:
     """Its controller may be gone, and with it the slot that its member was on."""
     cut_short = job(1, member(1, 0, R, started_at=NOW), active_since=NOW)
-    ended = wishes.cancelled(cut_short, NOW + 10).job
+    ended = operations.cancelled(cut_short, NOW + 10).job
     assert ended.active_seconds_at(NOW + 86_400) == ended.slot_seconds_at(NOW + 86_400) == 10
 
 
@@ -107,15 +107,15 @@ def test_a_job_that_is_over_takes_no_more_time() -> None:
 def any_change(it: Job, draw: random.Random, now: float) -> Change:
     """Something that can happen to the job, or be wanted of it, or nothing."""
     if draw.random() < 0.15:
-        every_wish: list[Callable[[], Change]] = [
-            lambda: wishes.cancelled(it, now),
-            lambda: wishes.suspended(it),
-            lambda: wishes.resumed(it, now),
-            lambda: wishes.retried(it, now),
-            lambda: wishes.prioritized(it, draw.choice([50, 100, 200])),
+        every_operation: list[Callable[[], Change]] = [
+            lambda: operations.cancelled(it, now),
+            lambda: operations.suspended(it),
+            lambda: operations.resumed(it, now),
+            lambda: operations.retried(it, now),
+            lambda: operations.prioritized(it, draw.choice([50, 100, 200])),
         ]
         try:
-            return draw.choice(every_wish)()
+            return draw.choice(every_operation)()
         except Refused:
             return Change(it)
     if lifecycle.ready_to_finish(it) and draw.random() < 0.5:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from orchestrator import lifecycle, wishes
+from orchestrator import lifecycle, operations
 from orchestrator.admission.cohort import Retry
 from orchestrator.lazy_heap import SPARE_ENTRIES, LazyHeap
 from orchestrator.phases import Blame, Phase, Reason
@@ -57,10 +57,10 @@ def test_a_member_that_backs_off_waits_and_lets_others_go(policy: Policy) -> Non
 def test_a_back_off_is_forgotten_with_the_job_and_when_the_member_is_queued_anew() -> None:
     failed = lifecycle.failed(job(1, R), 0, LOST, Retry(), NOW).job
     queue = queue_of(failed)
-    queue.put(wishes.cancelled(failed, NOW).job)
+    queue.put(operations.cancelled(failed, NOW).job)
     assert queue.next_change(NOW) is None
     queue.put(failed)
-    queue.put(wishes.resumed(wishes.suspended(failed).job, NOW).job)
+    queue.put(operations.resumed(operations.suspended(failed).job, NOW).job)
     assert queue.next_change(NOW) is None
     assert drained(queue) == [(1, 0)]
 
@@ -69,11 +69,11 @@ def test_a_back_off_is_forgotten_with_the_job_and_when_the_member_is_queued_anew
 def test_jobs_that_are_over_or_suspended_leave_and_can_come_back(policy: Policy) -> None:
     waiting = job(1, P, P)
     queue = queue_of(waiting, policy=policy)
-    for gone in (wishes.suspended(waiting).job, wishes.cancelled(waiting, NOW).job):
+    for gone in (operations.suspended(waiting).job, operations.cancelled(waiting, NOW).job):
         queue.put(gone)
         assert queue.next(NOW) is None
         assert ids(queue) == []
-    queue.put(wishes.retried(gone, NOW).job)
+    queue.put(operations.retried(gone, NOW).job)
     assert drained(queue) == [(1, 0), (1, 1)]
 
 
@@ -102,18 +102,20 @@ def lived(each: Job, draw: random.Random, now: float) -> Job:
     """The job after something that can happen to it."""
     if each.phase.terminal:
         again = each.phase in (Phase.FAILED, Phase.CANCELLED)
-        return wishes.retried(each, now).job if again else each
+        return operations.retried(each, now).job if again else each
     index = draw.randrange(len(each.members))
     phase = each.members[index].phase
     if lifecycle.ready_to_finish(each):
         return lifecycle.finished(each, 0.5, None, now).job
     if draw.random() < 0.2:
-        wish = draw.choice(["cancel", "suspend", "resume", "priority"])
-        if wish == "cancel":
-            return wishes.cancelled(each, now).job
-        if wish == "priority":
-            return wishes.prioritized(each, draw.choice([50, 100, 300])).job
-        return (wishes.resumed(each, now) if wish == "resume" else wishes.suspended(each)).job
+        operation = draw.choice(["cancel", "suspend", "resume", "priority"])
+        if operation == "cancel":
+            return operations.cancelled(each, now).job
+        if operation == "priority":
+            return operations.prioritized(each, draw.choice([50, 100, 300])).job
+        return (
+            operations.resumed(each, now) if operation == "resume" else operations.suspended(each)
+        ).job
     if phase is P and not each.suspended:
         return lifecycle.started(each, index, "a", "n", now).job
     if phase is R:

@@ -22,10 +22,10 @@ from orchestrator.admission.cohort import Resources
 from orchestrator.cluster import slots
 from orchestrator.cluster.faults import RAY_LOST
 from orchestrator.cluster.liveness import LivenessProbe
-from orchestrator.cluster.news import Failed, Halted, Progress, Trained
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slot import Slot
 from orchestrator.cluster.slots import RaySlots
+from orchestrator.cluster.updates import Failed, Halted, Progress, Trained
 from orchestrator.errors import ClusterLost, Damaged
 from orchestrator.phases import Blame, Reason
 from tests.orchestrator.pools import (
@@ -101,7 +101,7 @@ def test_a_killed_slot_is_replaced_and_the_member_goes_on_from_its_checkpoint(
     (slot,) = ready(pool)
     pool.start(slot, KEY, 1, plan, place)
     pid = call(pool, slot, lambda _: os.getpid())
-    before = until(pool, lambda news: len(news) > 0)
+    before = until(pool, lambda updates: len(updates) > 0)
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
     before += until(pool, ended(1))
@@ -202,7 +202,7 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         (slot,) = ready(pool)
         actor = pool._slots[slot].actor
         pool.start(slot, KEY, 3, ENDLESS, place)
-        until(pool, lambda news: len(news) > 0)
+        until(pool, lambda updates: len(updates) > 0)
     try:
         with pytest.raises(ClusterLost, match="nothing answers at 127"):
             until(pool, ended(1))
@@ -229,8 +229,8 @@ def test_a_slot_that_dies_while_it_is_idle_costs_no_attempt(
     pid = call(pool, slot, lambda _: os.getpid())
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
-    news = until(pool, lambda _: [state.name for state in pool.states()] not in ([], [slot]))
-    assert news == [], "no attempt has failed"
+    updates = until(pool, lambda _: [state.name for state in pool.states()] not in ([], [slot]))
+    assert updates == [], "no attempt has failed"
     (successor,) = ready(pool)
     assert isinstance(train(pool, successor, place)[-1], Trained)
 
@@ -248,12 +248,12 @@ def test_a_member_that_does_not_stop_loses_its_slot(
         pool.want(1)
         (slot,) = ready(pool)
         pool.start(slot, KEY, 1, ENDLESS, place)
-        until(pool, lambda news: len(news) > 0)
+        until(pool, lambda updates: len(updates) > 0)
         pool.stop(slot)
-        assert isinstance(until(pool, lambda news: len(news) > 0)[-1], Progress)
+        assert isinstance(until(pool, lambda updates: len(updates) > 0)[-1], Progress)
         pool.stops_within_s = 0.0  # asking again neither prolongs its half a minute nor ends it
         pool.stop(slot)
-        assert isinstance(until(pool, lambda news: len(news) > 0)[-1], Progress)
+        assert isinstance(until(pool, lambda updates: len(updates) > 0)[-1], Progress)
         pool._slots[slot].stop_by = 0.0
         assert until(pool, ended(1))[-1] == Halted(KEY, 1)
         assert ready(pool) != [slot]

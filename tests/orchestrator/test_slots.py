@@ -19,10 +19,10 @@ from jobs.train import train_member
 from jobs.values import Place
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import largest_node, num_slots_that_fit
-from orchestrator.cluster.news import Halted, Progress, Trained
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slot import Slot, at_most_every
 from orchestrator.cluster.slots import RaySlots
+from orchestrator.cluster.updates import Halted, Progress, Trained
 from orchestrator.errors import ClusterError
 from orchestrator.state import MemberKey
 from tests.orchestrator.pools import (
@@ -118,7 +118,7 @@ def test_every_epoch_is_reported_once_and_before_the_result(warm: Warm, place: P
     *progress, last = train(pool, slot, place, plan)
     assert isinstance(last, Trained)
     assert epochs_of(progress) == list(range(1, 31))
-    times = [at for news in progress if isinstance(news, Progress) for _, at in news.reports]
+    times = [at for update in progress if isinstance(update, Progress) for _, at in update.reports]
     assert times == sorted(times)
     assert started <= times[0]
     assert times[-1] <= time.time()
@@ -133,8 +133,8 @@ def test_members_train_at_the_same_time_in_different_actors(
     for slot, key in zip(slots, keys, strict=True):
         pool.start(slot, key, 1, ENDLESS, replace(place, checkpoint=f"{place.checkpoint}{key}"))
     # Both are seen to make progress while neither has ended.
-    news = until(pool, lambda news: {n.key for n in news} == set(keys))
-    assert all(isinstance(n, Progress) for n in news)
+    updates = until(pool, lambda updates: {n.key for n in updates} == set(keys))
+    assert all(isinstance(n, Progress) for n in updates)
     assert {state.busy_with for state in pool.states()} == set(keys)
     assert len({call(pool, slot, lambda _: os.getpid()) for slot in slots}) == 2
     for slot in slots:
@@ -148,7 +148,7 @@ def test_a_stopped_slot_trains_the_next_member_as_if_nothing_had_been(
 ) -> None:
     pool, slot = warm
     pool.start(slot, KEY, 2, ENDLESS, place)
-    until(pool, lambda news: len(news) > 0)
+    until(pool, lambda updates: len(updates) > 0)
     pool.stop(slot)
     assert isinstance(until(pool, ended(1))[-1], Halted)
     trained = train(pool, slot, place)[-1]

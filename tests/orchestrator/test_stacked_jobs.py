@@ -18,7 +18,7 @@ from jobs.plan import DataPlan, DistillPlan, LossPlan, TeacherSpec
 from jobs.stacking import out_of_fold
 from orchestrator.artifacts import Artifacts
 from orchestrator.cli import main
-from orchestrator.cluster.news import News, Trained
+from orchestrator.cluster.updates import Trained, Update
 from orchestrator.errors import Damaged
 from orchestrator.phases import Phase
 from orchestrator.results.networks import trained_ensemble
@@ -38,7 +38,7 @@ PROBS = GENERATOR.dirichlet(np.full(3, 0.4), (2, 60)).astype(np.float32)
 PROBS[0, ::2] = np.eye(3, dtype=np.float32)[LABELS[::2]]
 
 
-def trains(key: MemberKey, attempt: int) -> News:
+def trains(key: MemberKey, attempt: int) -> Update:
     return Trained(key, attempt, f"weights {key.index}".encode(), PROBS[key.index])
 
 

@@ -209,7 +209,7 @@ def test_the_last_epochs_are_written_with_the_result(store: Store) -> None:
     assert [report.epoch for _, report in store.epochs(1, 0, number)] == [1, 2]
 
 
-def test_news_that_come_too_late_change_nothing(store: Store) -> None:
+def test_updates_that_come_too_late_change_nothing(store: Store) -> None:
     submit(store, new_job("a"))
     ledger = take(store)
     first = start(ledger, KEY)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from orchestrator import lifecycle, wishes
+from orchestrator import lifecycle, operations
 from orchestrator.admission.cohort import Retry
 from orchestrator.moves import Change
 from orchestrator.phases import Blame, Phase, Reason
@@ -29,7 +29,7 @@ def new_job(num_members: int, min_members: int) -> Job:
     )  # fmt: skip
 
 
-class Course:
+class History:
     """A job to which one thing happens after the other, a second apart."""
 
     def __init__(self, job: Job) -> None:
@@ -60,9 +60,9 @@ class Course:
             self.seen.append(step)
 
 
-def possible(course: Course, dice: random.Random) -> list[Change]:
+def possible(history: History, dice: random.Random) -> list[Change]:
     """What may happen next to the job."""
-    job, now = course.job, course.now
+    job, now = history.job, history.now
     running = [m.index for m in job.members if m.phase is Phase.RUNNING]
     waiting = [m.index for m in job.members if m.phase is Phase.PENDING]
     live = not job.phase.terminal
@@ -82,14 +82,14 @@ def possible(course: Course, dice: random.Random) -> list[Change]:
     if lifecycle.ready_to_finish(job):
         changes += [lifecycle.finished(job, 0.5, None, now)] * 5
     if live:
-        changes.append(wishes.suspended(job))
-        changes.append(wishes.resumed(job, now))
+        changes.append(operations.suspended(job))
+        changes.append(operations.resumed(job, now))
         if dice.random() < 0.1:
-            changes.append(wishes.cancelled(job, now))
+            changes.append(operations.cancelled(job, now))
             changes.append(lifecycle.given_up(job, FAULTS[0], now))
-            changes.append(wishes.superseded(job, 2, now))
+            changes.append(operations.superseded(job, 2, now))
     if job.phase in (Phase.FAILED, Phase.CANCELLED):
-        changes.append(wishes.retried(job, now))
+        changes.append(operations.retried(job, now))
     return changes
 
 
@@ -97,39 +97,39 @@ def possible(course: Course, dice: random.Random) -> list[Change]:
 def test_the_timeline_is_what_the_job_went_through(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - a walk that can be repeated
     num_members = dice.randint(1, 3)
-    course = Course(new_job(num_members, dice.randint(1, num_members)))
+    history = History(new_job(num_members, dice.randint(1, num_members)))
     for _ in range(25):
-        course.now += 1.0
-        changes = possible(course, dice)
+        history.now += 1.0
+        changes = possible(history, dice)
         if not changes:
             break
-        course.happen(dice.choice(changes))
-    told = timeline(course.events)
-    assert told == course.seen
+        history.happen(dice.choice(changes))
+    told = timeline(history.events)
+    assert told == history.seen
 
 
 def test_a_life_with_everything_in_it() -> None:
-    course = Course(new_job(2, 1))
-    job = course.job
+    history = History(new_job(2, 1))
+    job = history.job
 
     def at(now: float) -> float:
-        course.now = now
+        history.now = now
         return now
 
-    course.happen(lifecycle.started(job, 0, "slot-0", "node", at(1)))
-    course.happen(wishes.suspended(course.job))
-    course.happen(lifecycle.halted(course.job, 0, at(3)))
-    course.happen(wishes.resumed(course.job, at(4)))
-    course.happen(lifecycle.started(course.job, 0, "slot-0", "node", at(5)))
-    course.happen(lifecycle.interrupted(course.job, at(6)))
-    course.happen(wishes.cancelled(course.job, at(7)))
-    course.happen(wishes.retried(course.job, at(8)))
-    course.happen(lifecycle.started(course.job, 0, "slot-0", "node", at(9)))
-    course.happen(lifecycle.failed(course.job, 0, FAULTS[0], Retry(), at(10)))
-    course.happen(lifecycle.started(course.job, 1, "slot-0", "node", at(11)))
-    course.happen(lifecycle.trained(course.job, 1, at(12)))
-    course.happen(lifecycle.finished(course.job, 0.5, None, at(13)))
-    assert [(step.at, step.phase, step.reason) for step in timeline(course.events)] == [
+    history.happen(lifecycle.started(job, 0, "slot-0", "node", at(1)))
+    history.happen(operations.suspended(history.job))
+    history.happen(lifecycle.halted(history.job, 0, at(3)))
+    history.happen(operations.resumed(history.job, at(4)))
+    history.happen(lifecycle.started(history.job, 0, "slot-0", "node", at(5)))
+    history.happen(lifecycle.interrupted(history.job, at(6)))
+    history.happen(operations.cancelled(history.job, at(7)))
+    history.happen(operations.retried(history.job, at(8)))
+    history.happen(lifecycle.started(history.job, 0, "slot-0", "node", at(9)))
+    history.happen(lifecycle.failed(history.job, 0, FAULTS[0], Retry(), at(10)))
+    history.happen(lifecycle.started(history.job, 1, "slot-0", "node", at(11)))
+    history.happen(lifecycle.trained(history.job, 1, at(12)))
+    history.happen(lifecycle.finished(history.job, 0.5, None, at(13)))
+    assert [(step.at, step.phase, step.reason) for step in timeline(history.events)] == [
         (0, "Pending", "Queued"),
         (1, "Running", "Training"),
         (3, "Pending", "Suspended"),
@@ -144,8 +144,8 @@ def test_a_life_with_everything_in_it() -> None:
 
 
 def test_events_of_a_job_that_goes_on_without_a_member_are_no_end() -> None:
-    course = Course(new_job(2, 1))
-    course.happen(lifecycle.started(course.job, 0, "slot-0", "node", 0.0))
-    course.happen(lifecycle.failed(course.job, 0, FAULTS[0], Retry(), 0.0))
-    assert course.events[-1].reason == Reason.DEGRADED
-    assert timeline(course.events)[-1].phase is Phase.RUNNING
+    history = History(new_job(2, 1))
+    history.happen(lifecycle.started(history.job, 0, "slot-0", "node", 0.0))
+    history.happen(lifecycle.failed(history.job, 0, FAULTS[0], Retry(), 0.0))
+    assert history.events[-1].reason == Reason.DEGRADED
+    assert timeline(history.events)[-1].phase is Phase.RUNNING

@@ -28,11 +28,11 @@ def test_a_watcher_lists_once_and_then_reads_only_what_has_changed(store: Store)
     store.suspend("small", "b", 110.0)
     submit(store, new_job("c"))
     store.cancel("other", "elsewhere", 110.0)
-    news = store.changes("small", listed.last_event_id)
-    assert [(job.team, job.suspended) for job in news.jobs] == [("b", True), ("c", False)]
-    assert news.last_event_id > listed.last_event_id
-    nothing = store.changes("small", news.last_event_id)
-    assert (nothing.jobs, nothing.last_event_id) == ((), news.last_event_id)
+    changes = store.changes("small", listed.last_event_id)
+    assert [(job.team, job.suspended) for job in changes.jobs] == [("b", True), ("c", False)]
+    assert changes.last_event_id > listed.last_event_id
+    nothing = store.changes("small", changes.last_event_id)
+    assert (nothing.jobs, nothing.last_event_id) == ((), changes.last_event_id)
     assert store.changes("unknown", 0).jobs == ()
 
 

@@ -24,9 +24,9 @@ from orchestrator.admission.admit import admit, member_plans
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import num_slots_that_fit
 from orchestrator.cluster.faults import MemberFailed, cause, judge, seen
-from orchestrator.cluster.news import Failed, Trained
 from orchestrator.cluster.room import Room
 from orchestrator.cluster.slots import RaySlots
+from orchestrator.cluster.updates import Failed, Trained
 from orchestrator.errors import ClusterError
 from orchestrator.forecasting.capacity import Machine, fits, num_slots
 from orchestrator.forecasting.costs import SLOT_BYTES, kind, memory_bytes, work
@@ -197,7 +197,7 @@ def test_a_killed_worker_is_the_clusters_fault_and_the_member_ends_with_the_same
     # 1. A worker is killed in the middle.
     (slot,) = ready(pool)
     pool.start(slot, KEY, 1, SHARED, place)
-    before = until(pool, lambda news: len(news) > 0)
+    before = until(pool, lambda updates: len(updates) > 0)
     pids = workers_of(pool, slot)
     assert len(pids) == 2
     os.kill(pids[1], signal.SIGKILL)

@@ -99,7 +99,7 @@ class RateRollercoaster(Purchase):
 
     Four rides. `cosine` glides from your learning rate to zero along half a wave: nothing to tune,
     a good first choice. `step` multiplies it by `factor` every few epochs. `plateau` does so when
-    the validation loss has not fallen for more than `patience` epochs. `one-cycle` climbs to your
+    the validation loss has not fallen for more than `retrying` epochs. `one-cycle` climbs to your
     learning rate during `warmup`, a share of the training, and falls to almost nothing.
 
     All of them end slowly, which suits a game where the last epoch counts. So start faster: two to

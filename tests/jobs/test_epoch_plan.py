@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jobs.augment import apply_changes, draw_changes
-from jobs.course import Course
+from jobs.epoch_plan import EpochPlan
 from jobs.losses import hard_loss
 from jobs.mixup import apply_mixes, draw_mixes
 from jobs.plan import AugmentPlan
@@ -14,25 +14,25 @@ NUM_IMAGES, BATCH, SIDE = 23, 5, 8
 CHANGED = AugmentPlan(rotate_degrees=20, flip_vertical_p=0.5, blur_strength=2, erase_p=0.5)
 
 
-def whole_course(mixed: bool) -> Course:
+def whole_epoch_plan(mixed: bool) -> EpochPlan:
     """23 images in batches of 5, the last one of 3; each is its own row, in another order."""
     changes = draw_changes(CHANGED, NUM_IMAGES, SIDE, SIDE, torch.Generator().manual_seed(1))
     generator = np.random.default_rng(2)
     mixes = draw_mixes(0.4, NUM_IMAGES, BATCH, generator) if mixed else None
-    return Course.whole(generator.permutation(NUM_IMAGES), changes, mixes, BATCH)
+    return EpochPlan.whole(generator.permutation(NUM_IMAGES), changes, mixes, BATCH)
 
 
 def seen(
-    course: Course, images: torch.Tensor, labels: torch.Tensor
+    epoch_plan: EpochPlan, images: torch.Tensor, labels: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """What the network sees of each batch, and the labels; without what only serves blending."""
     batches = []
-    for batch in course.batches:
-        rows = torch.from_numpy(course.order[batch.start : batch.end])
-        shown = apply_changes(images[rows], course.changes.part(batch.start, batch.end))
+    for batch in epoch_plan.batches:
+        rows = torch.from_numpy(epoch_plan.order[batch.start : batch.end])
+        shown = apply_changes(images[rows], epoch_plan.changes.part(batch.start, batch.end))
         targets = labels[rows]
-        if course.mixes is not None:
-            mix = course.mixes.part(batch.start, batch.end)
+        if epoch_plan.mixes is not None:
+            mix = epoch_plan.mixes.part(batch.start, batch.end)
             shown, targets = apply_mixes(shown, targets, 3, mix)
         num_own = batch.stop - batch.start
         batches.append((shown[:num_own], targets[:num_own]))
@@ -47,12 +47,12 @@ def test_the_parts_of_a_batch_are_the_batch(num_workers: int, mixed: bool, focus
     images = torch.rand(NUM_IMAGES, 3, SIDE, SIDE, generator=generator)
     labels = torch.randint(3, (NUM_IMAGES,), generator=generator)
     weights = torch.tensor([1.0, 5.0, 1.0]) if focused else None
-    course = whole_course(mixed)
-    counts = None if weights is None else weights[labels[torch.from_numpy(course.order)]]
-    parts = [course.part_of(rank, num_workers, counts) for rank in range(num_workers)]
+    epoch_plan = whole_epoch_plan(mixed)
+    counts = None if weights is None else weights[labels[torch.from_numpy(epoch_plan.order)]]
+    parts = [epoch_plan.part_of(rank, num_workers, counts) for rank in range(num_workers)]
     seen_by = [seen(part, images, labels) for part in parts]
     num_idle = 0
-    for number, (shown, targets) in enumerate(seen(course, images, labels)):
+    for number, (shown, targets) in enumerate(seen(epoch_plan, images, labels)):
         each = zip(parts, seen_by, strict=True)
         mine = [(part.batches[number], shown_to[number]) for part, shown_to in each]
         num_idle += sum(batch.share == 0 for batch, _ in mine)
@@ -72,6 +72,6 @@ def test_the_parts_of_a_batch_are_the_batch(num_workers: int, mixed: bool, focus
 
 
 def test_a_course_of_one_worker_is_in_batches_of_which_the_last_may_be_small() -> None:
-    batches = whole_course(mixed=False).batches
+    batches = whole_epoch_plan(mixed=False).batches
     assert [batch.stop - batch.start for batch in batches] == [5, 5, 5, 5, 3]
     assert all((batch.share, batch.label_scale) == (1, 1) for batch in batches)

@@ -1,7 +1,7 @@
 """What slots tell the controller, and what the controller asks of a pool of them.
 
-In: news, made by a slot pool's `poll`. Out: the controller writes each to the store. `SlotPool` is
-what `slots` is to the controller; tests and simulations have others.
+In: updates, made by a slot pool's `poll`. Out: the controller writes each to the store. `SlotPool`
+is what `slots` is to the controller; tests and simulations have others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TimedReport = tuple[EpochReport, float]
 
 @dataclass(frozen=True)
 class Progress:
-    """Epochs of an attempt that goes on, or that ends with the next news.
+    """Epochs of an attempt that goes on, or that ends with the next update.
 
     An attempt that goes on from a checkpoint first tells the epochs that it does not train again.
     """
@@ -61,27 +61,27 @@ class Halted:
     attempt: int
 
 
-News = Progress | Trained | Failed | Halted
+Update = Progress | Trained | Failed | Halted
 Attempt = tuple[MemberKey, int]
 
 
-def whose(news: News) -> Attempt:
-    """Whose news it is."""
-    return news.key, news.attempt
+def whose(update: Update) -> Attempt:
+    """Whose update it is."""
+    return update.key, update.attempt
 
 
 def epochs_of(
-    all_news: Sequence[News],
+    updates: Sequence[Update],
 ) -> tuple[list[EpochOfAttempt], dict[Attempt, list[EpochOfAttempt]]]:
     """Epochs of attempts that go on or have failed; and of each that is trained its last ones."""
     last: dict[Attempt, list[EpochOfAttempt]] = {
-        whose(news): [] for news in all_news if isinstance(news, Trained)
+        whose(update): [] for update in updates if isinstance(update, Trained)
     }
     others: list[EpochOfAttempt] = []
-    for news in all_news:
-        if isinstance(news, Progress):
-            rows = [(*whose(news), report, at) for report, at in news.reports]
-            last.get(whose(news), others).extend(rows)
+    for update in updates:
+        if isinstance(update, Progress):
+            rows = [(*whose(update), report, at) for report, at in update.reports]
+            last.get(whose(update), others).extend(rows)
     return others, last
 
 
@@ -114,11 +114,11 @@ class SlotPool(Protocol):
     def stop(self, slot: str) -> None:
         """Asks a slot to stop what it trains; asking again does no harm."""
 
-    def poll(self, timeout_s: float) -> list[News]:
+    def poll(self, timeout_s: float) -> list[Update]:
         """What happened since the last call; waits up to `timeout_s` for something to.
 
         Raises `ClusterLost` where the cluster is gone.
         """
 
-    def abandon(self) -> list[News]:
+    def abandon(self) -> list[Update]:
         """The end of everything that was on slots of a cluster that is gone."""

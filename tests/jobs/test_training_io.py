@@ -8,14 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from jobs.errors import DataError, Diverged
-from jobs.lessons import (
-    EpochTrained,
-    OwnDiary,
-    Techniques,
-    check_teaching,
-    class_weights,
-    step_generator,
-)
 from jobs.losses import hard_loss
 from jobs.monkeynet import build_model
 from jobs.plan import (
@@ -29,6 +21,14 @@ from jobs.plan import (
 )
 from jobs.teacher import Teaching
 from jobs.train import train_member
+from jobs.training_io import (
+    EpochTrained,
+    MemberRecorder,
+    Techniques,
+    check_teaching,
+    class_weights,
+    step_generator,
+)
 from tests.jobs.attempts import digest, history
 from tests.jobs.trainings import Odd, Training, started
 
@@ -165,10 +165,10 @@ def test_a_focus_on_no_class_of_the_data():
 
 def test_a_judgement_that_is_not_finite_is_neither_kept_nor_reported(plan, tmp_path):
     reports: list[EpochReport] = []
-    diary = OwnDiary(plan, torch.tensor([0]), reports.append, tmp_path / "0", None)
+    recorder = MemberRecorder(plan, torch.tensor([0]), reports.append, tmp_path / "0", None)
     trained = EpochTrained(2, 0.5, 0.5, 0.05, 100.0, 1.0)
     with pytest.raises(Diverged) as caught:
-        diary.close_epoch(started(plan), trained, 7, torch.tensor([[float("nan"), 0, 0]]))
+        recorder.close_epoch(started(plan), trained, 7, torch.tensor([[float("nan"), 0, 0]]))
     assert caught.value.args == (2, 7, 0.05)
     assert reports == []
     assert not (tmp_path / "0").exists()

@@ -1,9 +1,9 @@
-"""Waiting for a store that is away for a moment: `patience`."""
+"""Waiting for a store that is away for a moment: `retrying`."""
 
 import pytest
 
 from orchestrator.errors import LeaseLost, StoreError, StoreUnavailable
-from orchestrator.patience import patiently
+from orchestrator.retrying import retry_while_away
 
 
 def test_a_store_that_comes_back_answers_and_is_complained_of_once() -> None:
@@ -17,7 +17,7 @@ def test_a_store_that_comes_back_answers_and_is_complained_of_once() -> None:
             raise answer
         return answer
 
-    assert patiently(ask, said.append, lambda _: None) == "here"
+    assert retry_while_away(ask, said.append, lambda _: None) == "here"
     assert said == ["away; trying again", "locked; trying again"]
 
 
@@ -27,4 +27,4 @@ def test_what_waiting_does_not_mend_is_not_waited_for(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        patiently(ask, print, lambda _: None)
+        retry_while_away(ask, print, lambda _: None)

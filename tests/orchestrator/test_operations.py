@@ -1,8 +1,8 @@
-"""What the organizer and the teams want of a job: `wishes`."""
+"""What the organizer and the teams want of a job: `operations`."""
 
 import pytest
 
-from orchestrator import wishes
+from orchestrator import operations
 from orchestrator.errors import Refused
 from orchestrator.lifecycle import halted
 from orchestrator.moves import Change
@@ -13,51 +13,51 @@ P, R, S, F, C = Phase.PENDING, Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED, Pha
 ENDS = [S, F, C, Phase.SUPERSEDED]
 
 
-# --- wishes ---------------------------------------------------------------------------------------
+# --- operations -----------------------------------------------------------------------------------
 
 
 def test_a_newer_revision_ends_the_job() -> None:
-    change = wishes.superseded(job(1, R, P), 2, NOW)
+    change = operations.superseded(job(1, R, P), 2, NOW)
     assert (change.job.phase, change.job.ended_at) == (Phase.SUPERSEDED, NOW)
     assert phases(change.job) == [R, C]
     assert change.job.message == "revision 2 was handed in"
 
 
 def test_cancel_ends_a_live_job_once() -> None:
-    change = wishes.cancelled(job(1, R, P, S), NOW)
+    change = operations.cancelled(job(1, R, P, S), NOW)
     assert (change.job.phase, phases(change.job)) == (C, [R, C, S])
-    assert wishes.cancelled(change.job, NOW + 1) == Change(change.job)
+    assert operations.cancelled(change.job, NOW + 1) == Change(change.job)
 
 
 @pytest.mark.parametrize("end", [S, F, Phase.SUPERSEDED])
 def test_a_job_that_is_over_is_not_cancelled(end: Phase) -> None:
     with pytest.raises(Refused, match=f"cannot cancel the job of team 'team-1'.*{end}"):
-        wishes.cancelled(job(1, S, phase=end), NOW)
+        operations.cancelled(job(1, S, phase=end), NOW)
 
 
 def test_a_waiting_job_is_suspended_at_once() -> None:
     backing_off = member(1, 0, reason=Reason.BACK_OFF, not_before=NOW)
-    after = wishes.suspended(job(1, backing_off, P)).job
+    after = operations.suspended(job(1, backing_off, P)).job
     assert (after.suspended, after.phase, after.reason) == (True, P, Reason.SUSPENDED)
     assert {(it.reason, it.not_before) for it in after.members} == {(Reason.SUSPENDED, None)}
-    assert wishes.suspended(after) == Change(after)
+    assert operations.suspended(after) == Change(after)
 
 
 def test_a_running_job_is_suspended_once_its_members_have_stopped() -> None:
-    after = wishes.suspended(job(1, R, P)).job
+    after = operations.suspended(job(1, R, P)).job
     assert (after.suspended, after.phase) == (True, R)
     assert halted(after, 0, NOW).job.phase is P
 
 
 def test_resume_queues_the_job_anew() -> None:
-    after = wishes.resumed(wishes.suspended(job(1, P, S)).job, NOW).job
+    after = operations.resumed(operations.suspended(job(1, P, S)).job, NOW).job
     assert (after.suspended, after.phase, after.reason) == (False, P, Reason.QUEUED)
     assert (after.queued_at, after.members[0].reason) == (NOW, Reason.QUEUED)
-    assert wishes.resumed(after, NOW + 1) == Change(after)
+    assert operations.resumed(after, NOW + 1) == Change(after)
 
 
 def test_resume_before_the_members_have_stopped_lets_the_job_run_on() -> None:
-    after = wishes.resumed(wishes.suspended(job(1, R, P)).job, NOW).job
+    after = operations.resumed(operations.suspended(job(1, R, P)).job, NOW).job
     assert (after.suspended, after.phase, phases(after)) == (False, R, [R, P])
     stopped = halted(after, 0, NOW).job
     assert (stopped.phase, phases(stopped)) == (R, [P, P])
@@ -70,7 +70,7 @@ def test_retry_forgets_failures_and_keeps_what_was_learnt(end: Phase) -> None:
         1, lost, S, member(1, 2, C), phase=end, message="why", blame=Blame.TEAM, ended_at=50.0,
         active_seconds=9.0, suspended=True,
     )  # fmt: skip
-    change = wishes.retried(ended, NOW)
+    change = operations.retried(ended, NOW)
     after = change.job
     assert (after.phase, after.reason, after.message, after.blame) == (P, Reason.QUEUED, "", None)
     assert (after.ended_at, after.queued_at, after.suspended) == (None, NOW, False)
@@ -83,8 +83,8 @@ def test_retry_forgets_failures_and_keeps_what_was_learnt(end: Phase) -> None:
 
 def test_a_job_that_is_retried_before_its_members_have_stopped_is_running_still() -> None:
     on_slot = member(1, 0, R, team_failures=1, cluster_failures=7)
-    cancelled = wishes.cancelled(job(1, on_slot, P, active_since=10.0), NOW).job
-    after = wishes.retried(cancelled, NOW + 1).job
+    cancelled = operations.cancelled(job(1, on_slot, P, active_since=10.0), NOW).job
+    after = operations.retried(cancelled, NOW + 1).job
     assert (after.members[0].team_failures, after.members[0].cluster_failures) == (0, 0)
     assert (after.phase, after.reason, phases(after)) == (R, Reason.TRAINING, [R, P])
     assert after.active_seconds_at(NOW + 3) == 2.0
@@ -95,37 +95,37 @@ def test_a_job_that_is_retried_before_its_members_have_stopped_is_running_still(
 @pytest.mark.parametrize("phase", [P, R, S, Phase.SUPERSEDED])
 def test_only_what_failed_or_was_cancelled_is_retried(phase: Phase) -> None:
     with pytest.raises(Refused, match=f"nothing to retry.*{phase}"):
-        wishes.retried(job(1, phase=phase), NOW)
+        operations.retried(job(1, phase=phase), NOW)
 
 
 def test_a_priority_is_changed_once() -> None:
-    change = wishes.prioritized(job(1), 300)
+    change = operations.prioritized(job(1), 300)
     assert change.job.priority == 300
     assert change.notes[0].message == "priority changed from 100 to 300"
-    assert wishes.prioritized(change.job, 300) == Change(change.job)
+    assert operations.prioritized(change.job, 300) == Change(change.job)
 
 
-@pytest.mark.parametrize("priority", [0, -1, wishes.HIGHEST_PRIORITY + 1])
+@pytest.mark.parametrize("priority", [0, -1, operations.HIGHEST_PRIORITY + 1])
 def test_a_priority_that_no_weight_can_be_made_of_is_refused(priority: int) -> None:
     with pytest.raises(Refused, match=f"priority is {priority}; allowed is 1 to"):
-        wishes.prioritized(job(1), priority)
+        operations.prioritized(job(1), priority)
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_wishes_for_a_job_that_is_over_are_refused(end: Phase) -> None:
+def test_operations_on_a_job_that_is_over_are_refused(end: Phase) -> None:
     ended = job(1, S, phase=end)
     with pytest.raises(Refused, match="cannot suspend"):
-        wishes.suspended(ended)
+        operations.suspended(ended)
     with pytest.raises(Refused, match="cannot resume"):
-        wishes.resumed(ended, NOW)
+        operations.resumed(ended, NOW)
     with pytest.raises(Refused, match="cannot prioritize"):
-        wishes.prioritized(ended, 7)
+        operations.prioritized(ended, 7)
 
 
 # --- what is not right yet ------------------------------------------------------------------------
 
 
 def test_a_job_that_ended_while_suspended_is_not_suspended_again() -> None:
-    ended = wishes.cancelled(wishes.suspended(job(1)).job, NOW).job
+    ended = operations.cancelled(operations.suspended(job(1)).job, NOW).job
     with pytest.raises(Refused, match="cannot suspend"):
-        wishes.suspended(ended)
+        operations.suspended(ended)

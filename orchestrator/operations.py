@@ -1,8 +1,9 @@
 """What the organizer and the teams want of a job: pure functions, as in `lifecycle`.
 
-In: a job and a wish: another revision, cancel, withdraw, suspend, resume, retry, another priority.
-Out: a `Change`; a wish that is fulfilled already changes nothing. Every function that cannot fulfil
-a wish raises `Refused` with the reason. Used by `store.desired`; the controller sees to the rest.
+In: a job, and for some what is asked: another revision, cancel, withdraw, suspend, resume, retry,
+another priority. Out: a `Change`; what was done already changes nothing. Every function raises
+`Refused` with the reason where it cannot be done. Used by `store.desired`; the controller sees to
+the rest.
 """
 
 from dataclasses import replace

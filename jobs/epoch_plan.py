@@ -1,6 +1,6 @@
 """What an epoch goes through: its images in order, what happens to each, and where batches end.
 
-In: what was drawn for an epoch. Out: a `Course`, and of it the part that one of several workers
+In: what was drawn for an epoch. Out: a `EpochPlan`, and of it the part that one of several workers
 does. Pure: every worker draws the same and takes its part, so that images and parameters are those
 of a worker alone. `jobs.train` goes through it; `jobs.workers` adds up what comes out.
 """
@@ -17,7 +17,7 @@ from jobs.mixup import Mixes
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch, or a worker's part of one: images `start` to `stop` of a course.
+    """A batch, or a worker's part of one: images `start` to `stop` of an epoch.
 
     Up to `end` follow images that are not trained on themselves: others are blended with them.
     """
@@ -31,7 +31,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Course:
+class EpochPlan:
     """An epoch, or a worker's part of one."""
 
     order: np.ndarray  # (n,) int64, rows of the images
@@ -42,7 +42,7 @@ class Course:
     @classmethod
     def whole(
         cls, order: np.ndarray, changes: Changes, mixes: Mixes | None, batch_size: int
-    ) -> "Course":
+    ) -> "EpochPlan":
         """Return a whole epoch in batches, of which the last may be smaller."""
         starts = range(0, len(order), batch_size)
         stops = [min(start + batch_size, len(order)) for start in starts]
@@ -55,7 +55,7 @@ class Course:
         mixes = None if self.mixes is None else self.mixes.to(device)
         return self.changes.to(device), mixes
 
-    def part_of(self, rank: int, num_workers: int, label_weights: Tensor | None) -> "Course":
+    def part_of(self, rank: int, num_workers: int, label_weights: Tensor | None) -> "EpochPlan":
         """Return one worker's part of a whole epoch: a contiguous part of every batch.
 
         A worker for which a small batch has no image left computes one that counts nothing.
@@ -91,7 +91,7 @@ class Course:
             num_rows = end
         taken = torch.from_numpy(np.concatenate(rows))
         mixes = None if self.mixes is None else _with_partners_behind(self.mixes, taken, batches)
-        return Course(self.order[taken.numpy()], self.changes.at(taken), mixes, tuple(batches))
+        return EpochPlan(self.order[taken.numpy()], self.changes.at(taken), mixes, tuple(batches))
 
 
 def _with_partners_behind(mixes: Mixes, taken: Tensor, batches: list[Batch]) -> Mixes:

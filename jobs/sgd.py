@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 
-class Descent(torch.optim.SGD):
+class PlainSGD(torch.optim.SGD):
     """Stochastic gradient descent with momentum and weight decay; hooks on steps are called."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from jobs.descent import Descent
+from jobs.sgd import PlainSGD
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from jobs.descent import Descent
 def test_it_takes_the_same_steps_to_the_bit(settings):
     torch.manual_seed(0)
     images, networks = torch.randn(16, 8), []
-    for optimizer_of in (torch.optim.SGD, Descent):
+    for optimizer_of in (torch.optim.SGD, PlainSGD):
         torch.manual_seed(1)
         network = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 1))
         optimizer = optimizer_of(network.parameters(), lr=0.1, **settings)
@@ -30,7 +30,7 @@ def test_it_takes_the_same_steps_to_the_bit(settings):
 
 def test_it_has_its_momentum_where_checkpoints_look_for_it():
     weight = nn.Parameter(torch.ones(3))
-    optimizer = Descent([weight], lr=0.1, momentum=0.9)
+    optimizer = PlainSGD([weight], lr=0.1, momentum=0.9)
     weight.sum().backward()
     optimizer.step()
     assert torch.equal(optimizer.state[weight]["momentum_buffer"], torch.ones(3))
@@ -43,7 +43,7 @@ def test_hooks_on_steps_are_called():
     weight = nn.Parameter(torch.ones(3))
     handle = register_optimizer_step_pre_hook(lambda optimizer, *_: seen.append(optimizer))
     try:
-        optimizer = Descent([weight], lr=0.1)
+        optimizer = PlainSGD([weight], lr=0.1)
         optimizer.step()
     finally:
         handle.remove()

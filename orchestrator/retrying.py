@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 ASK_AGAIN_S = 1.0
 
 
-def patiently(
+def retry_while_away(
     ask: Callable[[], Value],
     say: Callable[[str], None],
     pause: Callable[[float], None] = time.sleep,

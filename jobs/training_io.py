@@ -1,9 +1,10 @@
 """What `jobs.train.train_on` is given besides its plan, and whom it tells of its epochs.
 
-In: images, labels and teacher as a slot or a sandbox holds them. Out: `Lessons` to train on,
-`Techniques` that replace some of ours, and a `Diary`, which judges an epoch, keeps it and reports
-it. There are two diaries: that of `jobs.train.train_member` here, and that of `jobs.custom.child`,
-for which validation labels and files are on the other side of a sandbox's wall.
+In: images, labels and teacher as a slot or a sandbox holds them. Out: `TrainingData` to train on,
+`Techniques` that replace some of ours, and an `EpochRecorder`, which judges an epoch, keeps it and
+reports it. There are two recorders: that of `jobs.train.train_member` here, and that of
+`jobs.custom.child`, for which validation labels and files are on the other side of a sandbox's
+wall.
 """
 
 import math
@@ -30,8 +31,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """The images of one training. Validation labels are not among them: the diary's judge has them.
+class TrainingData:
+    """The images of one training; validation labels are with the recorder, which judges.
 
     `rows` are the images that are trained on, in the order that the shuffling starts from. A
     teacher's logits, where they are known, belong to `images`, not to `rows`.
@@ -73,7 +74,7 @@ class EpochTrained:
         return EpochReport(**asdict(self), val_loss=val_loss, val_accuracy=val_accuracy)
 
 
-class Diary(Protocol):
+class EpochRecorder(Protocol):
     """Whom a training tells of its epochs."""
 
     def open(self, state: TrainingState) -> None:
@@ -96,8 +97,8 @@ class Diary(Protocol):
 
 
 @dataclass(frozen=True)
-class OwnDiary:
-    """The diary of a training that has labels, files and listeners in its own process."""
+class MemberRecorder:
+    """The recorder of a training that has labels, files and listeners in its own process."""
 
     plan: MemberPlan
     val_labels: Tensor  # (N_val,) int64
@@ -129,35 +130,35 @@ class OwnDiary:
         self.report(done)
 
 
-def open_diary(diary: Diary, state: TrainingState, workers: Workers) -> None:
-    """Open a diary; several workers all go on from the state that the first one's brings."""
+def open_recorder(recorder: EpochRecorder, state: TrainingState, workers: Workers) -> None:
+    """Open a recorder; several workers all go on from the state that the first one's brings."""
 
     def opened() -> bytes:
-        diary.open(state)
+        recorder.open(state)
         return pack(state)
 
     if workers.alone:
-        diary.open(state)
+        recorder.open(state)
     else:
         unpack(workers.by_first(opened), state)
 
 
 def close_epoch(
-    diary: Diary,
+    recorder: EpochRecorder,
     state: TrainingState,
     trained: EpochTrained,
     num_steps: int,
     val_logits: Tensor,
     workers: Workers,
 ) -> None:
-    """Close an epoch in the diary, of several workers in the first one's alone.
+    """Close an epoch in the recorder, of several workers in the first one's alone.
 
     Raises:
         Diverged: what is judged is not finite; all workers raise it.
     """
 
     def closed() -> Plateau:
-        diary.close_epoch(state, trained, num_steps, val_logits)
+        recorder.close_epoch(state, trained, num_steps, val_logits)
         return state.plateau
 
     state.plateau = workers.by_first(closed)
