@@ -26,6 +26,7 @@ LOOK_EVERY_S = 0.2
 END_FOR_S = 5.0
 USUAL_PORT = 5000
 PORTS_TRIED = 50
+LAST_PORT = 65535
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told, not bound
 """Addresses to listen on that stand for all of a machine's, and what it calls itself."""
 
@@ -49,9 +50,8 @@ def free_port(host: str, port: int | None) -> int:
             return number
     if port is None:
         raise Refused(f"cannot listen on {host}: {reason}; say --host 127.0.0.1, or --port PORT")
-    raise Refused(
-        f"cannot listen on {host}, port {port}: {reason}; try --port {port + 1}, or without --port"
-    )
+    another = f"--port {port + 1}, or " if port < LAST_PORT else ""
+    raise Refused(f"cannot listen on {host}, port {port}: {reason}; try {another}without --port")
 
 
 @contextmanager

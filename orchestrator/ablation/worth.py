@@ -148,17 +148,10 @@ def variants(file: LoadoutFile, cohort: Cohort) -> Variants:
 def to_run(reading: Reading, all_of_it: Variants, room: int) -> Reading:
     """The variants as loadouts of a cohort of their own, before they are given seeds.
 
-    `room` is how many characters will be added to the cohort's name. A team may measure as often
-    as it likes: there is no limit to submissions.
+    `room` is how many characters will be added to the cohort's name.
     """
     name = _fitting(f"{reading.cohort.name}-{all_of_it.team}-ablation", MAX_LABEL - room)
-    limits = reading.cohort.spec.limits.model_copy(update={"submissions_per_team": None})
-    cohort = reading.cohort.model_copy(
-        update={
-            "metadata": CohortMetadata(name=name),
-            "spec": reading.cohort.spec.model_copy(update={"limits": limits}),
-        }
-    )
+    cohort = reading.cohort.model_copy(update={"metadata": CohortMetadata(name=name)})
     return replace(reading, cohort=cohort, files=tuple(each.file for each in all_of_it.each))
 
 

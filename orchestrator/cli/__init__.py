@@ -25,7 +25,7 @@ from click.shell_completion import CompletionItem
 
 from jobs.errors import DataError, JobsError
 from orchestrator import console
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.errors import (
     INTERRUPTED,
     ArtifactsAway,

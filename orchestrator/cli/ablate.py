@@ -24,7 +24,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.control.place import check_cpus
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import measure_ablation

@@ -21,7 +21,7 @@ from orchestrator.cli.common import (
     form_option,
     write_result,
 )
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import BASELINE, measure_balance
 

@@ -114,6 +114,9 @@ def _job_of(store: Store, cohort: str, team: str | None, settings: Settings) -> 
     jobs = store.jobs(cohort)
     if team is not None:
         job = find_job(jobs, cohort, team)
+        if job.phase is not Phase.SUPERSEDED:  # it was withdrawn
+            trained = [j for j in jobs if j.team == team and j.phase is Phase.SUCCEEDED]
+            job = max(trained, key=lambda j: j.revision, default=job)
         if job.phase is not Phase.SUCCEEDED:
             raise NotFound(
                 f"{team_of(job)} has no trained network: it is {job.phase}; see "

@@ -20,7 +20,7 @@ from jobs.places import Where, is_uri
 from orchestrator import console
 from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 from orchestrator.cli import completing
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.errors import Refused
 from orchestrator.phases import Phase
 from orchestrator.state import Job

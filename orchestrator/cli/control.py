@@ -17,7 +17,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import altered, completing
 from orchestrator.cli.common import cohort_option, print_next, run_options, teams_argument
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.control import attend, holders
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import NotFound, Refused

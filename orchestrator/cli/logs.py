@@ -17,7 +17,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase

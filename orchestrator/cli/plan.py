@@ -20,7 +20,7 @@ from orchestrator.admission.combinations import LocatedProblem
 from orchestrator.admission.files import LoadoutFile, Problem, Reading, located, read_paths
 from orchestrator.admission.items.losses import WisdomExtractor
 from orchestrator.cli.common import DataPlace, output_option
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.errors import Refused
 from orchestrator.forecasting.capacity import Machine, human_bytes, this_machine
 from orchestrator.forecasting.forecast import AROUND_S

@@ -21,7 +21,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 

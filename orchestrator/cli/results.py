@@ -82,9 +82,18 @@ def command(
 
 
 def _print(results: "TeamResults") -> None:
+    from orchestrator.report.html import place_in_words
+
     team = results.team
     revision = f", revision {team.revision}" if team.revision > 1 else ""
     console.print_line(f"{team.team} in cohort {results.cohort}{revision}: {_stood(results)}")
+    if results.earlier is not None:
+        score = results.earlier.score
+        console.print_line(
+            f"revision {results.earlier.revision} stands {place_in_words(score)} of "
+            f"{results.num_ranked}, with {score.accuracy:.1%} of the test images, until the "
+            "organizer scores and publishes again"
+        )
     if team.message:
         console.print_line(f"{team.phase}: {console.printable(team.message)}")
     for title in results.titles:

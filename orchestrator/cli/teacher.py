@@ -16,6 +16,7 @@ from jobs.plan import Normalize
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_cohort
 from orchestrator.cli.common import DataPlace, exclude_leaked_option, output_option
+from orchestrator.cli.numbers import PositiveNumber
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -74,7 +75,7 @@ def command() -> None:
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="40; 10 from trained weights.")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0, 10, min_open=True),
+    type=PositiveNumber(0, 10, min_open=True),
     help="The highest of the cycle: 0.05; 0.005 from trained weights.",
 )
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2, 8192))

@@ -27,7 +27,7 @@ from orchestrator.cli.common import (
     read_loadout,
     write_result,
 )
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import PositiveNumber, WholeNumber
 from orchestrator.control.place import check_cpus
 from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.opening import make_home
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, 10_000, min_open=True),
+    type=PositiveNumber(0, 10_000, min_open=True),
     help="End after so long, with the best until then.",
 )
 @click.option(
@@ -162,6 +162,8 @@ def _check(reading: Reading, file: LoadoutFile, member: int | None, output: Path
     if member is not None and member >= file.loadout.num_members:
         of = "1 network" if file.loadout.num_members == 1 else f"{file.loadout.num_members}"
         raise Refused(f"--member {member}: the loadout has {of}, counted from 0")
+    if output and output.resolve() == Path(file.path).resolve():
+        raise Refused(f"-o {output} is the loadout that is read, whose comments would be lost")
     code = file.loadout.code
     if code and output and output.parent.resolve() != Path(file.path).parent.resolve():
         raise Refused(f"{output} would not find {code.file}; name a file beside that one with -o")

@@ -10,7 +10,7 @@ import click
 
 from orchestrator import console
 from orchestrator.cli.common import cohort_option
-from orchestrator.cli.whole_number import WholeNumber
+from orchestrator.cli.numbers import WholeNumber
 from orchestrator.errors import GameError, NotFound
 from orchestrator.mlflow_ui import (
     USUAL_PORT,

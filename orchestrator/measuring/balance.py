@@ -74,7 +74,7 @@ def side_cohort(reading: Reading, num_seeds: int, data: str) -> Reading:
     """Makes the cohort that measures, of an admitted one: each `TEAM` as `TEAM-s0`, `TEAM-s1`, ...
 
     `data` names the images: each set has a side cohort of its own, so that the results of one never
-    mix with another's.
+    mix with another's. Whoever measures may do so often: there is no limit to submissions.
 
     Raises `Refused` for a name or a seed that leaves no room for this.
     """
@@ -84,7 +84,11 @@ def side_cohort(reading: Reading, num_seeds: int, data: str) -> Reading:
             f"the measurement's cohort would be named {name!r}, of {len(name)} characters; allowed "
             f"are {MAX_LABEL}: give the cohort a shorter name"
         )
-    cohort: Cohort = reading.cohort.model_copy(update={"metadata": CohortMetadata(name=name)})
+    limits = reading.cohort.spec.limits.model_copy(update={"submissions_per_team": None})
+    spec = reading.cohort.spec.model_copy(update={"limits": limits})
+    cohort: Cohort = reading.cohort.model_copy(
+        update={"metadata": CohortMetadata(name=name), "spec": spec}
+    )
     # One step for all, so that runs of the same number are pairs: they differ by the loadout alone.
     step = max((_step(f) for f in reading.files if f.loadout is not None), default=SEED_STEP)
     files = [

@@ -234,6 +234,14 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """An older revision of a team, which stands for it until a newer one is scored."""
+
+    revision: int
+    score: Score
+
+
+@dataclass(frozen=True)
 class TeamResults:
     """What a team may take home; nothing of the test set before its cohort is published."""
 
@@ -242,6 +250,7 @@ class TeamResults:
     made_at: float
     team: Team
     num_ranked: int
+    earlier: Earlier | None
     titles: tuple[Title, ...]
     """Those that it holds."""
     classes: tuple[ClassName, ...]

@@ -13,7 +13,7 @@ from orchestrator.errors import GameError
 from orchestrator.phases import Phase
 from orchestrator.report.gather import class_names, scores_of, team_of, titles_of
 from orchestrator.report.mistakes import Answers, hidden_answers, validation_answers
-from orchestrator.report.page import TeamResults
+from orchestrator.report.page import Earlier, TeamResults
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord, Job
@@ -37,14 +37,16 @@ def take_home(
     record = store.cohort(job.cohort)
     at_work = controller_of(store, job.cohort) is not None
     attempts = store.attempts(job.id)
-    scores = scores_of(store.jobs(job.cohort), published)
+    jobs = store.jobs(job.cohort)
+    scores = scores_of(jobs, published)
     budget_bnn = Cohort.stored(record.spec).spec.budget  # titles are one team's among all
     score = scores.get(job.uid)
     held = [
         title
-        for title in titles_of(store.jobs(job.cohort), published, budget_bnn)
+        for title in titles_of(jobs, published, budget_bnn)
         if job.team in title.teams and score is not None  # and not an older revision
     ]
+    older = [each for each in jobs if each.team == job.team and each.uid in scores]
     known = published.find(job) if published is not None else None
     answers, unknown = None, ""
     if published is not None and known is not None:
@@ -74,6 +76,7 @@ def take_home(
             [title.name for title in held],
         ),
         num_ranked=len(scores),
+        earlier=Earlier(older[0].revision, scores[older[0].uid]) if older and not score else None,
         titles=tuple(held),
         classes=class_names(record.data.classes),
         images="test" if of_test else "validation" if answers is not None else "none",

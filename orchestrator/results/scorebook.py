@@ -96,10 +96,12 @@ def read_scores(folder: Path, cohort: str) -> ScoreBook | None:
 def read_published(folder: Path, cohort: str) -> ScoreBook | None:
     """The cohort's scores as everybody may see them, or None before they were ever published.
 
-    Raises `Damaged`, as `read_scores` does.
+    Raises `Damaged` where the copy that is kept of what was published is no score file.
     """
-    newest = read_scores(folder, cohort)
-    if newest is None or newest.published:
+    newest = None
+    with suppress(Damaged):  # it is the organizer's
+        newest = read_scores(folder, cohort)
+    if newest is not None and newest.published:
         return newest
     return _read(_path(folder / PUBLISHED, cohort), cohort)
 
@@ -126,10 +128,10 @@ def write_scores(folder: Path, book: ScoreBook) -> Path:
     if not book.published:
         with suppress(Damaged):  # of a release that kept what was published in the one file only
             shown = read_scores(folder, book.cohort)
-    path = _write(_path(folder, book.cohort), book)
+    # First what everybody may go on seeing: a kill between the two loses nothing of it.
     if shown is not None and shown.published:
         _write(_path(folder / PUBLISHED, book.cohort), shown)
-    return path
+    return _write(_path(folder, book.cohort), book)
 
 
 def _read(path: Path, cohort: str) -> ScoreBook | None:

@@ -10,7 +10,7 @@ hundredth.
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.admission.items.losses import HerrNilssonsFriend
 
@@ -61,12 +61,14 @@ def titles(
     if FRIENDS_CLASS in known_species(classes):
         found.append(_friend(contenders, classes.index(FRIENDS_CLASS)))
     chance = 1 / max(1, len(classes))
-    return (
-        *found,
+    found += [
         _thrifty(contenders, chance),
         _soloist(contenders),
         _small_purse(contenders, budget_bnn),
-    )
+    ]
+    if not contenders:
+        return tuple(replace(title, because="no team is scored") for title in found)
+    return tuple(found)
 
 
 def others_recall(contender: Contender, label: int) -> float:

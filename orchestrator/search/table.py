@@ -47,9 +47,10 @@ def summary(search: Search) -> str:
     if search.ranked:
         accuracy = search.ranked[0].accuracy or 0
         low, high = wilson_interval(round(accuracy * search.num_images), search.num_images)
+        off = max(accuracy - low, high - accuracy)
         text += (
             f" An accuracy such as {accuracy:.1%} on {search.num_images} validation images may be "
-            f"off by {100 * (high - low) / 2:.0f} points, and the best of many is lucky, too: "
+            f"off by {100 * off:.0f} points, and the best of many is lucky, too: "
             "expect less of it on other images."
         )
     return text

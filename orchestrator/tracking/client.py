@@ -115,16 +115,15 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
             _make_database(Path(unquote(tracking_uri.removeprefix(SQLITE))))
         client = mlflow.MlflowClient(tracking_uri)
         experiment = client.get_experiment_by_name(name)
-        if experiment is None:
+        there = experiment is not None and experiment.lifecycle_stage != "deleted"
+        if experiment is None or not (there or create):
             if not create:
                 raise NotFound(
                     f"MLflow at {without_user(tracking_uri)} has no experiment {name!r}; "
                     f"`gamectl resume --cohort {name}` writes it, and trains nothing"
                 )
             location = (artifacts / name).as_uri() if artifacts is not None else None
-            experiment_id = client.create_experiment(
-                name, artifact_location=location, tags=EXPERIMENT_TAGS
-            )
+            experiment_id = _created(client, name, location)
         elif _was_moved(tracking_uri, artifacts, experiment.artifact_location):
             raise TrackingError(
                 f"MLflow keeps the files of cohort {name!r} at {experiment.artifact_location}, "
@@ -132,12 +131,26 @@ def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) 
                 f"mlartifacts from this one, run `gamectl resume --cohort {name}`, which trains "
                 "nothing, and publish again"
             )
-        elif experiment.lifecycle_stage == "deleted":
+        elif not there:
             client.restore_experiment(experiment.experiment_id)
             experiment_id = experiment.experiment_id
         else:
             experiment_id = experiment.experiment_id
     return Experiment(client, str(experiment_id), tracking_uri)
+
+
+def _created(client: Any, name: str, location: str | None) -> str:
+    """The id of a new experiment, or of the one that another process has just made."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        made = client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        made = found.experiment_id
+    return str(made)
 
 
 def _was_moved(tracking_uri: str, artifacts: Path | None, location: str) -> bool:

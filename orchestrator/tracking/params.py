@@ -44,6 +44,11 @@ def as_params(params: Mapping[str, str]) -> list[Param]:
     return [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
 
 
+def spent_metric(job: Job, at: float) -> Metric:
+    """What a job has cost, in billions of neural nuggets."""
+    return Metric("spent_bnn", job.spent_bnn, ms(at), 0)
+
+
 def job_metrics(job: Job, at: float) -> list[Metric]:
     """The figures of a job that is over."""
     figures: dict[str, float] = {

@@ -38,6 +38,7 @@ from orchestrator.tracking.params import (
     ms,
     note,
     plan_params,
+    spent_metric,
 )
 from orchestrator.tracking.runs import (
     COUNTS,
@@ -188,7 +189,7 @@ class Projection:
             tags = {"team": job.team, "revision": str(job.revision), "cohort": job.cohort}
             tags |= {COUNTS_TAG: COUNTS, **condition_tags(job)}  # the front page says where not
             run = self._create(job.uid, name, job.submitted_at, tags)
-        if DESCRIBED_TAG not in run.said:
+        if run.said.get(DESCRIBED_TAG) != (price := f"{job.spent_bnn:g}"):  # new, or another price
             loadout, receipt = self._store.document(job.id)
             files = {"loadout.yaml": loadout, "receipt.json": json.dumps(receipt, indent=2)}
             if (custom := plans[0].custom) is not None:
@@ -197,8 +198,9 @@ class Projection:
                 for name, content in files.items():
                     (Path(made) / name).write_text(content)
                 self._experiment.files(run.artifact_uri).log_artifacts(made)
-            tags = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: "1"}
-            self._say(run, job.phase, tags, params=job_params(job, plans, receipt))
+            tags = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: price}
+            params = NO_PARAMS if run.has_params else job_params(job, plans, receipt)
+            self._say(run, job.phase, tags, [spent_metric(job, job.submitted_at)], params)
         return run
 
     def _sync_member(

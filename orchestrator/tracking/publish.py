@@ -48,8 +48,8 @@ def publish(
         runs = experiment.runs_by_key()
         if missing := [score.team for score in book.scores if score.job not in runs]:
             raise NotFound(
-                f"MLflow has no run for {', '.join(missing)}; `gamectl submit` with the cohort's "
-                "folder writes what is missing, and trains nothing twice"
+                f"MLflow has no run for {', '.join(missing)}; "
+                f"`gamectl resume --cohort {book.cohort}` writes it, and trains nothing"
             )
         # Of a revision that a newer one has replaced in the book: its score counts no more.
         scored = {score.job for score in book.scores}

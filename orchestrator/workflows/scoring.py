@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from jobs.errors import TeamCodeError
 from jobs.places import Where
 from orchestrator import console
-from orchestrator.errors import Refused
+from orchestrator.errors import Damaged, Refused
 from orchestrator.opening import open_store
+from orchestrator.phases import Phase
 from orchestrator.results.scorebook import (
     ScoreBook,
     read_published,
@@ -21,6 +22,7 @@ from orchestrator.results.scorebook import (
     write_scores,
 )
 from orchestrator.settings import Settings
+from orchestrator.state import newest_revisions
 from orchestrator.terminal.ranking import images_in_words
 
 if TYPE_CHECKING:  # they import Pillow, SQLAlchemy and MLflow
@@ -58,9 +60,9 @@ def score_and_publish(
     with open_store(settings) as store:
         record = store.cohort(name)
         source = sources.source_again(record.data, data)
-        sizes_px = sorted(
-            {p.data.image_size_px for j in store.jobs(name) for p in store.plans(j.id)}
-        )
+        counted = newest_revisions(store.jobs(name))
+        trained = [job for job in counted if job.phase is Phase.SUCCEEDED]
+        sizes_px = sorted({p.data.image_size_px for job in trained for p in store.plans(job.id)})
         rules = Cohort.stored(record.spec).spec
         skip_broken = rules.data.skip_broken_images
         decoded = sources.decode_source(source, sizes_px, skip_broken, settings, progress)
@@ -87,7 +89,7 @@ def score_and_publish(
                 )
             with progress("looking for leaked test images") as show:
                 left_out = leaked_test_images(decoded.folder, decoded.cache, show)
-        failures: list[str] = []
+        failures: dict[str, Exception] = {}
         with scoring_alone(settings.scores, name, lambda: console.print_note(WAITING)):
             with progress("scoring the jobs") as show:
                 book = scoring.score_cohort(
@@ -98,13 +100,22 @@ def score_and_publish(
                     _newest(settings, name, decoded.folder.test_fingerprint, left_out),
                     show,
                     left_out,
-                    lambda team, error: failures.append(f"{team}: no score{_why(error)}: {error}"),
+                    failures.__setitem__,
                 )
-            for failure in failures:
-                console.print_note(failure)
+            for team, error in failures.items():
+                console.print_note(f"{team}: no score{_why(error)}: {error}")
+            if not book.scores:
+                raise Damaged("no job could be scored, so nothing was written")
             path = write_scores(settings.scores, book)
             images = images_in_words(book.test_images, book.test_images_left_out)
             console.print_note(f"scored on {images}: {len(book.scores)}, in {path}")
+            # A team's own code is the team's; for anything else it would lose its place wrongly.
+            lost = [team for team, e in failures.items() if not isinstance(e, TeamCodeError)]
+            if publish and lost:
+                raise Damaged(
+                    f"nothing was published, as {', '.join(lost)} could not be scored: put back "
+                    "what is missing, or take the team out with `gamectl withdraw`"
+                )
             if publish:
                 _publish(book, decoded.folder, store, settings)
 
@@ -114,7 +125,7 @@ def _newest(
 ) -> ScoreBook | None:
     """The newest scores on these images; the published ones, where others were tried since."""
     newest = read_scores(settings.scores, name)
-    if newest is None or newest.measured_on(test_fingerprint, left_out):
+    if newest is not None and newest.measured_on(test_fingerprint, left_out):
         return newest
     return read_published(settings.scores, name)
 

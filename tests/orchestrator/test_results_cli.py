@@ -13,7 +13,7 @@ from orchestrator.results.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.conftest import write_photos
-from tests.orchestrator.cohorts import DATA
+from tests.orchestrator.cohorts import DATA, new_job
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.reported import MadeUp, made_up_book, put
 
@@ -43,6 +43,33 @@ def empty(tmp_path: Path) -> Path:
     """A folder that is no data: drawing or decoding images is not what is tested here."""
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"
+
+
+def test_a_revision_that_is_not_scored_yet_tells_where_the_team_stands(
+    book: ScoreBook, empty: Path, tmp_path: Path
+) -> None:
+    keep(book, published=True)
+    store = Store(Settings().store_url)
+    cohort = store.cohorts()[0]
+    store.submit(cohort.name, cohort.spec, cohort.data, [new_job("apes", seed=9)], 300.0)
+    store.close()
+    page = tmp_path / "apes.html"
+    done = gamectl("results", "apes", "--data", empty, "-o", page)
+    assert done.exit_code == 0, done.output
+    assert "apes in cohort small, revision 2: Pending" in done.stdout
+    assert "revision 1 stands 2nd of 2, with 48.9% of the test images" in done.stdout
+    assert "Revision 1 stands 2nd of 2" in page.read_text()
+
+
+def test_teams_go_on_seeing_what_was_published_whatever_becomes_of_the_organizers_file(
+    book: ScoreBook, empty: Path
+) -> None:
+    keep(book, published=True)
+    newest = Settings().scores / "small.json"
+    newest.write_text("")
+    assert "1st of 2" in gamectl("results", "trio", "--data", empty).stdout
+    newest.unlink()
+    assert "1st of 2" in gamectl("results", "trio", "--data", empty).stdout
 
 
 def test_a_team_that_was_withdrawn_is_in_no_report(

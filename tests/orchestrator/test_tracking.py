@@ -1,6 +1,7 @@
 """MLflow as a projection of the store: a real SQLite tracking store, real models, real files."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow.pytorch
 import pytest
@@ -58,6 +59,20 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
         assert [metric.step for metric in history] == [1, 2], name
     (weights,) = experiment.client.list_artifacts(member.info.run_id, "weights")
     assert weights.path == "weights/m1.safetensors"
+
+
+def test_a_job_that_is_handed_in_again_at_another_price_shows_that_one(
+    store: Store, artifacts: Artifacts, experiment: Experiment
+) -> None:
+    for total in (20, 35):
+        receipt = {"lines": [], "total_bnn": total, "budget_bnn": 100}
+        submit(store, replace(new_job("apes"), receipt=receipt, loadout=f"# {total}\n"))
+        project(experiment, store, artifacts)
+    run = named_runs(experiment)["apes"]
+    assert run.data.metrics["spent_bnn"] == 35
+    assert run.data.tags[NOTE_TAG].startswith("**apes** spent 35 of 100 B NN.")
+    path = experiment.client.download_artifacts(run.info.run_id, "loadout.yaml")
+    assert Path(path).read_text() == "# 35\n"
 
 
 @pytest.mark.parametrize(("num_members", "how"), [(1, "mean"), (3, "mean"), (3, "vote")])
@@ -270,5 +285,5 @@ def test_publishing_without_runs_says_what_to_do(experiment: Experiment) -> None
     book = ScoreBook(
         cohort="small", test_fingerprint="t", test_images=9, classes=(), scores=(score,)
     )
-    with pytest.raises(NotFound, match="gamectl submit"):
+    with pytest.raises(NotFound, match="gamectl resume"):
         publish(book, experiment)
