@@ -9,7 +9,7 @@ checking `phases.TRANSITIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from orchestrator.moves import (
     over,
     settled,
     uncharged,
+    unused,
     with_member,
 )
 from orchestrator.phases import Blame, Phase, Reason
@@ -201,52 +202,46 @@ def results_lost(job: Job, index: int, message: str, retry: Retry, now: float) -
     return Change(settled(with_member(job, again)), (note,))
 
 
-def begun_later(job: Job, seconds: float) -> Job:
-    """The job as if what is on slots had begun so much later: the machine slept meanwhile."""
-    since = job.active_since
+def stood_still(job: Job, before: Job, seconds: float) -> Change:
+    """The machine slept, or its clock was set: what is still on a slot began so much later.
+
+    `before` is the job as it was known when that was noticed; what has changed since stays, and a
+    second time changes nothing.
+    """
     members = tuple(
-        replace(m, started_at=m.started_at + seconds)
-        if m.phase is Phase.RUNNING and m.started_at is not None
+        replace(now, started_at=then.started_at + seconds)
+        if now.phase is then.phase is Phase.RUNNING
+        and now.attempt == then.attempt
+        and then.started_at is not None
+        else now
+        for now, then in zip(job.members, before.members, strict=True)
+    )
+    since = job.active_since
+    if since is not None and since == before.active_since:
+        since += seconds
+    return Change(replace(job, members=members, active_since=since))
+
+
+def waited(job: Job, until: Mapping[int, float], waiting: Container[int]) -> Change:
+    """Members that hold a slot waited for their workers until then, at least.
+
+    It is as if they began then, and the job with the first of its members that uses the time.
+    `until` and `waiting`, those that still wait, are by index.
+    """
+    members = tuple(
+        replace(
+            m, started_at=max(m.started_at or 0.0, until[m.index]),
+            message=WAITS_FOR_WORKERS if m.index in waiting else "",
+        )
+        if m.phase is Phase.RUNNING and m.index in until
         else m
         for m in job.members
-    )
-    return replace(job, members=members, active_since=None if since is None else since + seconds)
-
-
-def waited(job: Job, waiting: Container[int], now: float) -> Job:
-    """The job as if members that hold a slot, but wait for their workers, began just now.
-
-    So does the job, where none of its members uses the time. `waiting` has their indices.
-    """
-    members = tuple(_waited(m, m.index in waiting, now) for m in job.members)
+    )  # fmt: skip
     after = replace(job, members=members)
-    on_slots = [m for m in job.members if m.phase is Phase.RUNNING]
-    if job.active_since is None or any(m.index not in waiting for m in on_slots):
-        return after
-    times = [m.started_at if m.phase is Phase.RUNNING else m.ended_at for m in job.members]
-    used_until = max([job.active_since, *(time for time in times if time is not None)])
-    return replace(after, active_since=job.active_since + max(0.0, now - used_until))
-
-
-def _waited(member: Member, waits: bool, now: float) -> Member:
-    if member.phase is not Phase.RUNNING:
-        return member
-    if waits:
-        return replace(member, started_at=now, message=WAITS_FOR_WORKERS)
-    return replace(member, message="") if member.message == WAITS_FOR_WORKERS else member
-
-
-def stood_still(job: Job, later: Job) -> Change:
-    """What is still on a slot began when `later` says: it slept, or waited for its workers."""
-    if job.active_since is None:
-        return Change(job)
-    members = tuple(
-        replace(now, started_at=then.started_at, message=then.message)
-        if now.phase is then.phase is Phase.RUNNING and now.attempt == then.attempt
-        else now
-        for now, then in zip(job.members, later.members, strict=True)
-    )
-    return Change(replace(job, members=members, active_since=later.active_since))
+    if job.active_since is None or job.phase.terminal:
+        return Change(after)
+    since = job.active_since + unused(job.members, members, job.active_since)
+    return Change(replace(after, active_since=since))
 
 
 def overdue(job: Job, limit_s: float | None, now: float) -> Fault | None:

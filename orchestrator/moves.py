@@ -4,7 +4,7 @@ In: a job and what is to become of it or of a member. Out: the job afterwards; n
 and nothing told. Used by `lifecycle` and `operations`, which give the steps their meaning.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,14 +82,33 @@ def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
         if any(m.phase is Phase.RUNNING for m in after.members):
             return after
         return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
-    if any(m.phase is Phase.RUNNING for m in after.members):
-        return after  # others used that time as well
-    # So did those that have ended since, but for what the cluster lost of them.
+    # Others used some of that time: those that have ended since, but for what the cluster lost of
+    # them, and those on slots from their start on.
     others = [m for m in after.members if m.index != member.index and m.phase.terminal]
     ended = [m.ended_at for m in others if m.ended_at is not None and m.blame != Blame.CLUSTER]
-    seconds = max(0.0, now - max([before.started_at, *ended]))
+    used_until = max([before.started_at, *ended])
+    starts = [m.started_at or 0.0 for m in after.members if m.phase is Phase.RUNNING]
+    if starts:
+        if job.active_since is None:
+            return after
+        alone = max(0.0, min([now, *starts]) - used_until)
+        return replace(after, active_since=job.active_since + alone)
+    seconds = max(0.0, now - used_until)
     active_seconds = max(job.active_seconds, job.active_seconds_at(now) - seconds)
     return replace(after, active_seconds=active_seconds, active_since=None)
+
+
+def unused(before: Sequence[Member], after: Sequence[Member], since: float) -> float:
+    """Seconds from `since` on that no member of a job has used, as those on slots begin later.
+
+    `before` has them as they were, and `after` with the later starts.
+    """
+    starts = [m.started_at or 0.0 for m in after if m.phase is Phase.RUNNING]
+    if not starts:
+        return 0.0
+    ended = [m.ended_at or 0.0 for m in before if m.phase is not Phase.RUNNING]
+    held_since = min(m.started_at or 0.0 for m in before if m.phase is Phase.RUNNING)
+    return max(0.0, min(starts) - max([since, held_since, *ended]))
 
 
 def uncharged(job: Job, member: Member) -> Job:

@@ -9,6 +9,7 @@ slot          a warm actor that trains one member after another through Ray Trai
 faults        what went wrong, why, and who is to blame: one table
 room          how many slots to have, on nodes that come and go
 shared_inputs images and teachings in Ray's object store
+placement     groups of resources that killed slots leave behind
 slot_handle   a slot as the pool sees it
 slots         the pool of them
 teacher_trainer   a teacher trained in a slot of its own

@@ -39,6 +39,7 @@ from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
 from jobs.values import MemberResult, Place
 from orchestrator.cluster.faults import MemberFailed, Seen, cause, seen
 from orchestrator.cluster.member_log import member_log
+from orchestrator.cluster.placement import current_group
 from orchestrator.cluster.updates import TimedReport
 from orchestrator.loading import loading
 
@@ -47,14 +48,12 @@ Outcome = MemberResult | Seen | None
 """A result, a failure in words, or None: it was stopped."""
 ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
-THREADS = 5
-"""One trains, two wait for its workers and for its death, others answer meanwhile."""
 NODE_ID_CHARS = 12
 """As many of a node's id name it."""
 
 
 class Slot:
-    """The actor, with a thread for each of its methods that are called at a time: `THREADS`."""
+    """The actor. One thread trains, one waits for its death, and others answer meanwhile."""
 
     def __init__(self) -> None:
         self._run = ""
@@ -62,7 +61,8 @@ class Slot:
         """The run that was asked to stop; it may arrive before that run does."""
         # A deque, because one thread appends while another one takes out.
         self._reports: deque[TimedReport] = deque()
-        self._begins: dict[str, threading.Event] = {}
+        self._begun = ("", "")
+        """A run whose workers have been up, and their placement group."""
 
     def ready(self) -> str:
         """Loads what training needs, and tries the GPU if there is one; returns the node's id."""
@@ -113,7 +113,7 @@ class Slot:
             loop = _train_loop(
                 lambda report: bool(ray.get(me.progress.remote(report))),
                 at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
-                begin=lambda: me.begin.remote(run),
+                begin=lambda: me.begin.remote(run, current_group()),
             )
             plan = _plan(trainee, plan_json)
             scaling = ScalingConfig(
@@ -145,17 +145,16 @@ class Slot:
                 outcome: Outcome = trainer.fit().return_value
             except WorkerGroupError as error:
                 outcome = cause(error.worker_failures)
-            finally:
-                self.begin(run)  # nobody waits for it any more
         return outcome, self.drain()
 
-    def wait_for_begin(self, run: str) -> None:
-        """Returns once that run's workers are up; it is of a group."""
-        self._begins.setdefault(run, threading.Event()).wait()
+    def begin(self, run: str, group: str) -> None:
+        """That run's workers are up, in that placement group."""
+        self._begun = (run, group)
 
-    def begin(self, run: str) -> None:
-        """That run's workers are up."""
-        self._begins.setdefault(run, threading.Event()).set()
+    def group_of(self, run: str) -> str:
+        """The placement group of that run's workers; empty before they are up."""
+        begun, group = self._begun
+        return group if begun == run else ""
 
     def progress(self, report: EpochReport) -> bool:
         """Takes an epoch's report; returns whether the member should stop."""

@@ -36,8 +36,12 @@ class Handle:
     stop_by: float | None = None
     """Until when the member has to stop, by the monotonic clock, where it was asked to."""
     training: Any = None
-    beginning: Any = None
-    """Ready once its workers are up; None where it has none, or they are."""
+    waits: bool = False
+    """Whether what is on it waits for the workers of a group."""
+    group: str = ""
+    """The placement group of its workers, once they are up."""
+    asking: Any = None
+    """What tells whether it has begun by now."""
     draining: Any = None
     drain_at: float = 0.0
     """When to ask for epochs again, by the monotonic clock."""
@@ -49,12 +53,15 @@ class Handle:
         job, index = self.key.job_id, self.key.index
         return f"job {job}, member {index}, attempt {self.attempt}, {self.name}"
 
-    @property
-    def begun(self) -> bool:
-        """Whether what is on it trains, and does not wait for workers."""
-        if self.beginning is not None and is_ready(self.beginning):
-            self.beginning = None
-        return self.beginning is None
+    def ask_whether_begun(self) -> None:
+        """Brings `waits` up to date, without waiting; raises `RayError` for a slot that is dead."""
+        if not self.waits:
+            return
+        if self.asking is None:
+            self.asking = self.actor.group_of.remote(self.run)
+        elif is_ready(self.asking):
+            self.group, self.asking = str(get(self.asking)), None
+            self.waits = not self.group
 
     @property
     def waits_for(self) -> Any:

@@ -20,9 +20,10 @@ from jobs.values import MemberResult, Place, Teaching
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.faults import RAY_LOST, Seen, is_tainted, judge, seen
 from orchestrator.cluster.liveness import LivenessProbe, node_is_gone
+from orchestrator.cluster.placement import remove_groups
 from orchestrator.cluster.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.cluster.shared_inputs import SharedInputs
-from orchestrator.cluster.slot import THREADS, Outcome, Slot
+from orchestrator.cluster.slot import Outcome, Slot
 from orchestrator.cluster.slot_handle import Handle, get, is_ready
 from orchestrator.cluster.updates import Failed, Halted, Progress, TimedReport, Trained, Update
 from orchestrator.errors import ClusterError, ClusterLost, first_line
@@ -66,6 +67,9 @@ class RaySlots:
     _inputs: SharedInputs = field(init=False)
     _num_made: int = 0
     _failed_starts: int = 0
+    _litter: bool = False
+    """Whether a slot was killed whose worker group may still hold CPUs or GPUs."""
+    _just_killed: bool = False
 
     def __post_init__(self) -> None:
         probe = partial(self._probe.check, now=True)
@@ -97,7 +101,7 @@ class RaySlots:
     def states(self) -> list[SlotState]:
         """The slots that can train, and what they are busy with."""
         up = [slot for slot in self._slots.values() if slot.starting is None]
-        return [SlotState(slot.name, slot.key, slot.begun) for slot in up]
+        return [SlotState(slot.name, slot.key, not slot.waits) for slot in up]
 
     def node(self, slot: str) -> str:
         """The id of the node that a slot is on."""
@@ -126,8 +130,7 @@ class RaySlots:
         handle.training = handle.actor.train.remote(
             handle.run, "member", plan.model_dump_json(), inputs, workers, place
         )
-        if workers is not None:
-            handle.beginning = handle.actor.wait_for_begin.remote(handle.run)
+        handle.waits, handle.group = workers is not None, ""
 
     def stop(self, slot: str) -> None:
         """Asks the slot to stop its member; `poll` tells when it has, or when it was made to."""
@@ -156,6 +159,8 @@ class RaySlots:
                 self._untold.extend(self._updates_of(handle, ready))
             except RayError as error:
                 self._untold.extend(self._lose(handle, error))
+        if self._litter:
+            self._tidy_up()
         return self._tell()
 
     def abandon(self) -> list[Update]:
@@ -190,7 +195,7 @@ class RaySlots:
             .options(
                 num_cpus=self.resources.cpus if trains_here else 0,
                 num_gpus=self.resources.gpus if trains_here else 0,
-                max_concurrency=THREADS,
+                max_concurrency=4,
                 max_restarts=0,
             )
             .remote()
@@ -216,13 +221,15 @@ class RaySlots:
             # The last reports come with the result, or with the drain that was under way.
             reports = get(handle.draining) if handle.draining is not None else []
             outcome, rest = self._outcome(handle.training)
-            handle.key = handle.training = handle.draining = handle.beginning = None
+            handle.key = handle.training = handle.draining = handle.asking = None
+            handle.waits = False
             handle.since = time.monotonic()
             if isinstance(outcome, Seen) and is_tainted(outcome):
                 self._renew(handle)
             ended = _ended(key, attempt, outcome)
             reports += rest
             return [Progress(key, attempt, tuple(reports)), ended] if reports else [ended]
+        handle.ask_whether_begun()
         if handle.stop_by is not None and time.monotonic() >= handle.stop_by:
             self._renew(handle)
             return [Halted(key, attempt)]
@@ -266,7 +273,20 @@ class RaySlots:
         """A new slot for one that is dead, or that no one should train in any more."""
         del self._slots[handle.name]
         ray.kill(handle.actor)  # it may live on where only the way to it is broken
+        self._just_killed = self._litter = self.resources.in_worker_group
         self._add()
+
+    def _tidy_up(self) -> None:
+        """Frees what the worker groups of killed slots hold, or will once there is room.
+
+        While a member waits here, whose group is not known yet, only groups without room go, and
+        once: Ray Train asks for another one within a minute. The rest goes when none waits.
+        """
+        busy = [handle for handle in self._slots.values() if handle.key is not None]
+        waiting = any(handle.waits for handle in busy)
+        if self._just_killed or not waiting:
+            remove_groups({handle.group for handle in busy}, only_pending=waiting)
+            self._just_killed, self._litter = False, waiting
 
 
 def _ended(key: MemberKey, attempt: int, outcome: Outcome) -> Update:

@@ -192,7 +192,9 @@ class Controller:
             for member in job.members:
                 if member.phase is Phase.RUNNING and member.key not in on_slots:
                     # The store had written its start when the connection broke, unknown to us.
-                    self._update(self.ledger.halt(member.key, member.attempt, self.clock()))
+                    # Nothing ran since.
+                    at = member.started_at or self.clock()
+                    self._update(self.ledger.halt(member.key, member.attempt, at))
         self._listed = True
         return list(everything.jobs)
 
@@ -265,7 +267,8 @@ class Controller:
         self._account_for_standstill()
         limit_s = self._spec.limits.active_deadline_seconds
         for job in list(self._jobs.values()) if limit_s is not None else ():
-            if (fault := lifecycle.overdue(job, limit_s, self.clock())) is not None:
+            as_told = self._standstill.as_told(job)
+            if (fault := lifecycle.overdue(as_told, limit_s, self.clock())) is not None:
                 self._update(self.ledger.give_up(job.id, fault, self.clock()))
 
     # --- acting -----------------------------------------------------------------------------------

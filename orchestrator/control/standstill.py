@@ -5,15 +5,18 @@ Out: the jobs in the store as if they had begun so much later. Next on the path:
 judges deadlines by that time, and the queue, which shares out slots by it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import lifecycle
 from orchestrator.control.recorder import Recorder
 from orchestrator.control.sleep import Sleep
 from orchestrator.schedule import SlotState
-from orchestrator.state import Job
+from orchestrator.state import Job, MemberKey
 from orchestrator.store import Ledger
+
+LOOK_EVERY_S = 5.0
+"""How often the store is told of those that wait; it is when one has begun or ended, too."""
 
 
 @dataclass
@@ -24,29 +27,54 @@ class Standstill:
     recorder: Recorder
     clock: Callable[[], float]
     sleep: Sleep
-    _waited: frozenset[int] = field(default=frozenset(), init=False)
-    """Jobs with a member that waited for its workers when it was looked last."""
+    _until: dict[MemberKey, float] = field(default_factory=dict, init=False)
+    """Until when members have waited, those that the store does not know to have begun."""
+    _waiting: frozenset[MemberKey] = field(default=frozenset(), init=False)
+    """Those that wait."""
+    _told_at: float = field(default=float("-inf"), init=False)
 
     def now(self) -> float:
         """The time by which jobs run: without what was slept and is not accounted for yet."""
         return self.clock() - self.sleep.unaccounted_s()
 
-    def account(self, jobs: Mapping[int, Job], slots: Sequence[SlotState]) -> Iterator[Job]:
-        """Gives each job that changed by it.
+    def account(self, jobs: Mapping[int, Job], slots: Sequence[SlotState]) -> tuple[Job, ...]:
+        """Returns the jobs that changed by it.
 
         Raises `StoreError` where the store does not take it; the next time makes up for it.
         """
+        changed: tuple[Job, ...] = ()
         if seconds := self.sleep.unaccounted_s():
             on_slots = {k: job for k, job in jobs.items() if job.active_since is not None}
-            later = {k: lifecycle.begun_later(job, seconds) for k, job in on_slots.items()}
-            yield from self.ledger.stood_still(later)
+            changed = self.ledger.stood_still(on_slots, seconds)
             self.recorder.begun_later(seconds)
             self.sleep.account_for(seconds)
-        waiting = {slot.busy_with for slot in slots if slot.busy_with and not slot.begun}
-        wait = frozenset(key.job_id for key in waiting)
-        if looked_at := wait | self._waited:
-            indices = {k: {key.index for key in waiting if key.job_id == k} for k in looked_at}
-            now = self.clock()
-            later = {k: lifecycle.waited(jobs[k], indices[k], now) for k in looked_at}
-            yield from self.ledger.stood_still(later)
-            self._waited = wait
+        now = self.clock()
+        self._waiting = frozenset(s.busy_with for s in slots if s.busy_with and not s.begun)
+        self._until.update((key, now) for key in self._waiting)
+        if not self._until:
+            return changed
+        ended = self._until.keys() - self._waiting
+        late = not self._told_at <= now < self._told_at + LOOK_EVERY_S
+        if ended or late or self.recorder.pending():
+            changed += self.ledger.waited(self._by_job(self._until), self._indices())
+            self._told_at = now
+            for key in ended:
+                del self._until[key]
+        return changed
+
+    def as_told(self, job: Job) -> Job:
+        """The job with what the store was not told yet of members that wait."""
+        until = self._by_job(self._until).get(job.id) if self._until else None
+        return job if until is None else lifecycle.waited(job, until, ()).job
+
+    def _by_job(self, times: Mapping[MemberKey, float]) -> dict[int, dict[int, float]]:
+        by_job: dict[int, dict[int, float]] = {}
+        for key, at in times.items():
+            by_job.setdefault(key.job_id, {})[key.index] = at
+        return by_job
+
+    def _indices(self) -> dict[int, set[int]]:
+        indices: dict[int, set[int]] = {key.job_id: set() for key in self._until}
+        for key in self._waiting:
+            indices[key.job_id].add(key.index)
+        return indices

@@ -9,7 +9,7 @@ What clients ask for meets what slots tell in the database, in the order of the 
 comes too late changes nothing: of an attempt that is closed, of a job that is over.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -201,15 +201,28 @@ class Ledger:
                 return job
             return write(connection, job, lifecycle.given_up(job, fault, at), at)
 
-    def stood_still(self, later: Mapping[int, Job]) -> tuple[Job, ...]:
-        """Counts running time from later on: as `lifecycle.begun_later` has these jobs, by id.
+    def stood_still(self, before: Mapping[int, Job], seconds: float) -> tuple[Job, ...]:
+        """Counts running time from so much later on, of jobs as they were known, by id.
 
         Returns them as they are then. What is on no slot any more stays as it is.
         """
         with self._writing() as connection:
             return tuple(
-                write(connection, job, lifecycle.stood_still(job, later[job.id]), at=0.0)
-                for job in read_jobs_by_id(connection, later)
+                write(connection, job, lifecycle.stood_still(job, before[job.id], seconds), at=0.0)
+                for job in read_jobs_by_id(connection, before)
+            )
+
+    def waited(
+        self, until: Mapping[int, Mapping[int, float]], waiting: Mapping[int, Container[int]]
+    ) -> tuple[Job, ...]:
+        """Counts no time in which members waited for their workers; returns their jobs.
+
+        By job's id and member's index: until when each waited, and who still waits.
+        """
+        with self._writing() as connection:
+            return tuple(
+                write(connection, job, lifecycle.waited(job, until[job.id], waiting[job.id]), 0.0)
+                for job in read_jobs_by_id(connection, until)
             )
 
     def recover(self, at: float) -> int:

@@ -182,6 +182,7 @@ def _close(
         "its_number": member.attempt,
     }
     changed = {
+        "started_at": member.started_at,  # later, where it waited for its workers, or slept
         "ended_at": member.ended_at,
         "reason": closed.reason,
         "message": _storable(closed.message),

@@ -210,7 +210,7 @@ def _num_left(jobs: Sequence[Job]) -> int:
 
 
 def _over(newest: Sequence[Job], at_work: bool) -> bool:
-    return all(job.phase.terminal or (job.suspended and not at_work) for job in newest)
+    return all(job.phase.terminal or not (at_work or job.is_left) for job in newest)
 
 
 def _sentences(job: Job) -> Iterator[tuple[object, str, str]]:

@@ -46,7 +46,7 @@ class Lookup:
         """Whether nothing is left that happens by itself."""
         at_work = self.controller is not None
         return all(
-            job.phase.terminal or (job.suspended and not at_work)
+            job.phase.terminal or not (at_work or job.is_left)
             for job in newest_revisions(self.jobs)
         )
 

@@ -7,9 +7,8 @@ import pytest
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.updates import Failed, Update
 from orchestrator.errors import ClusterLost, ResourcesChanged, StoreUnavailable
-from orchestrator.lifecycle import WAITS_FOR_WORKERS
 from orchestrator.phases import Phase, Reason
-from orchestrator.state import Job, MemberKey
+from orchestrator.state import Job
 from orchestrator.store import Ledger, Store
 from tests.orchestrator.cohorts import new_job
 from tests.orchestrator.pretended import (
@@ -120,33 +119,6 @@ def test_time_in_which_the_machine_slept_is_not_the_teams(
     assert job.phase is Phase.SUCCEEDED
     assert 1 < job.active_seconds < 60
     assert 1 < job.slot_seconds < 60, "nor of their share of the slots"
-
-
-def test_waiting_for_workers_is_not_the_teams_time(store: Store, run: Run) -> None:
-    """On a cluster that others use, workers of a group may wait long for CPUs."""
-    hand_in(store, new_job("a"), limits={"activeDeadlineSeconds": 60.0})
-    key = MemberKey(1, 0)
-    told: list[str] = []
-
-    def on_poll(poll: int) -> None:
-        told.extend({member.message for job in store.jobs("small") for member in job.members})
-        if poll == 500:  # the clock goes on by half a second each time it is read
-            pool.waiting.clear()
-
-    ends = iter([None] * 8)
-    pool = PretendedSlots(
-        outcome=lambda key, attempt: next(ends, trains(key, attempt)),
-        waiting={key},
-        on_poll=on_poll,
-    )
-    clock = Clock()
-    (job,) = run(pool, clock=clock)
-    assert clock.now > 1000 + 240
-    assert job.phase is Phase.SUCCEEDED
-    assert 0 < job.active_seconds < 60
-    assert 0 < job.slot_seconds < 60
-    assert told[0] == told[-1] == ""
-    assert WAITS_FOR_WORKERS in told
 
 
 def test_while_the_store_is_away_nobody_pays_for_slots_that_are_free(

@@ -241,29 +241,3 @@ def test_a_suspended_job_whose_members_are_all_trained_is_left_to_be_combined() 
     after = trained(job(1, S, R, suspended=True), 1, NOW).job
     assert after.phase is R
     assert lifecycle.ready_to_finish(after)
-
-
-# --- waiting for workers --------------------------------------------------------------------------
-
-
-def test_a_member_that_waits_for_its_workers_begins_when_it_has_them() -> None:
-    waits = lifecycle.waited(job(1, R), {0}, NOW)
-    assert waits.members[0].message == lifecycle.WAITS_FOR_WORKERS
-    assert (waits.active_seconds_at(NOW), waits.slot_seconds_at(NOW)) == (0.0, 0.0)
-    begun = lifecycle.waited(waits, set(), NOW + 5)
-    assert begun.members[0].message == ""
-    assert (begun.active_seconds_at(NOW + 5), begun.slot_seconds_at(NOW + 5)) == (5.0, 5.0)
-
-
-def test_a_job_waits_as_long_as_no_other_member_of_it_trains() -> None:
-    one_trains = lifecycle.waited(job(1, R, R, active_since=0.0), {1}, NOW)
-    assert (one_trains.active_seconds_at(NOW), one_trains.slot_seconds_at(NOW)) == (NOW, NOW)
-    it_is_done = trained(one_trains, 0, NOW + 10).job
-    other_waits = lifecycle.waited(it_is_done, {1}, NOW + 30)
-    assert other_waits.active_seconds_at(NOW + 30) == NOW + 10
-    assert other_waits.slot_seconds_at(NOW + 30) == NOW + 10
-
-
-def test_what_has_left_its_slot_waits_for_nothing_there() -> None:
-    was = job(1, P, S)
-    assert lifecycle.waited(was, {0, 1}, NOW) == was

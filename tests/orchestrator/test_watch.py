@@ -79,6 +79,17 @@ def test_rules_that_change_meanwhile_change_the_queue_that_is_shown(store: Store
     assert places[-1] == ["#2", "#1"]
 
 
+def test_a_suspended_job_that_was_trained_is_watched_until_it_has_its_result(store: Store) -> None:
+    submit(store, new_job("apes"), at=BEGAN_AT)
+    game = Game(store, BEGAN_AT)
+    game.start("apes")
+    store.suspend("small", "apes", BEGAN_AT + 1)
+    game.train("apes")
+    game.ledger.release()
+    assert store.is_left("small")
+    assert not watch("small", store, pause=lambda _: None), "somebody has to go on"
+
+
 def test_watching_without_a_controller_says_how_to_start_one(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -247,6 +247,37 @@ def test_a_member_has_begun_once_its_workers_have_their_cpus(
 @pytest.mark.timeout(600)
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_slot_that_is_killed_gives_its_workers_cpus_back(
+    waits: bool, images: LabelledImages, tmp_path: Path
+) -> None:
+    inputs = Inputs(images)
+    pool = RaySlots(Room.fixed(1), PAIR, inputs.images, inputs.teaching, stops_within_s=2.0)
+    pool.want(1)
+    (slot,) = ready(pool)
+    others = placement_group([{"CPU": 2 if waits else 0.5}])
+    ray.get(others.ready())
+    place = Place(str(tmp_path / "0.checkpoint"), str(tmp_path / "0-a1.log"))
+    pool.start(slot, KEY, 1, SHARED.model_copy(update={"epochs": 10_000}), place)
+    if waits:
+        assert pool.poll(3.0) == []
+        pool.stop(slot)
+        until(pool, ended(1))
+    else:
+        until(pool, lambda updates: len(updates) > 0)
+        os.kill(int(str(call(pool, slot, lambda _: os.getpid()))), signal.SIGKILL)
+        until(pool, ended(1))
+    remove_placement_group(others)
+    everything = placement_group([{"CPU": 2}])
+    assert ray.wait([everything.ready()], timeout=60)[0], "the CPUs never came back"
+    remove_placement_group(everything)
+    pool.close()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_cohort_of_several_workers_gives_what_one_worker_gives(
     write_cohort: WriteCohort, photos: Path, home: Path
 ) -> None:
