@@ -270,6 +270,11 @@ def _go_on(
         return
     if not store.is_left(name):
         console.print_note(f"cohort {name}: nothing is left to run")
+    else:
+        console.print_note(
+            "no controller is at work, so this command is one until all is done; Ctrl-C keeps what "
+            "is done, and --detach gives the terminal back"
+        )
     # Also then: MLflow may lack what was written while it was away.
     print_next(name, attend.attend(name, store, settings, cpus, launcher))
 

@@ -101,6 +101,11 @@ def command(
         if plan.jobs:
             _print_plan(plan, machine, cohort.spec.resources, time.time())
             _note_deadlines(plan, cohort.spec.limits.active_deadline_seconds)
+    if refused and plan.jobs:
+        console.print_note(
+            f"{len(refused)} refused: `gamectl submit` submits nothing until corrected, or with "
+            "--skip-refused the others"
+        )
     if settings.ray_address is not None:
         console.print_note(
             "these figures are for this machine; RAY_ADDRESS names a cluster, which may have more"

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator import console
+from orchestrator.admission.draft import SUFFIXES
 from orchestrator.admission.files import LoadoutFile, Reading, folder_warnings, read_paths
 
 
@@ -79,6 +80,10 @@ def _print_notes(reading: Reading) -> None:
         console.print_note(str(warning))
     if reading.not_read:
         console.print_note(reading.not_read)
+    for file in reading.files:
+        if Path(file.path).suffix.lower() not in SUFFIXES:
+            name = console.printable(file.path)
+            console.print_note(f"{name}: in a folder only names that end in .yaml are read")
 
 
 def _print_totals(reading: Reading) -> None:
@@ -86,6 +91,7 @@ def _print_totals(reading: Reading) -> None:
     num_problems = sum(len(file.problems) for file in reading.files)
     num_ok = len(reading.files) - num_refused
     note = f"files: {len(reading.files)}, ok: {num_ok}, refused: {num_refused}"
+    note += f", not read: {len(reading.skipped)}" if reading.skipped else ""
     console.print_note(f"{note}, problems: {num_problems}" if num_problems else note)
 
 

@@ -85,6 +85,7 @@ def _friend(contenders: Sequence[Contender], label: int) -> Title:
         each
         for each, recall in zip(contenders, others, strict=True)
         if abs(recall - median) <= POINTS_FROM_MEDIAN / 100 + ROUNDING
+        and each.recall_per_class[label] > 0
     ]
     return _won_by_most(
         "herr-nilssons-friend",
@@ -97,7 +98,7 @@ def _friend(contenders: Sequence[Contender], label: int) -> Title:
             f"found {each.recall_per_class[label]:.1%} of the squirrel monkeys, and "
             f"{others_recall(each, label):.1%} of the others"
         ),
-        "no scored team is that near to the median",
+        "no scored team that is so near to the median found any",
     )
 
 

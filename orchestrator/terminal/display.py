@@ -94,7 +94,8 @@ def expected(job: Job, outlook: Outlook, now: float) -> str:
     if job.phase.terminal:
         return ""
     place, end = outlook.positions.get(job.id), outlook.finish.get(job.id)
-    parts = [f"#{place}"] if place is not None else []
+    # What was looked ahead some seconds ago may have begun since.
+    parts = [f"#{place}"] if place is not None and job.phase is Phase.PENDING else []
     parts += [f"~{short_time(end, now)}"] if end is not None else []
     return ", ".join(parts) or "-"
 

@@ -102,6 +102,12 @@ def score_and_publish(
                     left_out,
                     failures.__setitem__,
                 )
+            if going_on := [job for job in counted if not job.phase.terminal]:
+                teams = ", ".join(f"{job.team} ({job.phase})" for job in going_on)
+                console.print_note(
+                    f"{len(going_on)} of {len(counted)} teams are not through, score again when "
+                    f"they are: {teams}"
+                )
             for team, error in failures.items():
                 console.print_note(f"{team}: no score{_why(error)}: {error}")
             if not book.scores:

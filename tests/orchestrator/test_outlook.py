@@ -68,6 +68,7 @@ def test_how_an_expectation_reads() -> None:
     assert display.expected(waiting, Outlook({2: 3}), NOW) == "#3"
     at = display.short_time(NOW + 60, NOW)
     assert display.expected(waiting, Outlook({2: 3}, {2: NOW + 60}), NOW) == f"#3, ~{at}"
+    assert display.expected(running(2, 5), Outlook({2: 3}), NOW) == "-", "it had to wait before"
     assert display.expected(replace(waiting, phase=Phase.FAILED), Outlook(), NOW) == ""
 
 

@@ -97,6 +97,17 @@ def test_it_fits_every_window_in_silence(
         assert [url for url in shown.requests if not url.startswith("data:")] == [file.as_uri()]
 
 
+@pytest.mark.parametrize("width", [400, 1100, 1280, 1920])
+def test_every_team_shows_what_it_took_for_what(running: Any, file: Path, width: int) -> None:
+    with opened(running, file, width) as shown:
+        shown.page.get_by_role("button", name="Open all").click()
+        boxes = shown.page.locator("details.team .scroll:has(.matrix)").evaluate_all(
+            "boxes => boxes.map(box => box.clientWidth)"
+        )
+        assert len(boxes) == len(TEAMS) - 1
+        assert min(boxes) >= min(300, 0.7 * width)
+
+
 def test_names_and_messages_are_only_words(running: Any, file: Path) -> None:
     with opened(running, file) as shown:
         page = shown.page
