@@ -41,7 +41,8 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
     if not create and settings.store_file is not None and not settings.store_file.exists():
         raise NotFound(
             f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
-            "PATH` submits a cohort; GAME_HOME names the folder of another game."
+            "PATH` submits a cohort; one that was submitted elsewhere is seen from the folder that "
+            "this was done in, or by naming its game's folder in GAME_HOME"
         )
     with loading():  # here: whoever asks for `--help` waits for no SQLAlchemy
         from orchestrator.store import Store

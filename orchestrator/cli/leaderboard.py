@@ -10,7 +10,7 @@ from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.results.leaderboard import leaderboard
-from orchestrator.results.scorebook import read_scores
+from orchestrator.results.scorebook import read_published, read_scores
 from orchestrator.settings import Settings
 from orchestrator.terminal.ranking import print_leaderboard
 
@@ -44,4 +44,4 @@ def command(cohort: str | None, output: str) -> None:
     if output == "json":
         console.print_json(board.to_dict())
     else:
-        print_leaderboard(board)
+        print_leaderboard(board, read_published(settings.scores, name) is not None)

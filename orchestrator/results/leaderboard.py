@@ -65,6 +65,8 @@ class Leaderboard:
     rows: tuple[Row, ...]
     num_unscored: int
     """Teams whose newest job has succeeded and has no score."""
+    newer: tuple[str, ...]
+    """What ranked teams have handed in since, in words."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form of `-o json`."""
@@ -165,4 +167,9 @@ def leaderboard(jobs: Sequence[Job], book: ScoreBook) -> Leaderboard:
         book.published,
         tuple(rows),
         len(unscored(jobs, book)),
+        tuple(
+            f"{job.team} r{job.revision} ({job.phase})"
+            for job in newest_revisions(jobs)
+            if job.team in {each.team for each, _, _ in ranked} and book.find(job) is None
+        ),
     )

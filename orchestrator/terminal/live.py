@@ -48,7 +48,8 @@ class LiveView:
     """A context whose `show` draws the state of a cohort.
 
     `spec` has the cohort's rules, and `num_slots` is how many there are, or None while that is not
-    known; both may change. `console` is where it draws: stderr by default.
+    known; both may change. `console` is where it draws: stderr by default. Where it `lists`, plain
+    lines begin with what had ended before, which otherwise is only counted.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class LiveView:
         num_slots: int | None,
         clock: Clock = time.time,
         console: Console | None = None,
+        lists: bool = False,
     ) -> None:
+        self._lists = lists
         self.spec = spec
         self.num_slots = num_slots
         self._clock = clock
@@ -138,6 +141,15 @@ class LiveView:
         self._live.update(table, refresh=True)
 
     def _print_changes(self, jobs: Sequence[Job]) -> None:
+        before = [job for job in jobs if job.phase.terminal]
+        if self._known or self._lists or len(before) == len(jobs):
+            before = []
+        if before:
+            had = "1 job had" if len(before) == 1 else f"{len(before)} jobs had"
+            self._print(f"{had} ended before")
+        for job in before:
+            self._known[job.id] = job
+            self._said |= {key: line for key, _, line in _sentences(job)}
         for job in jobs:
             if self._known.get(job.id) is job:
                 continue
@@ -184,7 +196,7 @@ def watch(
     spec, document = Cohort.stored(store.cohort(name).spec).spec, ""
     jobs: dict[int, Job] = {}
     last_event_id = 0
-    with LiveView(spec, None, clock, console) as view:
+    with LiveView(spec, None, clock, console, lists=patient) as view:
         while True:
             # Before the jobs are read: a controller that has ended by then has written everything.
             lease = lease_of(store, name)

@@ -16,8 +16,11 @@ LEAST_NAME = 10
 """A name is not cut shorter."""
 
 
-def print_leaderboard(board: Leaderboard) -> None:
-    """Prints the ranking as a table; where there is little room without recall, and names cut."""
+def print_leaderboard(board: Leaderboard, was_published: bool = False) -> None:
+    """Prints the ranking as a table; where there is little room without recall, and names cut.
+
+    `was_published` says that others see an older one.
+    """
     table = [list(COLUMNS), *map(_cells, board.rows)]
     room = shutil.get_terminal_size().columns
     if _team_room(table, room) < max(len(row[TEAM]) for row in table):
@@ -27,9 +30,12 @@ def print_leaderboard(board: Leaderboard) -> None:
         row[TEAM] = console.cut_inside(row[TEAM], most)
     heads, *rows = table
     console.print_table(heads, rows, right=RIGHT, whole=["95 % interval"])
-    state = "published" if board.published else "not published: only you see this"
+    only_you = "newer than what is" if was_published else "not"
+    state = "published" if board.published else f"{only_you} published: only you see this"
     images = images_in_words(board.test_images, board.test_images_left_out)
     console.print_note(f"\ncohort {board.cohort}, {images}, {state}")
+    if board.newer:
+        console.print_note(f"ranked by an older revision: there is {', '.join(board.newer)}")
     if late := board.num_unscored:
         teams = "1 team has" if late == 1 else f"{late} teams have"
         console.print_note(

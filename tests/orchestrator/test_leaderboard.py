@@ -146,6 +146,7 @@ def test_the_json_form(jobs: dict[str, Job]) -> None:
         "published",
         "rows",
         "num_unscored",
+        "newer",
     ]
     assert set(document["rows"][0]) == {
         "rank",
@@ -207,6 +208,21 @@ def test_teams_that_were_withdrawn_have_no_place(store: Store, jobs: dict[str, J
     board = leaderboard(left, book(score(jobs["a"], 0.9), score(jobs["b"], 0.5)))
     assert "a" not in {row.team for row in board.rows}
     assert [row.team for row in board.rows if row.rank == 1] == ["b"]
+
+
+def test_a_published_score_of_an_older_revision_is_told_as_such(
+    jobs: dict[str, Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = replace(jobs["a"], id=99, uid="newer", revision=2, phase=Phase.PENDING)
+    scores = book(score(jobs["a"], 0.9), score(jobs["b"], 0.5)).model_copy(
+        update={"published": True}
+    )
+    board = leaderboard([*jobs.values(), newer], scores)
+    assert (board.rows[0].team, board.rows[0].rank) == ("a", 1)
+    print_leaderboard(board)
+    assert "ranked by an older revision: there is a r2 (Pending)" in capsys.readouterr().err
+    print_leaderboard(leaderboard(list(jobs.values()), scores))
+    assert "older revision" not in capsys.readouterr().err
 
 
 def test_networks_that_have_no_score_yet_are_told(

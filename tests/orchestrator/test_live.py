@@ -101,6 +101,24 @@ def test_plain_lines_tell_of_retries_wishes_and_lost_members(
         assert said() == ["apes r2: Running"]
 
 
+def test_what_had_ended_before_is_no_news(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    submit(store, new_job("apes"), new_job("bees"), new_job("trio"))
+    game = Game(store, BEGAN_AT)
+    for team in ("apes", "bees"):
+        game.start(team)
+        game.fail(team, DIVERGED)
+    with LiveView(SPEC, 2, clock=lambda: NOW) as view:
+        view.show(store.jobs("small"))
+        game.start("trio")
+        view.show(store.jobs("small"))
+        store.retry("small", "bees", NOW)
+        game.start("bees")
+        view.show(store.jobs("small"))
+    said = lines_of(capsys.readouterr().err)
+    assert said[:2] == ["2 jobs had ended before", "trio: Running"]
+    assert all(line.startswith("bees: Running") for line in said[2:])
+
+
 def test_trouble_is_said_once_until_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
     with LiveView(SPEC, 1, clock=lambda: NOW) as view:
         for _ in range(2):
