@@ -13,12 +13,22 @@ LIKE_HYPHENS = ("-", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2212",
 """Hyphens, and what word processors make of them: dashes, a minus sign, bullets."""
 
 
+MOST_WRITTEN = 10
+
+
 def list_mark_hint(key: str) -> str:
     """Say what is wrong where `– item` or `-item` stands for a list's entry, or nothing."""
     if not key.startswith(LIKE_HYPHENS):
         return ""
     rest = key.lstrip("".join(LIKE_HYPHENS)).strip()
     return f"; an entry starts with a hyphen and a space: `- {shortened(rest)}: ...`"
+
+
+def members_hint(key: str, given: object) -> str:
+    """Say how an ensemble's members are written where their number stands, or nothing."""
+    if key != "members" or type(given) is not int or not 0 < given <= MOST_WRITTEN:
+        return ""
+    return f"; for {given} networks write `members: [{', '.join(['{}'] * given)}]`"
 
 
 def out_of_column(parser_says: str, line: str) -> str | None:

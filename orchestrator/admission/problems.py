@@ -18,7 +18,7 @@ from orchestrator.admission.admit import LocatedProblem
 from orchestrator.admission.combinations import PURCHASES
 from orchestrator.admission.enchanter import MEMBER_ITEMS, EnsembleEnchanter, Member, MemberItems
 from orchestrator.admission.indentation import TOP_LEVEL
-from orchestrator.admission.list_hints import list_mark_hint
+from orchestrator.admission.list_hints import list_mark_hint, members_hint
 from orchestrator.admission.manifest import Model
 from orchestrator.admission.number_hints import number_hint
 from orchestrator.admission.purchase import Purchase
@@ -87,7 +87,8 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
         section = _indented_section(loc, document)
         code, message = ("unknown-key", section) if section else _unknown_key(details["loc"], model)
     elif kind == "missing":
-        code, message = "missing-key", f"the key {name!r} is missing"
+        sold = f"; see `gamectl shop {given['item']}`" if given.get("item") in CATALOG else ""
+        code, message = "missing-key", f"the key {name!r} is missing{sold}"
     elif kind == "union_tag_not_found":
         code, message = "missing-key", _no_item(given)
     elif kind == "union_tag_invalid":
@@ -115,7 +116,7 @@ def _explained(details: ErrorDetails, model: type[Model], document: Document) ->
             hint = number_hint(given, name, whole=kind == "int_type")
         elif kind == "tuple_type":
             first = str(next(iter(given), "")) if isinstance(given, Mapping) else ""
-            hint = list_mark_hint(first) or hint
+            hint = list_mark_hint(first) or members_hint(name, given) or hint
         message = f"{is_given}; {wanted}{hint}"
     return LocatedProblem(loc, code, message)
 

@@ -89,6 +89,10 @@ def problems(tmp_path: Path, content: str | bytes) -> list[tuple[int, int, str]]
          "the number of members is 1; at least 2 are wanted"),
         ("purchases: [{item: }]", "the key 'item' has no value; give it one"),
         ("epochs:", "the key 'epochs' has no value; give it one or leave it out"),
+        ("purchases: [{item: ensemble-enchanter, members: 3}]",
+         "; for 3 networks write `members: [{}, {}, {}]`"),
+        ("purchases: [{item: ensemble-enchanter}]", "; see `gamectl shop ensemble-enchanter`"),
+        ("purchases: 3", "a list (lines of `- ...`) is wanted"),
     ],
 )  # fmt: skip
 def test_a_value_or_key_gets_a_hint(tmp_path: Path, spec: str, said: str) -> None:

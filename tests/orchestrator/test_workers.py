@@ -164,6 +164,10 @@ def pool(images: LabelledImages) -> Iterator[RaySlots]:
     pool.close()
 
 
+class Others:
+    """Somebody else's work."""
+
+
 def workers_of(pool: RaySlots, slot: str) -> list[int]:
     """The processes of the slot's worker group: Ray's, on the slot's node."""
     raylet = call(pool, slot, lambda _: os.getppid())
@@ -255,8 +259,9 @@ def test_a_slot_that_is_killed_gives_its_workers_cpus_back(
     pool = RaySlots(Room.fixed(1), PAIR, inputs.images, inputs.teaching, stops_within_s=2.0)
     pool.want(1)
     (slot,) = ready(pool)
-    others = placement_group([{"CPU": 2 if waits else 0.5}])
-    ray.get(others.ready())
+    # An actor: placement groups of this job, which is the pool's too, are taken for its own.
+    others = ray.remote(num_cpus=2 if waits else 0)(Others).remote()
+    ray.get(others.__ray_ready__.remote())
     place = Place(str(tmp_path / "0.checkpoint"), str(tmp_path / "0-a1.log"))
     pool.start(slot, KEY, 1, SHARED.model_copy(update={"epochs": 10_000}), place)
     if waits:
@@ -267,7 +272,7 @@ def test_a_slot_that_is_killed_gives_its_workers_cpus_back(
         until(pool, lambda updates: len(updates) > 0)
         os.kill(int(str(call(pool, slot, lambda _: os.getpid()))), signal.SIGKILL)
         until(pool, ended(1))
-    remove_placement_group(others)
+    ray.kill(others)
     everything = placement_group([{"CPU": 2}])
     assert ray.wait([everything.ready()], timeout=60)[0], "the CPUs never came back"
     remove_placement_group(everything)
