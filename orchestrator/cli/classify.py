@@ -11,6 +11,7 @@ hold numbers only), whose SHA-256 the store knows. A team's own code answers in 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,9 @@ def command(
     The cohort's champion is asked: the best network once scores are published. Pictures stay on
     this machine.
     """
+    if not any(map(os.path.lexists, places)):  # said before torch is loaded
+        missing = ", ".join(console.printable(str(place)) for place in places)
+        raise NotFound(f"{missing}: no such file or folder")
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from orchestrator.errors import NotFound
 from orchestrator.results.classify import A_TIME, Answer, classify, pictures_in
+from tests.orchestrator.commands import gamectl
 
 SIDE = 16
 NAMES = {"n0": "dark", "n1": "bright"}
@@ -94,6 +95,12 @@ def test_what_is_wrong_with_one_file_is_said_and_the_others_are_answered(
     assert said["gone.png"].to_dict() == {
         "file": str(tmp_path / "gone.png"), "error": "no such file"
     }  # fmt: skip
+
+
+def test_where_nothing_is_there_no_network_is_loaded_to_say_so(tmp_path: Path) -> None:
+    done = gamectl("classify", tmp_path / "gone.png", tmp_path / "folder")
+    assert done.exit_code == 1
+    assert "folder: no such file or folder" in done.stderr
 
 
 def test_more_pictures_than_fit_into_memory_are_asked_about_in_parts(
