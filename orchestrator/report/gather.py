@@ -80,6 +80,7 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
         if job.team in numbers  # not of a team that was withdrawn
         for attempt in attempts[job.id]
     ]
+    drawn = timeline(runs, now)
     return Report(
         cohort=cohort,
         state=state_of(book),
@@ -88,7 +89,7 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
         classes=class_names(record.data.classes),
         test_images=book.test_images if book else 0,
         test_images_left_out=book.test_images_left_out if book else 0,
-        figures=_figures(shown, runs, now),
+        figures=_figures(shown, runs, len(drawn.rows) if drawn else 0, now),
         teams=teams,
         titles=held,
         hard_images=hard[:HARD_IMAGES_SHOWN],
@@ -96,7 +97,7 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
         answers_known=book is not None and book.tells_images,
         unscored=tuple(job.team for job in unscored(jobs, book)),
         at_work=tuple(job.team for job in newest if not job.phase.terminal),
-        timeline=timeline(runs, now),
+        timeline=drawn,
     )
 
 
@@ -287,12 +288,12 @@ def _member(member: Member, told: Epochs, seconds: float) -> MemberLine:
     )
 
 
-def _figures(newest: Sequence[Job], runs: Sequence[Run], now: float) -> Figures:
+def _figures(newest: Sequence[Job], runs: Sequence[Run], num_slots: int, now: float) -> Figures:
     members = [member for job in newest for member in job.members]
     return Figures(
         num_teams=len(newest),
         num_networks=sum(member.phase is Phase.SUCCEEDED for member in members),
         num_epochs=sum(member.epoch for member in members),
-        num_slots=len({(run.attempt.node, run.attempt.slot) for run in runs}),
+        num_slots=num_slots,
         slot_seconds=sum(run.ends_at(now) - run.attempt.started_at for run in runs),
     )

@@ -6,7 +6,7 @@ between two submissions) are cut short. Pure. Used by `gather`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -122,12 +122,15 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
     by_slot: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         by_slot[run.attempt.node, run.attempt.slot].append(run)
+    lanes = _lanes(by_slot, now)
     several_nodes = len({node for node, _ in by_slot}) > 1
     rows: list[Row] = []
-    for place in sorted(by_slot, key=_natural):
-        node, slot = place
-        bars = [_bar(run, axis, place, now) for run in by_slot[place]]
+    for places in lanes:
+        bars = [_bar(run, axis, place, now) for place in places for run in by_slot[place]]
+        node, slot = places[0]
         label = f"{slot}, {node}" if several_nodes else slot
+        if len(lanes) < len(by_slot):
+            label = f"slot {len(rows) + 1}"
         rows.append(Row(label, TOP + ROW * len(rows), tuple(sorted(bars, key=lambda b: b.x))))
     busy_s = sum(end - begin for begin, end, _ in axis.spans)
     return Timeline(
@@ -140,6 +143,25 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
         took=display.duration(busy_s),
         height=TOP + ROW * len(rows) + BOTTOM,
     )
+
+
+def _lanes(
+    by_slot: Mapping[tuple[str, str], Sequence[Run]], now: float
+) -> list[list[tuple[str, str]]]:
+    """Slots that share a row, as one was there after the other: a controller starts new ones."""
+    lives = {
+        place: (min(r.attempt.started_at for r in runs), max(r.ends_at(now) for r in runs))
+        for place, runs in by_slot.items()
+    }
+    lanes: list[list[tuple[str, str]]] = []
+    for place in sorted(lives, key=lambda place: (lives[place][0], _natural(place))):
+        free = (lane for lane in lanes if lives[lane[-1]][1] <= lives[place][0])
+        lane = next(free, None)
+        if lane is None:
+            lanes.append([place])
+        else:
+            lane.append(place)
+    return lanes if len(lanes) < len(lives) else [[p] for p in sorted(lives, key=_natural)]
 
 
 def _axis(runs: Sequence[tuple[float, float]]) -> _Axis:

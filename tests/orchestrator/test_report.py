@@ -271,6 +271,14 @@ def test_what_still_trains_reaches_to_now() -> None:
     assert (going_on.ended, going_on.lost) == ("still training", False)
 
 
+def test_slots_of_one_controller_after_the_other_share_their_rows() -> None:
+    later = [run(0, 200, 300), run(1, 210, 300)]
+    anew = [replace(r, attempt=replace(r.attempt, node="of another Ray")) for r in later]
+    line = timeline([run(0, 0, 100), run(1, 0, 150), *anew, run(2, 160, 190)], now=300)
+    assert line is not None
+    assert [(row.label, len(row.bars)) for row in line.rows] == [("slot 1", 3), ("slot 2", 2)]
+
+
 def test_nodes_are_named_where_there_are_several() -> None:
     other = run(0, 0, 10)
     other = replace(other, attempt=replace(other.attempt, node="b"))
