@@ -62,13 +62,13 @@ def command(
     The cohort's champion is asked: the best network once scores are published. Pictures stay on
     this machine.
     """
-    if not any(map(os.path.lexists, places)):  # said before torch is loaded
-        missing = ", ".join(console.printable(str(place)) for place in places)
-        raise NotFound(f"{missing}: no such file or folder")
     settings = Settings()
     with open_store(settings) as store:
         record = pick_cohort(store, cohort)
         job = _job_of(store, record.name, team, settings)
+        if not any(map(os.path.lexists, places)):
+            missing = ", ".join(console.printable(str(place)) for place in places)
+            raise NotFound(f"{missing}: no such file or folder")
 
         # Imported once it is known whom to ask: they take seconds.
         from jobs.drawn_monkeys import species_names

@@ -10,7 +10,11 @@ from PIL import Image
 
 from orchestrator.errors import NotFound
 from orchestrator.results.classify import A_TIME, Answer, classify, pictures_in
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
+from tests.orchestrator.states import Game
 
 SIDE = 16
 NAMES = {"n0": "dark", "n1": "bright"}
@@ -97,8 +101,16 @@ def test_what_is_wrong_with_one_file_is_said_and_the_others_are_answered(
     }  # fmt: skip
 
 
-def test_where_nothing_is_there_no_network_is_loaded_to_say_so(tmp_path: Path) -> None:
-    done = gamectl("classify", tmp_path / "gone.png", tmp_path / "folder")
+def test_where_nothing_is_there_no_network_is_loaded_to_say_so(home: Path) -> None:
+    home.mkdir()
+    store = Store(Settings().store_url)
+    submit(store, new_job("apes"), at=100.0)
+    game = Game(store, 100.0)
+    game.start("apes")
+    game.train("apes")  # its weights are nowhere
+    game.finish("apes", 0.5)
+    store.close()
+    done = gamectl("classify", home / "gone.png", home / "folder", "--team", "apes")
     assert done.exit_code == 1
     assert "folder: no such file or folder" in done.stderr
 
