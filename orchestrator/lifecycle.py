@@ -26,7 +26,7 @@ from orchestrator.moves import (
     with_member,
 )
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.state import Fault, Job, Member
+from orchestrator.state import Fault, Job, Member, MemberKey
 
 if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none
     from orchestrator.admission.cohort import Retry
@@ -222,18 +222,18 @@ def stood_still(job: Job, before: Job, seconds: float) -> Change:
     return Change(replace(job, members=members, active_since=since))
 
 
-def waited(job: Job, until: Mapping[int, float], waiting: Container[int]) -> Change:
+def waited(job: Job, until: Mapping[MemberKey, float], waiting: Container[MemberKey]) -> Change:
     """Members that hold a slot waited for their workers until then, at least.
 
     It is as if they began then, and the job with the first of its members that uses the time.
-    `until` and `waiting`, those that still wait, are by index.
+    `waiting` are those that still wait.
     """
     members = tuple(
         replace(
-            m, started_at=max(m.started_at or 0.0, until[m.index]),
-            message=WAITS_FOR_WORKERS if m.index in waiting else "",
+            m, started_at=max(m.started_at or 0.0, until[m.key]),
+            message=WAITS_FOR_WORKERS if m.key in waiting else "",
         )
-        if m.phase is Phase.RUNNING and m.index in until
+        if m.phase is Phase.RUNNING and m.key in until
         else m
         for m in job.members
     )  # fmt: skip

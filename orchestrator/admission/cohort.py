@@ -60,8 +60,7 @@ class Limits(Model):
         default=None,
         gt=0,
         le=1e9,
-        description="time a job may run, from its first slot on; while all its members wait or are "
-        "suspended it does not run",
+        description="running time of a job; while none of its members has a slot it stands still",
     )
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
 Operation = Callable[[str, str, float], "Altered"]
 """From cohort, team and time to what became of the team's newest job."""
 RETRIED = {Phase.FAILED, Phase.CANCELLED}
+AT_WORK_HERE = "this command runs the cohort to its end; --detach gives the terminal back"
 
 all_option = click.option("--all", "all_teams", is_flag=True, help="All jobs that are not over.")
 
@@ -221,12 +222,11 @@ def _end(
         name = pick_cohort(store, cohort).name
         if all_teams:
             teams = _teams(store, name, _live, f"every job is over, so there is none to {verb}")
-        ok = _perform(
-            name,
-            teams,
-            operation_of(store),
-            lambda it: in_words(it, bool(controller_of(store, name))),
-        )
+
+        def say(it: Altered) -> str:
+            return in_words(it, bool(controller_of(store, name)))
+
+        ok = _perform(name, teams, operation_of(store), say)
     _exit(ok)
 
 
@@ -268,13 +268,8 @@ def _go_on(
         console.print_note(holders.at_work_note(name, holder, cpus))
         console.print_note(f"watch with: gamectl get jobs --watch --cohort {name}")
         return
-    if not store.is_left(name):
-        console.print_note(f"cohort {name}: nothing is left to run")
-    else:
-        console.print_note(
-            "no controller is at work, so this command is one until all is done; Ctrl-C keeps what "
-            "is done, and --detach gives the terminal back"
-        )
+    nothing = f"cohort {name}: nothing is left to run"
+    console.print_note(AT_WORK_HERE if store.is_left(name) else nothing)
     # Also then: MLflow may lack what was written while it was away.
     print_next(name, attend.attend(name, store, settings, cpus, launcher))
 

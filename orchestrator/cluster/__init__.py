@@ -6,6 +6,7 @@ updates       what slots tell the controller, and what it asks of a pool
 member_log    what a member says while it trains, as a file
 log_copy      that file copied to an object store while it grows
 slot          a warm actor that trains one member after another through Ray Train
+train_loop    what Ray Train runs there
 faults        what went wrong, why, and who is to blame: one table
 room          how many slots to have, on nodes that come and go
 shared_inputs images and teachings in Ray's object store

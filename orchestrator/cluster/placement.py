@@ -25,6 +25,6 @@ def remove_groups(in_use: Container[str], only_pending: bool) -> None:
     """Removes this job's placement groups but those in use, or of them those that wait for room."""
     job = ray.get_runtime_context().get_job_id()  # a group's id ends with that of its job
     for group, row in placement_group_table().items():
-        left = row["state"] == WANTED if only_pending else row["state"] != GONE
-        if group.endswith(job) and group not in in_use and left:
+        removable = row["state"] == WANTED if only_pending else row["state"] != GONE
+        if group.endswith(job) and group not in in_use and removable:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))

@@ -11,45 +11,39 @@ several, which then holds the resources. Slots hold no credentials of the store 
 artifacts are kept in an object store, they need that one's.
 
 What needs torch is imported in the functions that train: the controller imports this module, too,
-and torch would cost it seconds that a class waits for its first step.
+and torch would cost it seconds that a class waits for its first step. What trains is `train_loop`.
 """
 
 import importlib
-import logging
 import os
 import re
-import socket
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
-from jobs.errors import Stopped
-from jobs.images import LabelledImages
-from jobs.memory import keep_freed_memory
-from jobs.places import where
-from jobs.plan import EpochReport, MemberPlan, SandboxRules, TeacherPlan
-from jobs.values import MemberResult, Place
-from orchestrator.cluster.faults import MemberFailed, Seen, cause, seen
-from orchestrator.cluster.member_log import member_log
+from jobs.plan import EpochReport
+from jobs.values import Place
+from orchestrator.cluster.faults import cause
 from orchestrator.cluster.placement import current_group
+from orchestrator.cluster.train_loop import (
+    Outcome,
+    Trainee,
+    at_most_every,
+    node_id,
+    plan_of,
+    train_loop,
+    workers_of,
+)
 from orchestrator.cluster.updates import TimedReport
 from orchestrator.loading import loading
 
-Trainee = Literal["member", "teacher"]
-Outcome = MemberResult | Seen | None
-"""A result, a failure in words, or None: it was stopped."""
 ASK_EVERY_S = 0.5
 """How often a worker group asks its slot between batches whether to stop: it takes milliseconds."""
-NODE_ID_CHARS = 12
-"""As many of a node's id name it."""
 
 
 class Slot:
@@ -78,7 +72,7 @@ class Slot:
             from jobs.gpu import try_gpu
 
             try_gpu()
-        return _node_id()
+        return node_id()
 
     def wait_for_death(self) -> None:
         """Does not return: what its caller waits for fails with the actor, which may be idle."""
@@ -106,18 +100,18 @@ class Slot:
         self._run = run
         self._reports.clear()
         if workers is None:
-            loop = _train_loop(self.progress, self.stopping)
+            loop = train_loop(self.progress, self.stopping)
             scaling = ScalingConfig(num_workers=0)
         else:
             me = ray.get_runtime_context().current_actor
-            loop = _train_loop(
+            loop = train_loop(
                 lambda report: bool(ray.get(me.progress.remote(report))),
                 at_most_every(ASK_EVERY_S, lambda: bool(ray.get(me.stopping.remote()))),
                 begin=lambda: me.begin.remote(run, current_group()),
             )
-            plan = _plan(trainee, plan_json)
+            plan = plan_of(trainee, plan_json)
             scaling = ScalingConfig(
-                num_workers=_num_workers(plan),
+                num_workers=workers_of(plan),
                 use_gpu=workers.get("GPU", 0) > 0,
                 resources_per_worker=workers,
             )
@@ -172,136 +166,3 @@ class Slot:
     def stop(self, run: str) -> None:
         """Stops that run, if it is the one on the slot, or comes there."""
         self._stop_run = run
-
-
-def at_most_every(
-    seconds: float, ask: Callable[[], bool], clock: Callable[[], float] = time.monotonic
-) -> Callable[[], bool]:
-    """A question that is asked seldom; in between its last answer stands."""
-    asked_at, answer = float("-inf"), False
-
-    def asked() -> bool:
-        nonlocal asked_at, answer
-        if clock() - asked_at >= seconds:
-            asked_at, answer = clock(), ask()
-        return answer
-
-    return asked
-
-
-def _train_loop(
-    progress: Callable[[EpochReport], bool],
-    should_stop: Callable[[], bool],
-    begin: Callable[[], object] = lambda: None,
-) -> Callable[[dict[str, Any]], Outcome]:
-    """The function that Ray Train runs; errors are returned, alike in both trainer modes.
-
-    They are raised where other workers would wait for the one that met them.
-    """
-
-    def loop(config: dict[str, Any]) -> Outcome:
-        begin()
-        keep_freed_memory()
-        plan = _plan(config["trainee"], config["plan"])
-        with _share_of_gpu(plan):
-            return _outcome(plan, partial(_train, plan, config, progress, should_stop))
-
-    return loop
-
-
-@contextmanager
-def _share_of_gpu(plan: MemberPlan | TeacherPlan) -> Iterator[None]:
-    """Keeps a training on a GPU to its share of the memory, and gives that back at its end.
-
-    Its errors are to be handled within: one that is still on its way holds on to the network.
-    """
-    if plan.device == "cpu" or (isinstance(plan, MemberPlan) and plan.custom is not None):
-        yield  # a team's own code trains in a process of its own
-        return
-    from jobs.gpu import give_back_memory, keep_to_share
-
-    keep_to_share(ray.get_runtime_context().get_assigned_resources().get("GPU", 1))
-    try:
-        yield
-    finally:
-        give_back_memory()
-
-
-def _outcome(plan: MemberPlan | TeacherPlan, train: Callable[[], MemberResult]) -> Outcome:
-    try:
-        return train()
-    except Stopped:
-        return None
-    except RayError:
-        raise  # the cluster's fault, not the member's
-    except Exception as error:
-        what = seen("training", error)
-        if _num_workers(plan) > 1:
-            raise MemberFailed(what) from error
-        return what
-
-
-def _plan(trainee: Trainee, plan_json: str) -> MemberPlan | TeacherPlan:
-    model = MemberPlan if trainee == "member" else TeacherPlan
-    return model.model_validate_json(plan_json)
-
-
-def _num_workers(plan: MemberPlan | TeacherPlan) -> int:
-    return plan.workers if isinstance(plan, MemberPlan) else 1
-
-
-def _train(
-    plan: MemberPlan | TeacherPlan,
-    config: dict[str, Any],
-    progress: Callable[[EpochReport], bool],
-    should_stop: Callable[[], bool],
-) -> MemberResult:
-    import ray.train
-
-    from jobs.custom.parent import train_custom
-    from jobs.teacher_training import train_teacher
-    from jobs.train import train_member
-
-    num_workers = _num_workers(plan)
-    several = num_workers > 1
-    leads = not several or ray.train.get_context().get_world_rank() == 0
-    self_reported = isinstance(plan, MemberPlan) and plan.custom is not None
-    heading = f"{config['run']}, node {_node_id()}, host {socket.gethostname()}"
-    # Ray Train repeats every report at the level INFO; the log has them in a line each.
-    logger = logging.getLogger("ray.train")
-    if logger.level != logging.WARNING:  # setting it makes all loggers forget what they know
-        logger.setLevel(logging.WARNING)
-    if several:
-        heading += f", the first of {num_workers} workers"
-    with member_log(config["log"] if leads else None, heading) as log:
-        images_ref, *others = config["inputs"]
-        images = _images(images_ref)
-        other = ray.get(others[0]) if others else None
-
-        def report(epoch: EpochReport) -> None:
-            if not several:  # it would wait for the other workers, which report nothing
-                ray.train.report(epoch.model_dump())
-            log.epoch(epoch, plan.epochs, self_reported)
-            if progress(epoch):
-                raise Stopped
-
-        if isinstance(plan, TeacherPlan):
-            return train_teacher(plan, images, other, report, should_stop)
-        checkpoint = where(config["checkpoint"]) if config["checkpoint"] else None
-        if self_reported:
-            rules = SandboxRules.model_validate_json(config["sandbox"] or "{}")
-            return train_custom(
-                plan, images, report, should_stop, other, checkpoint, log.say, rules, log.output
-            )
-        return train_member(plan, images, report, should_stop, other, checkpoint, log.say)
-
-
-@lru_cache(maxsize=1)
-def _images(ref: Any) -> LabelledImages:
-    """The images of a reference, which stay mapped for the next member: most train on the same."""
-    images: LabelledImages = ray.get(ref)
-    return images
-
-
-def _node_id() -> str:
-    return str(ray.get_runtime_context().get_node_id())[:NODE_ID_CHARS]

@@ -7,6 +7,7 @@ the rules of `faults`. Next on the path: `controller`, which writes the updates 
 
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,8 +24,9 @@ from orchestrator.cluster.liveness import LivenessProbe, node_is_gone
 from orchestrator.cluster.placement import remove_groups
 from orchestrator.cluster.room import KEEP_IDLE_S, Room, num_at_a_time, surplus
 from orchestrator.cluster.shared_inputs import SharedInputs
-from orchestrator.cluster.slot import Outcome, Slot
+from orchestrator.cluster.slot import Slot
 from orchestrator.cluster.slot_handle import Handle, get, is_ready
+from orchestrator.cluster.train_loop import Outcome
 from orchestrator.cluster.updates import Failed, Halted, Progress, TimedReport, Trained, Update
 from orchestrator.errors import ClusterError, ClusterLost, first_line
 from orchestrator.phases import Reason
@@ -160,7 +162,8 @@ class RaySlots:
             except RayError as error:
                 self._untold.extend(self._lose(handle, error))
         if self._litter:
-            self._tidy_up()
+            with suppress(RayError):  # then at the next poll, if Ray is still there
+                self._tidy_up()
         return self._tell()
 
     def abandon(self) -> list[Update]:

@@ -15,7 +15,7 @@ from orchestrator.schedule import SlotState
 from orchestrator.state import Job, MemberKey
 from orchestrator.store import Ledger
 
-LOOK_EVERY_S = 5.0
+TELL_EVERY_S = 5.0
 """How often the store is told of those that wait; it is when one has begun or ended, too."""
 
 
@@ -54,9 +54,9 @@ class Standstill:
         if not self._until:
             return changed
         ended = self._until.keys() - self._waiting
-        late = not self._told_at <= now < self._told_at + LOOK_EVERY_S
+        late = not self._told_at <= now < self._told_at + TELL_EVERY_S
         if ended or late or self.recorder.pending():
-            changed += self.ledger.waited(self._by_job(self._until), self._indices())
+            changed += self.ledger.waited(self._until, self._waiting)
             self._told_at = now
             for key in ended:
                 del self._until[key]
@@ -64,17 +64,4 @@ class Standstill:
 
     def as_told(self, job: Job) -> Job:
         """The job with what the store was not told yet of members that wait."""
-        until = self._by_job(self._until).get(job.id) if self._until else None
-        return job if until is None else lifecycle.waited(job, until, ()).job
-
-    def _by_job(self, times: Mapping[MemberKey, float]) -> dict[int, dict[int, float]]:
-        by_job: dict[int, dict[int, float]] = {}
-        for key, at in times.items():
-            by_job.setdefault(key.job_id, {})[key.index] = at
-        return by_job
-
-    def _indices(self) -> dict[int, set[int]]:
-        indices: dict[int, set[int]] = {key.job_id: set() for key in self._until}
-        for key in self._waiting:
-            indices[key.job_id].add(key.index)
-        return indices
+        return lifecycle.waited(job, self._until, ()).job if self._until else job

@@ -213,16 +213,16 @@ class Ledger:
             )
 
     def waited(
-        self, until: Mapping[int, Mapping[int, float]], waiting: Mapping[int, Container[int]]
+        self, until: Mapping[MemberKey, float], waiting: Container[MemberKey]
     ) -> tuple[Job, ...]:
         """Counts no time in which members waited for their workers; returns their jobs.
 
-        By job's id and member's index: until when each waited, and who still waits.
+        `until` says until when each waited, `waiting` who still does.
         """
         with self._writing() as connection:
             return tuple(
-                write(connection, job, lifecycle.waited(job, until[job.id], waiting[job.id]), 0.0)
-                for job in read_jobs_by_id(connection, until)
+                write(connection, job, lifecycle.waited(job, until, waiting), at=0.0)
+                for job in read_jobs_by_id(connection, {key.job_id for key in until})
             )
 
     def recover(self, at: float) -> int:

@@ -20,7 +20,7 @@ from jobs.values import Place
 from orchestrator.admission.cohort import Resources
 from orchestrator.cluster.connection import largest_node, num_slots_that_fit
 from orchestrator.cluster.room import Room
-from orchestrator.cluster.slot import Slot, at_most_every
+from orchestrator.cluster.slot import Slot
 from orchestrator.cluster.slots import RaySlots
 from orchestrator.cluster.updates import Halted, Progress, Trained
 from orchestrator.errors import ClusterError
@@ -245,15 +245,6 @@ def test_a_slot_that_waits_in_vain_is_taken_back_and_counts_for_nothing(
         pool.want(1)
         assert [state.name for state in pool.states()] == [there]
         assert pool.poll(0) == [], "it was no failed start"
-
-
-def test_a_question_is_asked_again_only_after_a_while() -> None:
-    now = 100.0
-    answers = iter([False, True])
-    ask = at_most_every(0.5, lambda: next(answers), lambda: now)
-    assert [ask(), ask()] == [False, False]
-    now += 0.5
-    assert [ask(), ask()] == [True, True]
 
 
 @pytest.mark.cluster

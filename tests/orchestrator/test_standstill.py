@@ -24,7 +24,8 @@ LIMIT = {"activeDeadlineSeconds": 60.0}
 
 def waited(before: Job, index: int, until: float, waits: bool = True) -> Job:
     """The job after one of its members has waited until then."""
-    return lifecycle.waited(before, {index: until}, {index} if waits else ()).job
+    key = MemberKey(1, index)
+    return lifecycle.waited(before, {key: until}, {key} if waits else ()).job
 
 
 def on_slots(*since: float) -> Job:
@@ -56,7 +57,8 @@ def test_a_job_waits_as_long_as_no_other_member_of_it_trains() -> None:
 
 def test_what_has_left_its_slot_waits_for_nothing_there() -> None:
     was = job(1, P, S)
-    assert lifecycle.waited(was, {0: NOW, 1: NOW}, {0, 1}).job == was
+    keys = [member.key for member in was.members]
+    assert lifecycle.waited(was, dict.fromkeys(keys, NOW), keys).job == was
 
 
 def test_a_job_that_is_over_keeps_the_time_it_has_used() -> None:
