@@ -18,6 +18,7 @@ LOADOUTS = "loadouts"
 PHOTOS_FOLDER = "/data/photos"
 """Where the manifests mount training photos, and for scoring the test set."""
 IMAGE = "classification-game"
+SHARED = "ReadWriteMany"
 COHORT_COMPONENT = "components/cohort"
 # What KubeRay and Kubernetes allow, less what stands before a cohort's name.
 MAX_NAME_CHARS = {"RayJob": 47 - len("cohort-"), "Job": 63 - len("score-")}
@@ -63,6 +64,12 @@ class RenderOptions:
     cohort: CohortFiles | None = None
     publish: bool = False
     """Whether the scores go to MLflow."""
+    storage_class: str | None = None
+    """Of the volumes that several nodes write."""
+    priority_class: str | None = None
+    """Kueue's, of the RayJob."""
+    deadline_hours: int | None = None
+    """After so many the RayJob is ended."""
 
 
 def kustomizations(options: RenderOptions, stands: Sequence[Manifest]) -> tuple[Kustomization, ...]:
@@ -75,7 +82,9 @@ def kustomizations(options: RenderOptions, stands: Sequence[Manifest]) -> tuple[
     """
     _refuse_misfits(options, stands)
     cluster = _cluster(stands)
-    inner: Kustomization = {"patches": [*_size_patches(options, cluster)]}
+    inner: Kustomization = {
+        "patches": [*_size_patches(options, cluster), *_storage_patches(options, stands)]
+    }
     outer: Kustomization = {"patches": []}
     if options.cohort is not None:
         _add_cohort(options.cohort, stands, outer)
@@ -83,6 +92,7 @@ def kustomizations(options: RenderOptions, stands: Sequence[Manifest]) -> tuple[
         path = "/spec/template/spec/initContainers/0/args/-"
         word: Patch = [{"op": "add", "path": path, "value": "--publish"}]
         outer["patches"].append(_patch({"kind": "Job"}, word))
+    outer["patches"] += _job_patches(options)
     if options.image is not None:
         outer["images"] = [_image_transformer(options.image)]
     namespace = options.namespace
@@ -112,6 +122,20 @@ def _refuse_misfits(options: RenderOptions, stands: Sequence[Manifest]) -> None:
         raise Refused(
             f"overlay {options.overlay!r} has no Job that scores; --publish is for 'score'"
         )
+    if options.deadline_hours is not None and not _has_ray_job(options, kinds):
+        raise Refused(
+            f"overlay {options.overlay!r} has no RayJob that a deadline could end; "
+            "--deadline-hours is for one with --cohort"
+        )
+    if options.storage_class is not None and not _shared_volumes(stands):
+        raise Refused(
+            f"overlay {options.overlay!r} has no volume that several nodes write; --storage-class "
+            "is for those"
+        )
+    classes = [e["metadata"]["name"] for e in stands if e["kind"] == "WorkloadPriorityClass"]
+    if options.priority_class not in (None, *classes):
+        has = f"the priority classes {', '.join(classes)}" if classes else "no priority classes"
+        raise Refused(f"overlay {options.overlay!r} has {has}; --priority-class names one of them")
     groups = [group["groupName"] for group in _groups(_cluster(stands))]
     sizes = {"cpu": options.workers, "gpu": options.gpu_workers}
     for group, wanted in sizes.items():
@@ -121,6 +145,44 @@ def _refuse_misfits(options: RenderOptions, stands: Sequence[Manifest]) -> None:
             raise Refused(
                 f"overlay {options.overlay!r} has {has}; {option} is for one with a group {group!r}"
             )
+
+
+def _has_ray_job(options: RenderOptions, kinds: set[str]) -> bool:
+    """Whether a RayJob is rendered: the overlay's own, or one that a cohort becomes."""
+    return "RayJob" in kinds or (options.cohort is not None and "Job" not in kinds)
+
+
+def _shared_volumes(stands: Sequence[Manifest]) -> list[str]:
+    """The claims for storage that several nodes write."""
+    return [
+        each["metadata"]["name"]
+        for each in stands
+        if each["kind"] == "PersistentVolumeClaim" and SHARED in each["spec"]["accessModes"]
+    ]
+
+
+def _storage_patches(
+    options: RenderOptions, stands: Sequence[Manifest]
+) -> Iterator[dict[str, Any]]:
+    if options.storage_class is None:
+        return
+    change: Patch = [
+        {"op": "add", "path": "/spec/storageClassName", "value": options.storage_class}
+    ]
+    for name in _shared_volumes(stands):
+        yield _patch({"kind": "PersistentVolumeClaim", "name": name}, change)
+
+
+def _job_patches(options: RenderOptions) -> Iterator[dict[str, Any]]:
+    """How urgent the RayJob is, and for how long it may run."""
+    values: dict[str, str | int] = {}
+    if options.priority_class is not None:
+        values["/metadata/labels/kueue.x-k8s.io~1priority-class"] = options.priority_class
+    if options.deadline_hours is not None:
+        values["/spec/activeDeadlineSeconds"] = 3600 * options.deadline_hours
+    changes: Patch = [{"op": "replace", "path": p, "value": v} for p, v in values.items()]
+    if changes:
+        yield _patch({"kind": "RayJob"}, changes)
 
 
 def _namespace(stands: Sequence[Manifest]) -> str:

@@ -27,6 +27,7 @@ MOUNTED = (f"{PHOTOS_FOLDER}/", "/artifacts/")
 """Where pods find what their volumes hold."""
 KEY = re.compile(r"[-._a-zA-Z0-9]+")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 IMAGE = re.compile(
     r"(?P<name>[a-z0-9][-a-zA-Z0-9._:/]*?)(:(?P<tag>\w[\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
@@ -67,12 +68,23 @@ def _namespace(
     return value
 
 
+def _dns_name(
+    ctx: click.Context,  # noqa: ARG001  # click's signature
+    param: click.Parameter,  # noqa: ARG001  # click's signature
+    value: str | None,
+) -> str | None:
+    if value is not None and DNS_NAME.fullmatch(value) is None:
+        raise click.BadParameter(f"{value!r} is no name of a storage class: a-z, 0-9, - and .")
+    return value
+
+
 @command.command(
     "render",
     epilog="""\b
     Example:
       gamectl deploy render --overlay local
       gamectl deploy render --overlay kueue --cohort loadouts/demo --workers 4
+      gamectl deploy render --overlay kueue --priority-class overnight --deadline-hours 12
       gamectl deploy render --overlay score --cohort loadouts/demo | kubectl apply -f -""",
 )
 @click.option(
@@ -94,6 +106,18 @@ def _namespace(
 @click.option("--namespace", metavar="NAME", callback=_namespace, help="Where all of it lives.")
 @click.option("--workers", type=click.IntRange(0, 10_000), help="CPU workers, at most.")
 @click.option("--gpu-workers", type=click.IntRange(0, 10_000), help="GPU workers, at most.")
+@click.option(
+    "--deadline-hours", type=click.IntRange(1, 1000), help="When the RayJob is ended; 4 as it is."
+)
+@click.option(
+    "--priority-class", metavar="NAME", help="With the overlay kueue: lesson (as it is), overnight."
+)
+@click.option(
+    "--storage-class",
+    metavar="NAME",
+    callback=_dns_name,
+    help="Of the volumes that several nodes write (ReadWriteMany).",
+)
 @click.option("--publish", is_flag=True, help="With the overlay score: show the scores in MLflow.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 def render_command(
@@ -103,6 +127,9 @@ def render_command(
     namespace: str | None,
     workers: int | None,
     gpu_workers: int | None,
+    deadline_hours: int | None,
+    priority_class: str | None,
+    storage_class: str | None,
     publish: bool,
     output: str,
 ) -> None:
@@ -117,7 +144,10 @@ def render_command(
     played: CohortFiles | None = None
     if cohort is not None:
         files, played = cohort_files(read_paths([cohort]), trains=overlay != SCORING)
-    options = RenderOptions(overlay, image, namespace, workers, gpu_workers, played, publish)
+    options = RenderOptions(
+        overlay, image, namespace, workers, gpu_workers, played, publish,
+        storage_class, priority_class, deadline_hours,
+    )  # fmt: skip
     built = render(options, files)
     if (asked := over_quota(built.manifests)) is not None:
         console.print_note(

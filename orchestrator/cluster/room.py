@@ -21,8 +21,9 @@ from orchestrator.forecasting.capacity import Machine
 MOST_WAITING = 100
 """As many slots may wait for nodes that are not there yet: a long queue needs no actor a member."""
 LOOK_EVERY_S = 2.0
-NODES_COME_WITHIN_S = 600.0
-"""How long members that fit on no node wait for one that an autoscaler or a person may add."""
+NODES_COME_WITHIN_S = 1800.0
+"""How long members that fit on no node wait for one that an autoscaler or a person may add: a
+machine with GPUs, its driver and an image of 7 GB take a quarter of an hour."""
 KEEP_IDLE_S = 10.0
 """A slot that nobody needs is kept so long, for the next member to find it warm."""
 PLACED_WITHIN_S = 20.0

@@ -132,6 +132,8 @@ def _pods_of(document: Manifest) -> Iterator[Pod]:
     kind, name = document["kind"], document["metadata"]["name"]
     if kind in ("Deployment", "StatefulSet", "Job"):
         yield Pod(f"{kind} {name}", kind, document["spec"]["template"])
+    if kind == "Pod":
+        yield Pod(f"{kind} {name}", kind, document)
     ray = ray_spec(document) if kind in ("RayCluster", "RayJob") else None
     if ray is not None:
         yield Pod(f"{kind} {name}: head", kind, ray["headGroupSpec"]["template"])

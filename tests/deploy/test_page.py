@@ -4,12 +4,16 @@ import re
 import shlex
 
 import click
+import kubernetes_validate
 import pytest
+import yaml
 
 from orchestrator.admission.files import read_paths
 from orchestrator.cli import main
 from orchestrator.kustomize import DEPLOY
-from tests.deploy.manifests import OVERLAYS, manifests, pods
+from tests.deploy.manifests import OVERLAYS, manifests, one, pods
+from tests.deploy.test_schemas import KUBERNETES
+from tests.deploy.test_security import restricted
 
 PAGE = (DEPLOY / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).replace("\\\n", " ")
@@ -35,6 +39,24 @@ def test_files_that_it_names_exist() -> None:
     for line in COMMANDS:
         for path in re.findall(r"(?:deploy|loadouts)/[\w./-]+", line):
             assert (DEPLOY.parent / path).exists(), path
+
+
+def test_the_pod_that_fills_volumes_is_one_that_the_namespace_takes() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    document = yaml.safe_load(text)
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    (pod,) = pods([document])
+    standing = manifests("gitops")
+    assert document["metadata"]["namespace"] == one(standing, "Namespace")["metadata"]["name"]
+    assert pod.spec["securityContext"]["runAsNonRoot"] is True
+    assert pod.spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod.containers
+    assert restricted(container)
+    there = {e["metadata"]["name"] for e in standing if e["kind"] == "PersistentVolumeClaim"}
+    assert pod.claims <= there
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    copied = re.findall(r" cp \S+ copy-in:(\S+)", SHELL)
+    assert set(copied) == {mounts["photos"], mounts["test-set"]}
 
 
 def test_it_lists_every_overlay() -> None:

@@ -115,6 +115,39 @@ def test_what_no_quota_has_is_told(workers: int, gpu_workers: int, asked: str | 
 
 
 @needs_kustomize
+def test_how_urgent_a_cohort_is_and_how_long_it_may_take(write_cohort: WriteCohort) -> None:
+    asked = ("--cohort", write_cohort({"apes": "epochs: 1"}), "--deadline-hours", 12)
+    urgent = ("--priority-class", "overnight")
+    job = one(rendered("--overlay", "kueue", *asked, *urgent), "RayJob")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "overnight"
+    assert job["spec"]["activeDeadlineSeconds"] == 12 * 3600
+    job = one(rendered("--overlay", "local", *asked), "RayJob")
+    assert job["spec"]["activeDeadlineSeconds"] == 12 * 3600
+    told = refused("--overlay", "kueue", "--priority-class", "overnite")
+    assert "has the priority classes lesson, overnight; --priority-class names one" in told
+    assert "has no priority classes" in refused("--overlay", "local", *urgent)
+    assert "has no RayJob" in refused("--overlay", "local", "--deadline-hours", 12)
+    assert "has no RayJob" in refused("--overlay", "score", *asked)
+
+
+@needs_kustomize
+def test_volumes_that_several_nodes_write_get_the_storage_class_that_can() -> None:
+    documents = rendered("--overlay", "gpu", "--storage-class", "shared.nfs")
+    classes = {
+        each["metadata"]["name"]: each["spec"].get("storageClassName")
+        for each in documents
+        if each["kind"] == "PersistentVolumeClaim"
+    }
+    assert {name for name, known in classes.items() if known == "shared.nfs"} == {
+        "artifacts",
+        "photos",
+    }
+    assert {known for known in classes.values() if known != "shared.nfs"} == {None}
+    assert "has no volume" in refused("--overlay", "local", "--storage-class", "shared")
+    assert "no name of a storage class" in refused("--overlay", "gpu", "--storage-class", "A b")
+
+
+@needs_kustomize
 @pytest.mark.parametrize(("tag", "namespace"), [("1234e56", "1e3"), ("0o17", "y")])
 def test_names_that_look_like_numbers_stay_names(tag: str, namespace: str) -> None:
     documents = rendered("--overlay", "local", "--image", f"a/game:{tag}", "--namespace", namespace)

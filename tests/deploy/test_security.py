@@ -4,9 +4,20 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import OVERLAYS, Pod, game, manifests, one, pods, quantity, ray_spec
+from tests.deploy.manifests import (
+    OVERLAYS,
+    STANDING,
+    Pod,
+    game,
+    manifests,
+    one,
+    pods,
+    quantity,
+    ray_spec,
+)
 
 STORE_AND_TRACKING = {"postgres-passwords", "mlflow-admin"}
+ACCOUNT, HEADS_ACCOUNT = "game", "game-head"
 VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret", "downwardAPI"}
 
 
@@ -55,14 +66,27 @@ def test_only_a_head_that_scales_talks_to_the_api_server(overlay: str) -> None:
         ray = ray_spec(document) if document["kind"] in ("RayCluster", "RayJob") else None
         scales = ray is not None and ray["enableInTreeAutoscaling"]
         if scales:
-            # The container that KubeRay adds; an account of its own, which KubeRay makes.
+            # The container that KubeRay adds.
             assert restricted(ray["autoscalerOptions"])
         for pod in pods([document]):
-            if scales and pod.part == "head":
-                assert "serviceAccountName" not in pod.spec
-            else:
+            account = HEADS_ACCOUNT if pod.part == "head" else ACCOUNT
+            assert pod.spec["serviceAccountName"] == account, pod.where
+            if not (scales and pod.part == "head"):
                 assert pod.spec["automountServiceAccountToken"] is False, pod.where
-                assert pod.spec["serviceAccountName"] == "game", pod.where
+            else:
+                assert pod.spec.get("automountServiceAccountToken", True) is True, pod.where
+
+
+@pytest.mark.parametrize("overlay", STANDING)
+def test_the_heads_account_has_a_token_and_is_nobody_elses(overlay: str) -> None:
+    """KubeRay gives the autoscaler's rights to the account that the head names, and takes one that
+    is called like the cluster where it names none."""
+    accounts = {
+        each["metadata"]["name"]: each.get("automountServiceAccountToken", True)
+        for each in manifests(overlay)
+        if each["kind"] == "ServiceAccount"
+    }
+    assert accounts == {ACCOUNT: False, HEADS_ACCOUNT: True}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -12,7 +12,7 @@ from tests.deploy.manifests import Pod, manifests, one, pods
 from tests.deploy.test_network import permits
 from tests.deploy.test_references import documented_secrets
 from tests.deploy.test_schemas import KUBERNETES
-from tests.deploy.test_security import restricted
+from tests.deploy.test_security import ACCOUNT, restricted
 
 PAGE = (DEPLOY.parent / "docs" / "operations.md").read_text()
 PART = PAGE.partition("## On Kubernetes")[2].partition("\n## ")[0]
@@ -36,10 +36,7 @@ def test_the_job_is_valid_and_as_restricted_as_its_namespace_wants() -> None:
     (container,) = pod.containers
     assert restricted(container)
     assert container["image"].partition(":")[0] == IMAGE
-    assert (
-        pod.spec["serviceAccountName"]
-        == one(manifests(OVERLAY), "ServiceAccount")["metadata"]["name"]
-    )
+    assert pod.spec["serviceAccountName"] == ACCOUNT
 
 
 def test_the_job_reaches_mlflows_own_database_as_mlflow_does() -> None:
