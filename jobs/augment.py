@@ -50,7 +50,10 @@ class Changes:
         """Return these on a device; the host does not wait for the copies to arrive."""
         if torch.device(device).type == "cpu":
             return self
-        return self._each(lambda tensor: tensor.pin_memory().to(device, non_blocking=True))
+        # A view with gaps would be copied by way of memory that is not pinned.
+        return self._each(
+            lambda tensor: tensor.contiguous().pin_memory().to(device, non_blocking=True)
+        )
 
     def part(self, start: int, stop: int) -> "Changes":
         """Return the changes of images `start` to `stop`, as views."""

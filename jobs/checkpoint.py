@@ -163,10 +163,12 @@ def _maker(plan: MemberPlan) -> str:
     """Name what a plan's bits depend on beside the plan: versions and processor."""
     from jobs.decoding import DECODE_VERSION  # Pillow, which team code's process does without
 
+    # A GPU's epochs begin and end on the CPU: it draws what is random, and judges the epoch.
+    device = f"{torch.backends.cpu.get_cpu_capability()} {processor()}"
     if plan.device == "cuda":
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"{torch.backends.cpu.get_cpu_capability()} {processor()}"
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        kernels = f"CUDA {torch.version.cuda}, cuDNN {cudnn}"
+        device = f"{torch.cuda.get_device_name()}, {kernels}, {device}"
     versions = [f"torch {torch.__version__}", f"numpy {np.__version__}", f"images {DECODE_VERSION}"]
     if plan.distill is not None:
         versions.append(f"torchvision {version('torchvision')}")

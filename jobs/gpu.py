@@ -34,7 +34,7 @@ def keep_to_share(share: float) -> None:
     if share < 1:
         total_bytes = torch.cuda.get_device_properties(0).total_memory
         share = max(share - CONTEXT_BYTES / total_bytes, share / 2)
-    torch.cuda.set_per_process_memory_fraction(min(share, 1.0))
+    torch.cuda.set_per_process_memory_fraction(min(float(share), 1.0))
 
 
 def give_back_memory() -> None:

@@ -270,7 +270,7 @@ def _unavailable() -> str | None:
 
 def _filter(device: Device) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(seccomp.program(local_sockets=device == "cuda"))
+    file.write(seccomp.program(gpu=device == "cuda"))
     file.seek(0)
     return file
 

@@ -4,7 +4,8 @@ In: the machine's architecture. Out: a program of the kernel's packet filter (se
 `jobs.custom.sandbox` hands to bubblewrap. What is left out is what would take memory that no limit
 counts (memory files, shared memory without a file, message queues, pages given to pipes), what
 would make a new user namespace, and calls that training never needs and in which kernels were
-broken into. Each fails with EPERM, as for any user without the right to it.
+broken into. Each fails with EPERM, as for any user without the right to it. On a GPU memory files
+and shared memory without a file are allowed: CUDA's driver does not start without them.
 
 The network namespace is empty anyway; sockets are refused because each holds memory of the kernel.
 """
@@ -101,6 +102,8 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "open_by_handle_at": (304, 265),
     "name_to_handle_at": (303, 264),
 }
+DRIVERS_NEED = frozenset({"memfd_create"})
+"""Calls of those that a GPU's driver makes."""
 CLONE, CLONE3, MMAP = (56, 220), (435, 435), (9, 222)
 SOCKET, SOCKETPAIR = (41, 198), (53, 199)
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET of linux/sched.h.
@@ -114,11 +117,12 @@ def supported(machine: str | None = None) -> bool:
     return (machine or platform.machine()) in ARCHITECTURES
 
 
-def program(local_sockets: bool, machine: str | None = None) -> bytes:
+def program(gpu: bool, machine: str | None = None) -> bytes:
     """Assemble the filter.
 
     Args:
-        local_sockets: allow sockets between processes of one machine, which GPU drivers use.
+        gpu: allow what GPU drivers need: memory files, shared memory without a file, and sockets
+            between processes of one machine.
         machine: as `platform.machine()` names it; None: this one.
 
     Raises:
@@ -135,27 +139,31 @@ def program(local_sockets: bool, machine: str | None = None) -> bytes:
     ]
     if machine == "x86_64":
         code += [_step(JUMP_AT_LEAST, X32_CALLS, 0, 1), _step(RETURN, KILL_PROCESS)]
-    for numbers in REFUSED.values():
+    for name, numbers in REFUSED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (gpu and name in DRIVERS_NEED):
             code += _when(number, [refuse])
     # Its flags lie in memory, out of a filter's sight; the C library then falls back to clone.
     code += _when(CLONE3[column], [no_such_call])
     code += _when(CLONE[column], _unless_any_bit(0, NEW_NAMESPACES))
     # Pages of a shared mapping without a file can leave the process and stay in memory.
+    shared_without_a_file = [
+        _step(AND, MAP_SHARED | MAP_ANONYMOUS),
+        _step(JUMP_EQUAL, MAP_SHARED | MAP_ANONYMOUS, 0, 1),
+        refuse,
+    ]
     code += _when(
         MMAP[column],
         [
             _step(LOAD, FIRST_ARGUMENT + 8 * 3),
-            _step(JUMP_ANY_BIT, MAP_HUGETLB, 2, 0),
-            _step(AND, MAP_SHARED | MAP_ANONYMOUS),
-            _step(JUMP_EQUAL, MAP_SHARED | MAP_ANONYMOUS, 0, 1),
+            _step(JUMP_ANY_BIT, MAP_HUGETLB, 0, 1),
             refuse,
+            *([] if gpu else shared_without_a_file),
             _step(RETURN, ALLOW),
         ],
     )
     for numbers in (SOCKET, SOCKETPAIR):
-        if local_sockets:
+        if gpu:
             of_family = [_step(LOAD, FIRST_ARGUMENT), _step(JUMP_EQUAL, AF_UNIX, 1, 0), refuse]
             code += _when(numbers[column], [*of_family, _step(RETURN, ALLOW)])
         else:

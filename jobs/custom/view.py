@@ -114,6 +114,8 @@ def environment(threads: int, temporary: str, device: Device) -> dict[str, str]:
     }
     if device == "cuda":  # before team code can multiply a matrix, after which it is too late
         variables["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
+    if device == "cuda" and "LD_LIBRARY_PATH" in os.environ:  # where some images have the driver
+        variables["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     if device == "cuda" and "CUDA_VISIBLE_DEVICES" in os.environ:
         # By its own name: a number would count only the devices that are there.
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(name for name, _ in visible_gpus())

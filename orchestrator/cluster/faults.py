@@ -121,7 +121,7 @@ NO_ROOM = (
 GPU_FAILED = (
     "CUDA error|CUDA unknown error|cudaGetDeviceCount|cuDNN error|CUBLAS_STATUS|CUDNN_STATUS"
     "|CUDA-capable device|No CUDA GPUs are available|CUDA driver|NVIDIA driver"
-    "|not compiled with CUDA"
+    "|not compiled with CUDA|unable to find an engine"
 )
 NO_STORAGE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # full

@@ -5,6 +5,7 @@ The GPU is `tests.jobs.pretended_gpu`. Numbers, speed and determinism of a real 
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,23 @@ def test_a_member_goes_on_from_its_checkpoint(plan, labelled, tmp_path) -> None:
     assert len(seen) == 1 + 3
     assert "epoch 1" in lines[0]
     assert _bits(found) == _bits(expected)
+
+
+def test_a_checkpoint_of_another_processor_beside_the_same_gpu_is_not_used(
+    plan: MemberPlan,
+    labelled: LabelledImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan.model_copy(update={"epochs": 1, "batch_size": 8, "device": "cuda"})
+    lines: list[str] = []
+    with pretended_gpu():
+        train_member(plan, labelled, lambda _: None, checkpoint=tmp_path / "checkpoint")
+        monkeypatch.setattr("jobs.checkpoint.processor", lambda: "of another make")
+        train_member(
+            plan, labelled, lambda _: None, checkpoint=tmp_path / "checkpoint", say=lines.append
+        )
+    assert "of another make: starting anew" in lines[0]
 
 
 # --- the pretended GPU itself ---------------------------------------------------------------------

@@ -99,6 +99,13 @@ def test_products_on_a_gpu_are_fixed_before_a_teams_first_one(
     assert "CUBLAS_WORKSPACE_CONFIG" not in view.environment(1, "inside", "cpu")
 
 
+def test_a_driver_is_found_where_the_worker_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/local/nvidia/lib64")
+    assert view.environment(1, "inside", "cuda")["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64"
+    assert "LD_LIBRARY_PATH" not in view.environment(1, "inside", "cpu")
+
+
 # --- what is used --------------------------------------------------------------------------------
 
 

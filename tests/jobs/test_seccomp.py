@@ -35,7 +35,7 @@ def _verdict(program: bytes, architecture: int, number: int, *arguments: int) ->
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_decides_by_number_and_flags(machine: str) -> None:
     column, own = list(seccomp.ARCHITECTURES).index(machine), seccomp.ARCHITECTURES[machine]
-    cpu, cuda = (seccomp.program(local, machine) for local in (False, True))
+    cpu, cuda = (seccomp.program(gpu, machine) for gpu in (False, True))
     refused = {
         name: numbers[column]
         for name, numbers in seccomp.REFUSED.items()
@@ -43,6 +43,8 @@ def test_the_filter_decides_by_number_and_flags(machine: str) -> None:
     }
     for name, number in refused.items():
         assert _verdict(cpu, own, number or 0) == "errno 1", name
+        on_gpu = "allow" if name == "memfd_create" else "errno 1"
+        assert _verdict(cuda, own, number or 0) == on_gpu, name
     for number in set(range(600)) - set(refused.values()):
         special = (seccomp.CLONE3, seccomp.SOCKET, seccomp.SOCKETPAIR)
         if number not in {numbers[column] for numbers in special}:
@@ -55,6 +57,9 @@ def test_the_filter_decides_by_number_and_flags(machine: str) -> None:
     assert _verdict(cpu, own, mmap, 0, 4096, 3, private) == "allow"
     assert _verdict(cpu, own, mmap, 0, 4096, 3, shared_file) == "allow"
     assert _verdict(cpu, own, mmap, 0, 4096, 3, shared) == "errno 1"
+    assert _verdict(cuda, own, mmap, 0, 4096, 3, shared) == "allow"
+    assert _verdict(cuda, own, mmap, 0, 4096, 3, private) == "allow"
+    assert _verdict(cuda, own, mmap, 0, 4096, 3, huge) == "errno 1"
     assert _verdict(cpu, own, mmap, 0, 4096, 3, huge) == "errno 1"
     for call in (seccomp.SOCKET[column], seccomp.SOCKETPAIR[column]):
         assert _verdict(cpu, own, call, socket.AF_UNIX) == "errno 1"

@@ -103,6 +103,7 @@ TRAINING = [
             "CUDA error: an illegal memory access was encountered",
             "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
             "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+            "GET was unable to find an engine to execute this computation",
             "CUDA unknown error - this may be due to an incorrectly set up environment",
             "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before",
             "The NVIDIA driver on your system is too old (found version 11040).",
