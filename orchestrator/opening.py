@@ -31,6 +31,11 @@ def make_home(settings: Settings) -> None:
         ) from error
 
 
+def is_there(settings: Settings) -> bool:
+    """Whether there is a store to look into; one of a server is there as far as anybody knows."""
+    return settings.store_file is None or settings.store_file.exists()
+
+
 @contextmanager
 def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
     """The store of these settings, closed at the end of the block.
@@ -38,7 +43,7 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
     Raises `NotFound` where there is none and `create` is False: a command that only looks leaves no
     empty store behind in whatever folder it was called.
     """
-    if not create and settings.store_file is not None and not settings.store_file.exists():
+    if not create and not is_there(settings):
         raise NotFound(
             f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
             "PATH` submits a cohort; one that was submitted elsewhere is seen from the folder that "

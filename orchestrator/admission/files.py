@@ -82,6 +82,8 @@ class Reading:
     skipped: tuple[str, ...] = ()
     beside: bool = False
     """Whether the cohort's file was not named: it lies beside the loadouts."""
+    whole: bool = False
+    """Whether a folder was named: its files are all that its teams hand in."""
     side: bool = False
     """Whether it is a side cohort, which no file can make: see `CohortRecord.side`."""
 
@@ -143,7 +145,7 @@ def read_paths(
             empty.add_unread("empty-folder", "no loadout in it; a loadout is a .yaml file")
             drafts[str(folder)] = empty
     reading = _reading(list(drafts.values()), tuple(map(str, skipped)), other_data, rules)
-    return replace(reading, beside=found_beside)
+    return replace(reading, beside=found_beside, whole=bool(folders))
 
 
 def read_cohort(path: Path | None) -> Reading:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store.values import Altered
+
+REPEATED: set[str] = {Reason.DIVERGED}
+"""Failures that the same plan leads to again, as its numbers are the same to the bit."""
 
 
 def cancelled(altered: Altered, at_work: bool) -> str:
@@ -54,7 +57,9 @@ def retried(altered: Altered) -> str:
     """A job that was to be retried."""
     trained, number = altered.after.members_trained, len(altered.after.members)
     kept = f"; {trained} of {number} members are trained already" if trained else ""
-    return f"queued again{kept}"
+    own = {str(m.reason) for m in altered.before.members if m.phase is Phase.FAILED} & REPEATED
+    again = f"; it will fail again ({', '.join(sorted(own))}) unless its loadout is changed"
+    return f"queued again{kept}{again if own else ''}"
 
 
 def prioritized(altered: Altered) -> str:

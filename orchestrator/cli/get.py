@@ -141,14 +141,21 @@ def get_cohorts(output: str) -> None:
     console.print_table(
         ["cohort", "jobs", "ended", "controller", "data"],
         [
-            [row["name"], row["jobs"], row["ended"], row["controller"] or "none", row["data"]]
+            [
+                f"{row['name']}{' *' if row['side'] else ''}",
+                row["jobs"],
+                row["ended"],
+                row["controller"] or "none",
+                row["data"],
+            ]
             for row in rows
         ],
         right=["jobs", "ended"],
     )
-    side = [row["name"] for row in rows if row["side"]]
-    if side:
-        note = f"side cohorts, of ablate and balance, which only --cohort names: {', '.join(side)}"
+    if any(row["side"] for row in rows):
+        note = (
+            "* a side cohort, of ablate or balance: commands mean it only where --cohort names it"
+        )
         console.print_note(console.filled(note))
 
 

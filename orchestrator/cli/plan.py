@@ -29,6 +29,7 @@ from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
 from orchestrator.teaching.teacher_manifest import expected_teacher
 from orchestrator.terminal.display import duration
+from orchestrator.workflows.changed_rules import name_is_taken_here
 from orchestrator.workflows.speeds import known_speeds
 
 MINUTE_S = 60
@@ -92,6 +93,8 @@ def command(
             f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
             f"{advice}"
         )
+    if taken := name_is_taken_here(reading, settings):
+        console.print_note(f"submit refuses these files: {taken}")
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher.spec)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":

@@ -19,6 +19,7 @@ from orchestrator.cli.common import data_option, print_next, run_options
 from orchestrator.control import attend
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import Refused, TeamsRefused
+from orchestrator.phases import Blame, Phase
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
 from orchestrator.workflows.submitting import submitted
@@ -59,15 +60,15 @@ def command(
     If any loadout is refused nothing is submitted. Submitting again runs only what is new, was
     interrupted, or failed by the cluster's fault; a changed loadout becomes the team's next
     revision, also while the cohort runs. The exit code is 0 once every job has ended (with
-    --detach: once a controller is at work), whether it succeeded or failed, 1 if the cohort could
-    not be run, and 130 after Ctrl-C.
+    --detach: once a controller is at work), whether it succeeded or failed by its team's fault; 1
+    if the cohort could not be run, or the cluster failed a job; and 130 after Ctrl-C.
     """
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)
     launcher = elsewhere(cluster, reading.cohort.spec, code, cpus, settings)
     try:
         with submitted(reading, data, skip_refused, cpus, settings, launcher) as (name, store):
-            if any(path.is_dir() for path in paths):
+            if reading.whole:
                 _say_who_has_no_file(name, store, reading)
             if detach:
                 attend.detach(name, store, settings, cpus, launcher)
@@ -79,6 +80,13 @@ def command(
             raise
         raise Refused(f"{refused}; --skip-refused submits the others") from refused
     print_next(name, jobs)
+    lost = [job.team for job in jobs if job.phase is Phase.FAILED and job.blame is Blame.CLUSTER]
+    if lost:  # whoever runs this for people, such as KubeRay, is to try again
+        console.print_note(
+            f"the cluster's fault, and not theirs: {', '.join(lost)}; the same submission runs "
+            "them once more"
+        )
+        raise SystemExit(1)
 
 
 def _say_who_has_no_file(name: str, store: Store, reading: Reading) -> None:

@@ -142,7 +142,8 @@ def command(
         else:
             _print(done.found, better, loadout)
         if file is not None and best is not None:
-            console.print_note(f"loadout with the best settings: {file}")
+            whose = "the best settings" if better is not None else "its own settings, as before"
+            console.print_note(f"loadout with {whose}: {file}")
         elif file is not None:
             console.print_note(f"{file} was not written: no trial came to its last epoch")
         console.print_note("\n".join([*warning, f"picture: {picture}"]))

@@ -4,13 +4,14 @@ In: paths; out: a line for each good file and for each problem, or JSON. Next: `
 which reads the same files in the same way.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from orchestrator import console
 from orchestrator.admission.draft import SUFFIXES
-from orchestrator.admission.files import LoadoutFile, Reading, folder_warnings, read_paths
+from orchestrator.admission.files import LoadoutFile, Problem, Reading, folder_warnings, read_paths
 
 
 @click.command(
@@ -39,9 +40,10 @@ def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
         console.print_json({"files": files, "not_read": list(reading.skipped)})
     else:
         _print_files(reading)
-    _print_notes(reading)
+    warnings = folder_warnings(reading)
+    _print_notes(reading, warnings)
     if output == "text":
-        _print_totals(reading)
+        _print_totals(reading, len(warnings))
     ctx.exit(0 if reading.ok else 1)
 
 
@@ -72,11 +74,11 @@ def _print_files(reading: Reading) -> None:
             console.print_line(f"{console.printable(file.path)}  ok  {_summary(file)}")
 
 
-def _print_notes(reading: Reading) -> None:
+def _print_notes(reading: Reading, warnings: Sequence[Problem]) -> None:
     """Say what the exit code does not: which rules held, and what was left out."""
     if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("checked against the default rules: no cohort.yaml beside it")
-    for warning in folder_warnings(reading):
+    for warning in warnings:
         console.print_note(str(warning))
     if reading.not_read:
         console.print_note(reading.not_read)
@@ -86,13 +88,14 @@ def _print_notes(reading: Reading) -> None:
             console.print_note(f"{name}: in a folder only names that end in .yaml are read")
 
 
-def _print_totals(reading: Reading) -> None:
+def _print_totals(reading: Reading, num_warnings: int) -> None:
     num_refused = sum(not file.ok for file in reading.files)
     num_problems = sum(len(file.problems) for file in reading.files)
     num_ok = len(reading.files) - num_refused
     note = f"files: {len(reading.files)}, ok: {num_ok}, refused: {num_refused}"
     note += f", not read: {len(reading.skipped)}" if reading.skipped else ""
-    console.print_note(f"{note}, problems: {num_problems}" if num_problems else note)
+    note += f", problems: {num_problems}" if num_problems else ""
+    console.print_note(f"{note}, warnings: {num_warnings}" if num_warnings else note)
 
 
 def _summary(file: LoadoutFile) -> str:

@@ -108,10 +108,11 @@ def _put_cohort(
             select(leases.c.token).where(leases.c.cohort == name).with_for_update()
         ).all()
     known = json.loads(before)
-    stay = _others(connection, name, teams)
+    in_it = _data_by_team(connection, name)
+    stay = {team: fingerprint for team, fingerprint in in_it.items() if team not in teams}
     if check is not None:
         rules = connection.scalars(select(cohorts.c.spec).where(cohorts.c.name == name)).one()
-        check(json.loads(rules), sorted(stay))
+        check(json.loads(rules), sorted(stay), sorted(teams & in_it.keys()))
     if known["fingerprint"] != data["fingerprint"]:
         _check_same_data(name, data["fingerprint"], stay)
     elif not data["test_fingerprint"] and known["test_fingerprint"]:
@@ -121,15 +122,13 @@ def _put_cohort(
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 
 
-def _others(connection: Connection, cohort: str, submitted: set[str]) -> dict[str, str]:
-    """The fingerprints of other teams' data, as far as they were not withdrawn."""
+def _data_by_team(connection: Connection, cohort: str) -> dict[str, str]:
+    """The fingerprints of the teams' data, as far as they were not withdrawn."""
     columns = (jobs.c.team, jobs.c.data_fingerprint, jobs.c.phase)
     query = select(*columns).where(jobs.c.cohort == cohort)
     newest = {row.team: row for row in connection.execute(query.order_by(jobs.c.revision))}
     return {
-        team: row.data_fingerprint
-        for team, row in newest.items()
-        if team not in submitted and row.phase != Phase.SUPERSEDED
+        team: row.data_fingerprint for team, row in newest.items() if row.phase != Phase.SUPERSEDED
     }
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from jobs.plan import MemberPlan
 from orchestrator.state import Job
 
-CheckRules = Callable[[dict[str, Any], Sequence[str]], None]
-"""Told a cohort's rules so far, and its teams that are not handed in; refuses what does not fit."""
+CheckRules = Callable[[dict[str, Any], Sequence[str], Sequence[str]], None]
+"""Told a cohort's rules so far, its teams that are not handed in, and those that are handed in
+again; refuses what does not fit."""
 
 
 @dataclass(frozen=True)

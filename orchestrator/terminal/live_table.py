@@ -35,7 +35,7 @@ REASON_STYLES: dict[str, str] = {
     Reason.SCHEDULING_GATED: "yellow",
     Reason.DEGRADED: "yellow",
 }
-ORDER = [Phase.RUNNING, Phase.PENDING, Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED]
+ORDER = [Phase.RUNNING, Phase.FAILED, Phase.PENDING, Phase.SUCCEEDED, Phase.CANCELLED]
 ROWS_RESERVED = 4
 """Lines of the terminal that the rows leave free: header, count, bar, prompt; not what is below."""
 TEAM_CHARS = 20
@@ -52,7 +52,7 @@ def live_table(
     height: int,
     notes: Sequence[str] = (),
 ) -> Group:
-    """The table of `width` x `height` characters: what runs first, then the queue, then the rest.
+    """The table of `width` x `height` characters: what runs, what failed, the queue, the rest.
 
     `notes` are lines under the summary about what is in the way; they take rows from the table.
     """
@@ -85,7 +85,9 @@ def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: f
     over = sum(job.phase.terminal for job in jobs)
     busy = busy_slots(jobs)
     slots = f"{busy} slots busy" if num_slots is None else f"{busy} of {num_slots} slots busy"
-    text = f"{over} of {len(jobs)} jobs ended, {slots}"
+    failed = sum(job.phase is Phase.FAILED for job in jobs)
+    ended = f"{over} of {len(jobs)} jobs ended"
+    text = f"{ended}{f' ({failed} failed)' if failed else ''}, {slots}"
     suspended = sum(job.suspended and not job.phase.terminal for job in jobs)
     if suspended:
         text += f", {suspended} suspended"
@@ -96,7 +98,8 @@ def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: f
 
 
 def _rank(job: Job, ahead: Outlook) -> tuple[int, float, float]:
-    """Running jobs first, then the queue in its order, then what ended, the newest first."""
+    """Running jobs first, then those that somebody should look at, then the queue in its order,
+    then what ended, the newest first."""
     place = ahead.positions.get(job.id, len(ahead.positions) + 1)
     phase = ORDER.index(job.phase) if job.phase in ORDER else len(ORDER)
     return (phase, place if job.phase is Phase.PENDING else 0, -(job.ended_at or 0.0))

@@ -1,8 +1,8 @@
-"""A cohort's rules held against those that it was submitted with.
+"""A submission held against the cohort of that name that the store has already.
 
 In: what was read, and what the store has. Out: a refusal where teams would be judged by rules that
-are not the cohort's, or a remark that says what has changed, and for whom it has not. Used by
-`submitting`, within the transaction that hands in.
+are not the cohort's, or land in the cohort of others; or a remark that says what has changed, and
+for whom it has not. Used by `submitting`, within the transaction that hands in, and by `plan`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from orchestrator import console
 from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.files import Reading
 from orchestrator.errors import Refused
+from orchestrator.opening import is_there, open_store
+from orchestrator.settings import Settings
+from orchestrator.state import newest_revisions
 
 SPLIT = ("data.validationFraction", "data.splitSeed")
 """Rules that decide which images are validation images."""
@@ -22,13 +25,18 @@ NO_RULES = ("cluster", "data.source")
 MOST_SHOWN = 5
 
 
-def check_rules(reading: Reading, stored: dict[str, Any], stay: Sequence[str]) -> str:
-    """Refuses rules that a file beside single loadouts would change, and a split for some teams.
+def check_rules(
+    reading: Reading, stored: dict[str, Any], stay: Sequence[str], again: Sequence[str]
+) -> str:
+    """Refuses the folder of another class, rules that a file beside single loadouts would change,
+    and a split for some teams.
 
-    `stored` are the rules that the cohort has so far, and `stay` its teams that are not handed in.
-    Returns what there is to say once others are: which other rules the organizer has changed, and
-    who keeps the older ones.
+    `stored` are the rules that the cohort has so far, `stay` its teams that are not handed in, and
+    `again` those that are. Returns what there is to say once others are: which other rules the
+    organizer has changed, and who keeps the older ones.
     """
+    if taken := name_is_taken(reading, stay, again):
+        raise Refused(f"nothing was submitted: {taken}")
     name = reading.cohort.name
     if reading.side:
         return ""
@@ -55,6 +63,36 @@ def check_rules(reading: Reading, stored: dict[str, Any], stay: Sequence[str]) -
         )
     kept = f"; {', '.join(stay)} stay as they were admitted" if stay else ""
     return f"cohort {name}: its rules have changed: {said}{kept}"
+
+
+def name_is_taken(reading: Reading, stay: Sequence[str], again: Sequence[str]) -> str:
+    """Why a folder's teams do not belong into the cohort of that name; empty where they do.
+
+    A class's folder is copied for the next class, and its cohort keeps the name: nobody of those
+    who are in it is among the files. `stay` and `again` as `CheckRules` has them.
+    """
+    if reading.side or not reading.whole or again or not stay:
+        return ""
+    more = f", and {len(stay) - MOST_SHOWN} more" if len(stay) > MOST_SHOWN else ""
+    return (
+        f"cohort {reading.cohort.name!r} is there already, and none of its teams "
+        f"({', '.join(stay[:MOST_SHOWN])}{more}) has a file in the folder. Give this one another "
+        f"name (metadata.name in {reading.cohort_path}); to add its teams to the cohort that is "
+        "there, name their files instead of the folder"
+    )
+
+
+def name_is_taken_here(reading: Reading, settings: Settings) -> str:
+    """The same, asked before anything is submitted; empty where there is no store yet."""
+    if not is_there(settings):
+        return ""
+    with open_store(settings) as store:
+        known = {record.name for record in store.cohorts()}
+        jobs = store.jobs(reading.cohort.name) if reading.cohort.name in known else ()
+    given = {file.team for file in reading.files}
+    teams = sorted(job.team for job in newest_revisions(jobs))
+    stay = [team for team in teams if team not in given]
+    return name_is_taken(reading, stay, [team for team in teams if team in given])
 
 
 def _rules(cohort: Cohort) -> dict[str, Any]:

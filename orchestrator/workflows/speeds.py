@@ -6,7 +6,7 @@ In: the store, where there is one. Out: speeds for `forecasting`. Used by `plan`
 
 from orchestrator import console
 from orchestrator.forecasting.speeds import Speeds, factor_here
-from orchestrator.opening import open_store
+from orchestrator.opening import is_there, open_store
 from orchestrator.settings import Settings
 from orchestrator.state import Member
 
@@ -17,7 +17,7 @@ BENCHMARK_S = 5.0
 def known_speeds(settings: Settings) -> Speeds:
     """Measured speeds if any member was trained before, or else this machine's; says which."""
     measured: tuple[Member, ...] = ()
-    if settings.store is not None or (settings.store_file and settings.store_file.exists()):
+    if is_there(settings):
         with open_store(settings) as store:
             measured = store.measured()
     speeds = Speeds.of(measured)

@@ -135,9 +135,9 @@ def submitted(
             def hand_in(jobs: Sequence[NewJob]) -> list[Submitted]:
                 remark = ""
 
-                def check(rules: dict[str, Any], stay: Sequence[str]) -> None:
+                def check(rules: dict[str, Any], stay: Sequence[str], again: Sequence[str]) -> None:
                     nonlocal remark
-                    remark = check_rules(reading, rules, stay)
+                    remark = check_rules(reading, rules, stay, again)
 
                 chosen = replace(prepared, jobs=tuple(jobs))
                 done = submission.submit(chosen, store, settings, time.time(), progress, check)

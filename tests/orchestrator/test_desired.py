@@ -260,7 +260,7 @@ def test_organizers_who_hand_in_at_once_each_check_the_rules_that_theirs_replace
     def hand_in(budget: int) -> None:
         spec = cohort(budget=budget).model_dump(mode="json", by_alias=True)
 
-        def check(rules: dict[str, Any], stay: Sequence[str]) -> None:
+        def check(rules: dict[str, Any], stay: Sequence[str], again: Sequence[str]) -> None:
             told.append((rules["spec"]["budget"], budget, list(stay)))
             if budget == 7:
                 raise Refused("seven")

@@ -157,7 +157,7 @@ def jobs(store: Store) -> tuple[Job, ...]:
     return store.jobs("small")
 
 
-def test_the_table_has_what_runs_first_then_the_queue_then_what_ended(
+def test_the_table_has_what_runs_first_then_failures_the_queue_and_what_ended(
     jobs: tuple[Job, ...],
 ) -> None:
     lines = table(jobs)
@@ -165,12 +165,12 @@ def test_the_table_has_what_runs_first_then_the_queue_then_what_ended(
         "flaky",
         "banana-republic",
         "a-team-wit…on-and-on",
+        "slow",
+        "wild",
         "tree-huggers",
         "swing-state",
         "revised",
         "sleepy",
-        "slow",
-        "wild",
         "howling-pixels",
         "quiet-apes",
         "gone",
@@ -183,8 +183,8 @@ def test_the_table_has_what_runs_first_then_the_queue_then_what_ended(
     assert rows["flaky"][0] == "BackOff"
     assert rows["sleepy"][0] == "Suspended"
     assert rows["wild"][:2] == ["Failed", "✗4/20"]
-    summary = lines[13]
-    assert summary.startswith("5 of 12 jobs ended, 5 of 5 slots busy, 1 suspended, ")
+    summary = " ".join(lines[13:15])
+    assert summary.startswith("5 of 12 jobs ended (2 failed), 5 of 5 slots busy, 1 suspended, ")
     assert " left (~" in summary
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.phases import Phase
+from orchestrator.control import attend
+from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.settings import Settings
-from orchestrator.state import MemberKey
+from orchestrator.state import Fault, Job, MemberKey, newest_revisions
 from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
 from orchestrator.terminal.lookup import controller_of
 from tests.orchestrator.commands import gamectl, read_json
@@ -103,6 +104,70 @@ def test_teams_without_a_file_are_told_where_a_folder_is_submitted(
     assert told in gamectl("submit", folder, *words).stderr
     late = gamectl("submit", folder / "cohort.yaml", folder / "apes.yaml", *words)
     assert (late.exit_code, "no file" in late.stderr) == (0, False)
+
+
+def test_a_copied_folder_does_not_land_in_the_cohort_that_it_was_copied_from(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({f"team-{n}": BASE for n in range(7)})
+    words = ["--data", photos, "--detach"]
+    assert gamectl("plan", folder, "--data", photos).stderr.count("is there already") == 0
+    gamectl("submit", folder, *words)
+    for file in folder.glob("team-*.yaml"):
+        file.unlink()
+    write_cohort({"late": BASE})
+    refused = gamectl("submit", folder, *words)
+    assert refused.exit_code == 1
+    assert refused.stderr.splitlines()[-1] == (
+        "error: nothing was submitted: cohort 'small' is there already, and none of its teams "
+        "(team-0, team-1, team-2, team-3, team-4, and 2 more) has a file in the folder. Give this "
+        f"one another name (metadata.name in {folder}/cohort.yaml); to add its teams to the cohort "
+        "that is there, name their files instead of the folder"
+    )
+    assert "late" not in newest()
+    planned = gamectl("plan", folder, "--data", photos)
+    assert "submit refuses these files: cohort 'small' is there already" in planned.stderr
+    assert gamectl("submit", *sorted(folder.glob("*.yaml")), *words).exit_code == 0
+    assert newest()["late"] == (1, "Pending")
+    assert "is there already" not in gamectl("plan", folder, "--data", photos).stderr
+    assert gamectl("submit", folder, *words).exit_code == 0
+
+
+def test_a_cohort_whose_teams_were_all_withdrawn_takes_others(
+    game: Store, controller: Ledger, write_cohort: WriteCohort, photos: Path
+) -> None:
+    folder = write_cohort({"apes": BASE})
+    words = ["submit", folder, "--data", photos, "--detach"]
+    gamectl(*words)
+    game.withdraw("small", "apes", time.time())
+    (folder / "apes.yaml").rename(folder / "owls.yaml")
+    write_cohort({"owls": BASE})
+    assert gamectl(*words).exit_code == 0
+
+
+@pytest.mark.parametrize(("blame", "exit_code"), [(Blame.CLUSTER, 1), (Blame.TEAM, 0)])
+def test_submit_ends_with_1_where_the_cluster_failed_a_job(
+    controller: Ledger,
+    write_cohort: WriteCohort,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blame: Blame,
+    exit_code: int,
+) -> None:
+    def runs(name: str, store: Store, *_: object) -> list[Job]:
+        for job in newest_revisions(store.jobs(name)):
+            if not job.phase.terminal:
+                controller.give_up(job.id, Fault(Reason.STORAGE, "a full disk", blame), time.time())
+        return newest_revisions(store.jobs(name))
+
+    monkeypatch.setattr(attend, "attend", runs)
+    words = ["submit", write_cohort({"apes": BASE}), "--data", photos]
+    done = gamectl(*words)
+    assert done.exit_code == exit_code, done.output
+    told = "the cluster's fault, and not theirs: apes; the same submission runs them once more"
+    assert (told in done.stderr) is bool(exit_code)
+    gamectl(*words)
+    assert newest()["apes"][0] == (2 if exit_code else 1)
 
 
 def test_a_place_for_artifacts_that_cannot_be_written_is_named_with_its_variable(
