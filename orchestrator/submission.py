@@ -29,7 +29,7 @@ from orchestrator.forecasting.costs import kind, work
 from orchestrator.settings import Settings
 from orchestrator.sources import ProgressBar, decode_source, silent
 from orchestrator.state import DataRecord
-from orchestrator.store import CheckRules, NewJob, Store, Submitted
+from orchestrator.store import CheckStanding, NewJob, Store, Submitted
 
 if TYPE_CHECKING:
     from orchestrator.teaching.teachers import Teacher
@@ -135,7 +135,7 @@ def submit(
     settings: Settings,
     at: float,
     progress: ProgressBar = silent,
-    check: CheckRules | None = None,
+    check: CheckStanding | None = None,
 ) -> list[Submitted]:
     """Writes the cohort and its jobs, all or nothing; says what that meant for each team.
 

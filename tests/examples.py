@@ -29,6 +29,10 @@ MEANT: Mapping[str, str] = {
     "FILE.html": "page.html",
     "TEAM": "howling-pixels",
     "NAME": "demo",
+    # The folder of the reader's own game, which the demo's stands for.
+    "monday": "loadouts/demo",
+    "monday/cohort.yaml": "loadouts/demo/cohort.yaml",
+    "monday/late.yaml": "late.yaml",
 }
 
 
@@ -87,6 +91,8 @@ HOW = (
     How(r"gamectl report\b"),
     How(r"gamectl classify\b", first="gamectl score --publish"),
     How(r"gamectl balance\b"),
+    How(r"gamectl (ablate|tune) my-loadout", plus="--cpus 999", fails="999 CPUs",
+        why="each trains for half a minute; one of each is enough, and ends once all is read"),
     How(r"gamectl ablate\b", plus="--seeds 1", why="several seeds take several times as long"),
     How(r"gamectl tune\b", plus="--trials 2", why="a search of many trials takes minutes"),
     # Data and teachers
@@ -127,7 +133,9 @@ def alone(line: str) -> str:
 
 
 def meant(line: str) -> str:
-    """A line with what the reader is to fill in."""
+    """A line with what the reader is to fill in; what makes a folder is left as it is."""
+    if line.startswith("gamectl init"):
+        return line
     return " ".join(MEANT.get(word, word) for word in line.split())
 
 

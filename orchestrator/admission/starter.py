@@ -35,14 +35,16 @@ spec:
     #activeDeadlineSeconds: 600
 
   data:
-    source: drawn             # the embedded monkeys; or a folder, beside this file or a full
-    #skipBrokenImages: true   # path, with training/CLASS/* and validation/CLASS/* (the test set)
+    # `drawn` are the embedded monkeys. Or a folder with training/CLASS/* and validation/CLASS/*
+    # (the hidden test set): a full path, or one that begins beside this file.
+    source: drawn
+    #skipBrokenImages: true   # leave out files that cannot be read
 
   # What each network gets. As many train at a time as the machine has room for.
   resources:
     cpus: 1
     threads: 1
-    #gpus: 0.5                # a share of a GPU, or whole ones; submit with room for it
+    #gpus: 0.5                # to train on a GPU: here two networks share one
 
   #scoring: {{excludeLeaked: true}}      # test images that training holds, too, do not count
   #allowCustomCode: true      # sells the item `custom`: teams' own Python, in a sandbox
@@ -50,30 +52,33 @@ spec:
 
 LOADOUT = """\
 # yaml-language-server: $schema=schema/loadout.json
-# What one team trains, and what it buys for it. Copy this file once a team, with the team's name
-# in it; `gamectl shop` lists what there is to buy, `gamectl shop mixup` explains an item.
+# One team's file. Save it as TEAM.yaml, change what is below, and send it to the organizer.
+# `gamectl shop` lists what there is to buy, `gamectl shop mixup` explains an item. A # in front of
+# a line takes it out.
 apiVersion: game/v1
 kind: Loadout
 metadata:
-  team: {team}
+  team: {team}            # a-z, 0-9 and -, as in the file's name
 spec:
-  # Free to choose:
+  # Free to choose, within the limits of cohort.yaml:
   learningRate: 0.02          # larger learns faster, until it learns nothing at all
   batchSize: 16
   epochs: 20
   seed: 1                     # other random numbers; the same seed gives the same network
 
-  # Paid for with the budget of 100 B NN:
+  # Paid for with the team's budget:
   purchases:
     - item: speed-boost             # momentum
     - item: rate-rollercoaster      # a learning rate that falls along a curve
       schedule: cosine
     - item: info-infusion           # all training images instead of 70 % of them
-    #- item: flip-trick             # mirrored images
-    #  horizontal: 0.5
-    #  vertical: 0
-    #- item: neural-turbo-boost     # a deeper network; its price is times `blocks`
-    #  blocks: 1
+    - item: flip-trick              # mirrored images
+      horizontal: 0.5
+      vertical: 0
+    #- item: whirl-and-swirl        # turned ones
+    #  degrees: 10
+    #- item: neural-turbo-boost     # a deeper network, which takes several times as long to train;
+    #  blocks: 1                    # its price is times `blocks`
 """
 
 

@@ -75,7 +75,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 # How `gamectl --help` lists them: what they are for -> their names, in the order of a day's work.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "doctor", "demo", "completion"),
-    "Files": ("shop", "validate", "preview", "plan", "schema"),
+    "Files": ("shop", "validate", "preview", "tune", "ablate", "plan", "schema"),
     "Run": (
         "submit",
         "suspend",
@@ -93,8 +93,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "leaderboard",
         "report",
         "classify",
-        "ablate",
-        "tune",
         "balance",
     ),
     "Data and teachers": ("data", "teacher"),
@@ -251,6 +249,8 @@ def _next_step(error: GameError | JobsError, command: str | None) -> str | None:
 @click.version_option(package_name="classification-game")
 def main() -> None:
     """Run the Classification Game: loadouts in, leaderboard out.
+
+    Most commands mean the cohort that was submitted last, in .game/ of the current folder.
 
     \b
     Example:

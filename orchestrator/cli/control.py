@@ -163,7 +163,8 @@ def retry(
     """Queue jobs again that failed or were cancelled.
 
     Members that were trained stay so, the others go on from their last whole epoch; failures so far
-    are forgotten. Where a controller is at work already, the command returns at once.
+    are forgotten, but what diverged diverges again. Where a controller is at work already, the
+    command returns at once.
     """
     _check_named(teams, failed or all_teams, "--failed or --all")
     settings = Settings()

@@ -50,7 +50,9 @@ def command() -> None:
 
 @command.command("jobs")
 @cohort_option
-@click.option("--all", "all_revisions", is_flag=True, help="Older revisions of the jobs as well.")
+@click.option(
+    "--all", "all_revisions", is_flag=True, help="Older revisions and withdrawn teams as well."
+)
 @watch_option
 @output_option
 def get_jobs(cohort: str | None, all_revisions: bool, watch: bool, output: str) -> None:

@@ -47,6 +47,7 @@ def command(folder: Path) -> None:
     _write(files)
     console.print_note(f"wrote {', '.join(console.printable(str(path)) for path in files)}")
     console.print_note(f"\nWhat next:\n{_next_steps(folder)}")
+    console.print_note("\nEach team makes a copy of the loadout, named as the team is.")
 
 
 def _next_steps(folder: Path) -> str:

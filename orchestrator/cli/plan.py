@@ -29,8 +29,8 @@ from orchestrator.forecasting.speeds import Speeds
 from orchestrator.settings import Settings
 from orchestrator.teaching.teacher_manifest import expected_teacher
 from orchestrator.terminal.display import duration
-from orchestrator.workflows.changed_rules import name_is_taken_here
 from orchestrator.workflows.speeds import known_speeds
+from orchestrator.workflows.standing import name_is_taken_here
 
 MINUTE_S = 60
 
@@ -63,9 +63,10 @@ def command(
 ) -> None:
     """Predict a cohort's slot-minutes, finish and memory; nothing is submitted.
 
-    The figures are for this machine and for all loadouts that would be admitted. Speeds come from
-    members that were trained before; where there is none, a short benchmark measures this machine.
-    The exit code is 1 if a loadout is refused or could never run.
+    A PATH is what `gamectl submit` takes. The figures are for this machine and for all loadouts
+    that would be admitted. Speeds come from members that were trained before; where there is none,
+    a short benchmark measures this machine. The exit code is 1 if a loadout is refused or could
+    never run.
     """
     from orchestrator.sources import source_of
 

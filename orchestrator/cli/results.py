@@ -14,16 +14,20 @@ import click
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli import completing
-from orchestrator.cli.common import DataPlace, cohort_option, form_option
+from orchestrator.cli.common import DataPlace, cohort_option, form_option, write_result
 from orchestrator.cli.pages import find_pictures, page_option, write_page
+from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.results.scorebook import read_published
 from orchestrator.settings import Settings
+from orchestrator.state import newest_revisions
 from orchestrator.terminal import display
 from orchestrator.terminal.lookup import find_job
 
-if TYPE_CHECKING:  # numpy comes with it
+if TYPE_CHECKING:  # numpy comes with the first, SQLAlchemy with the last
     from orchestrator.report.page import MemberLine, TeamResults
+    from orchestrator.state import CohortRecord
+    from orchestrator.store import Store
 
 SPARKLINE = 24
 MIX_UPS_SHOWN = 5
@@ -34,11 +38,19 @@ MIX_UPS_SHOWN = 5
     epilog="""\b
     Example:
       gamectl results howling-pixels
-      gamectl results howling-pixels --cohort demo -o howling-pixels.html""",
+      gamectl results howling-pixels --cohort demo -o howling-pixels.html
+      gamectl results --all pages""",
 )
-@click.argument("team", shell_complete=completing.teams)
+@click.argument("team", required=False, shell_complete=completing.teams)
 @cohort_option
 @page_option("Write a page with the images that its networks got wrong.")
+@click.option(
+    "--all",
+    "folder",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write such a page for every team, as FOLDER/TEAM.html.",
+)
 @click.option(
     "--data",
     type=DataPlace(),
@@ -46,13 +58,24 @@ MIX_UPS_SHOWN = 5
 )
 @form_option
 def command(
-    team: str, cohort: str | None, file: Path | None, data: Where | None, output: str
+    team: str | None,
+    cohort: str | None,
+    file: Path | None,
+    folder: Path | None,
+    data: Where | None,
+    output: str,
 ) -> None:
     """Show a team what it bought, how it trained, where it erred and where it stood.
 
     Before the scores are published, it erred on validation images and stands nowhere yet.
     """
     settings = Settings()
+    if team is None and folder is not None and file is None and output == "text":
+        with open_store(settings) as store:
+            _write_all(store, pick_cohort(store, cohort), folder, data, settings)
+        return
+    if team is None or folder is not None:
+        raise click.UsageError("name a TEAM, or pass --all FOLDER alone for a page of every team")
 
     # Imported here: wrong usage needs none of them.
     from orchestrator.report.html import MISTAKES_SHOWN, results_html
@@ -79,6 +102,34 @@ def command(
         console.print_note(f"\nwith -o {team}.html it writes a page that shows these images")
     if not results.published and output != "json":
         console.print_note("where the team stands is told once the organizer has published scores")
+
+
+def _write_all(
+    store: "Store", cohort: "CohortRecord", folder: Path, data: Where | None, settings: Settings
+) -> None:
+    """Writes a page for each team; the images are looked for once."""
+    from orchestrator.report.html import MISTAKES_SHOWN, results_html
+    from orchestrator.report.take_home import take_home
+
+    published = read_published(settings.scores, cohort.name)
+    jobs = newest_revisions(store.jobs(cohort.name))
+    if not jobs:
+        raise NotFound(f"cohort {cohort.name}: every team was withdrawn, so there is no page")
+    folder.mkdir(parents=True, exist_ok=True)
+    every = [take_home(store, job, published, data, settings, time.time()) for job in jobs]
+    for of_test in (True, False):
+        pages = [results for results in every if (results.images == "test") is of_test]
+        wanted = {image.sha256 for each in pages for image in each.mistakes[:MISTAKES_SHOWN]}
+        shown, missing = find_pictures(cohort.data, data, wanted, of_test, settings)
+        for results in pages:
+            path = folder / f"{results.team.team}.html"
+            write_result(path, results_html(results, shown, missing).encode())
+        if missing:
+            console.print_note(missing)
+    number = "1 page" if len(every) == 1 else f"{len(every)} pages"
+    console.print_note(f"{number} written to {console.printable(str(folder))}")
+    if published is None:
+        console.print_note("where teams stand is on them once the scores are published")
 
 
 def _print(results: "TeamResults") -> None:

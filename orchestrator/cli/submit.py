@@ -57,11 +57,12 @@ def command(
 ) -> None:
     """Submit a cohort of loadouts, and watch it run until every job has ended.
 
-    If any loadout is refused nothing is submitted. Submitting again runs only what is new, was
-    interrupted, or failed by the cluster's fault; a changed loadout becomes the team's next
-    revision, also while the cohort runs. The exit code is 0 once every job has ended (with
-    --detach: once a controller is at work), whether it succeeded or failed by its team's fault; 1
-    if the cohort could not be run, or the cluster failed a job; and 130 after Ctrl-C.
+    A PATH is a folder with cohort.yaml and loadouts, or a loadout beside that file. If any loadout
+    is refused nothing is submitted. Submitting again runs only what is new, was interrupted, or
+    failed by the cluster's fault; a changed loadout becomes the team's next revision, also while
+    the cohort runs. The exit code is 0 once every job has ended (with --detach: once a controller
+    is at work), whether it succeeded or failed by its team's fault; 1 if the cohort could not be
+    run, or the cluster failed a job; and 130 after Ctrl-C.
     """
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)

@@ -19,11 +19,12 @@ from orchestrator.store.store import Store
 from orchestrator.store.values import (
     Altered,
     Changes,
-    CheckRules,
+    CheckStanding,
     FittedStacker,
     JobResult,
     Lease,
     NewJob,
+    Standing,
     Submitted,
     TrainedWeights,
 )
@@ -31,12 +32,13 @@ from orchestrator.store.values import (
 __all__ = [
     "Altered",
     "Changes",
-    "CheckRules",
+    "CheckStanding",
     "FittedStacker",
     "JobResult",
     "Lease",
     "Ledger",
     "NewJob",
+    "Standing",
     "Store",
     "Submitted",
     "TrainedWeights",

@@ -20,9 +20,9 @@ from orchestrator.errors import NotFound, Refused, TeamsRefused
 from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import DEFAULT_PRIORITY, DataRecord, Job
-from orchestrator.store.reads import SIDE, read_cohorts, read_job
+from orchestrator.store.reads import SIDE, read_cohort, read_cohorts, read_job
 from orchestrator.store.tables import cohorts, jobs, leases, members
-from orchestrator.store.values import Altered, CheckRules, NewJob, Submitted
+from orchestrator.store.values import Altered, CheckStanding, NewJob, Standing, Submitted
 from orchestrator.store.writes import add_events, insert_missing, lock_cohort, write
 
 COUNTERS = ("team_failures", "cluster_failures", "safe_epoch", "attempt", "epoch")
@@ -38,7 +38,7 @@ def submit(
     at: float,
     submissions_per_team: int | None,
     side: bool,
-    check: CheckRules | None,
+    check: CheckStanding | None,
 ) -> list[Submitted]:
     """Writes a cohort and its jobs; `Store.submit` says what that means and what it raises."""
     teams = {new.team for new in new_jobs}
@@ -93,31 +93,29 @@ def _put_cohort(
     data: dict[str, Any],
     teams: set[str],
     at: float,
-    check: CheckRules | None,
+    check: CheckStanding | None,
 ) -> None:
     """Writes a cohort, or brings the one of that name up to date; locks it."""
     values = {"spec": json.dumps(spec), "data": json.dumps(data), "submitted_at": at}
-    before = lock_cohort(connection, name)
-    if before is None:
+    if lock_cohort(connection, name) is None:
         insert_missing(connection, cohorts, [{"name": name, **values}])
-        before = lock_cohort(connection, name)  # perhaps another client's, who was faster
-        assert before is not None, f"cohort {name} was just inserted"
+        lock_cohort(connection, name)  # perhaps another client's, who was faster
         # A controller that waits for the first submission found no cohort to lock. Its lease puts
         # us in an order: it sees our jobs before it ends, or we see that it has ended.
         connection.execute(
             select(leases.c.token).where(leases.c.cohort == name).with_for_update()
         ).all()
-    known = json.loads(before)
+    known = read_cohort(connection, name)
+    assert known is not None, f"cohort {name} was just locked"
     in_it = _data_by_team(connection, name)
     stay = {team: fingerprint for team, fingerprint in in_it.items() if team not in teams}
     if check is not None:
-        rules = connection.scalars(select(cohorts.c.spec).where(cohorts.c.name == name)).one()
-        check(json.loads(rules), sorted(stay), sorted(teams & in_it.keys()))
-    if known["fingerprint"] != data["fingerprint"]:
+        check(Standing(known.spec, known.data, tuple(sorted(in_it)), tuple(sorted(stay))))
+    if known.data.fingerprint != data["fingerprint"]:
         _check_same_data(name, data["fingerprint"], stay)
-    elif not data["test_fingerprint"] and known["test_fingerprint"]:
+    elif not data["test_fingerprint"] and known.data.test_fingerprint:
         # Submitted again where the hidden part is not to be seen: it is the same as before.
-        hidden = {"test_fingerprint": known["test_fingerprint"]}
+        hidden = {"test_fingerprint": known.data.test_fingerprint}
         values["data"] = json.dumps(data | hidden)
     connection.execute(update(cohorts).where(cohorts.c.name == name).values(**values))
 

@@ -26,7 +26,7 @@ from orchestrator.store.tables import attempts, jobs, leases, members
 from orchestrator.store.values import (
     Altered,
     Changes,
-    CheckRules,
+    CheckStanding,
     FittedStacker,
     Lease,
     NewJob,
@@ -179,7 +179,7 @@ class Store:
         at: float,
         submissions_per_team: int | None = None,
         side: bool = False,
-        check: CheckRules | None = None,
+        check: CheckStanding | None = None,
     ) -> list[Submitted]:
         """Writes the cohort and its jobs: all of them or, on any error, none.
 

@@ -7,16 +7,27 @@ told. Next on the path: `store` and `ledger`.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.plan import MemberPlan
-from orchestrator.state import Job
+from orchestrator.state import DataRecord, Job
 
-CheckRules = Callable[[dict[str, Any], Sequence[str], Sequence[str]], None]
-"""Told a cohort's rules so far, its teams that are not handed in, and those that are handed in
-again; refuses what does not fit."""
+
+@dataclass(frozen=True)
+class Standing:
+    """A cohort as a submission finds it; of one that is new, as it was handed in."""
+
+    rules: dict[str, Any]
+    data: DataRecord
+    teams: tuple[str, ...]
+    stay: tuple[str, ...]
+    """Its teams that are not handed in."""
+
+
+CheckStanding = Callable[[Standing], None]
+"""Refuses what does not fit a cohort that is there."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.places import Where
 from orchestrator import console
@@ -27,11 +27,11 @@ from orchestrator.opening import make_home, open_store
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
-from orchestrator.workflows.changed_rules import check_rules
+from orchestrator.workflows.standing import check_data, check_rules, name_is_taken
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.control.remote import RemoteLauncher
-    from orchestrator.store import NewJob, Store, Submitted
+    from orchestrator.store import NewJob, Standing, Store, Submitted
     from orchestrator.submission import Prepared
 
 Given = TypeVar("Given", "LoadoutFile", "NewJob")
@@ -85,7 +85,7 @@ def submitted(
     `launcher` leads to the cluster that is to run it. Raises `Refused` and other `GameError` where
     nothing was stored.
     """
-    reading = _admitted(reading, skip_refused)
+    given, reading = reading, _admitted(reading, skip_refused)
     if launcher is not None:
         launcher.check()
     reading = _to_run_at(reading, HERE if launcher is None else launcher.address)
@@ -135,9 +135,13 @@ def submitted(
             def hand_in(jobs: Sequence[NewJob]) -> list[Submitted]:
                 remark = ""
 
-                def check(rules: dict[str, Any], stay: Sequence[str], again: Sequence[str]) -> None:
+                def check(standing: Standing) -> None:
                     nonlocal remark
-                    remark = check_rules(reading, rules, stay, again)
+                    if taken := name_is_taken(given, standing.teams):
+                        raise Refused(f"nothing was submitted: {taken}")
+                    if data is None:
+                        check_data(reading, standing, prepared.data)
+                    remark = check_rules(reading, standing)
 
                 chosen = replace(prepared, jobs=tuple(jobs))
                 done = submission.submit(chosen, store, settings, time.time(), progress, check)

@@ -1,8 +1,6 @@
 """What people want of a cohort: operations, limits on submissions, and clients that race."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -10,7 +8,7 @@ from orchestrator.admission.cohort import Retry
 from orchestrator.errors import NotFound, Refused
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, MemberKey, newest_revisions
-from orchestrator.store import JobResult, Ledger, Store
+from orchestrator.store import JobResult, Ledger, Standing, Store
 from tests.orchestrator.cohorts import DATA, TRAINED, cohort, epoch, new_job, start, submit, take
 from tests.orchestrator.racing import at_once
 
@@ -260,8 +258,8 @@ def test_organizers_who_hand_in_at_once_each_check_the_rules_that_theirs_replace
     def hand_in(budget: int) -> None:
         spec = cohort(budget=budget).model_dump(mode="json", by_alias=True)
 
-        def check(rules: dict[str, Any], stay: Sequence[str], again: Sequence[str]) -> None:
-            told.append((rules["spec"]["budget"], budget, list(stay)))
+        def check(standing: Standing) -> None:
+            told.append((standing.rules["spec"]["budget"], budget, list(standing.stay)))
             if budget == 7:
                 raise Refused("seven")
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,27 @@ def test_a_team_that_was_withdrawn_is_in_no_report(
     assert done.exit_code == 0, done.output
     assert "trio" not in page.read_text()
     assert gamectl("results", "trio", "--data", empty).exit_code == 0
+
+
+def test_every_team_gets_a_page(book: ScoreBook, empty: Path, tmp_path: Path) -> None:
+    keep(book, published=True)
+    pages = tmp_path / "a" / "pages"
+    words = ["--data", empty, "--all", pages]
+    done = gamectl("results", *words)
+    assert done.exit_code == 0, done.output
+    assert f"3 pages written to {pages}\n" in done.stderr
+    assert {path.name for path in pages.iterdir()} == {"apes.html", "trio.html", "wild.html"}
+    alone = tmp_path / "trio.html"
+    gamectl("results", "trio", "--data", empty, "-o", alone)
+    assert "1st of 2" in (pages / "trio.html").read_text()
+    assert [*_without_times(pages / "trio.html")] == [*_without_times(alone)]
+    for more in (["trio"], ["-o", alone], ["--output", "json"]):
+        assert gamectl("results", *words, *more).exit_code == 2
+    assert gamectl("results").exit_code == 2
+
+
+def _without_times(page: Path) -> Iterator[str]:
+    return (line for line in page.read_text().splitlines() if not re.search(r"\d\d:\d\d", line))
 
 
 def test_before_publishing_nothing_is_told_of_the_test_set(

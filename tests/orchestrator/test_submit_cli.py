@@ -1,5 +1,6 @@
 """`gamectl submit` beside a controller that is at work: what it writes, says and waits for."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +132,24 @@ def test_a_copied_folder_does_not_land_in_the_cohort_that_it_was_copied_from(
     assert newest()["late"] == (1, "Pending")
     assert "is there already" not in gamectl("plan", folder, "--data", photos).stderr
     assert gamectl("submit", folder, *words).exit_code == 0
+
+
+def test_images_that_data_named_are_not_forgotten(
+    controller: Ledger, write_cohort: WriteCohort, photos: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(photos, tmp_path / "other")
+    next((other / "training").glob("*/*.png")).unlink()
+    folder = write_cohort({"apes": BASE}, spec=f"  data: {{source: {other}}}\n")
+    assert gamectl("submit", folder, "--data", photos, "--detach").exit_code == 0
+    for named in (folder, folder / "apes.yaml"):
+        refused = gamectl("submit", named, "--detach")
+        assert refused.exit_code == 1
+        assert f"trains on the images of {photos}, and without --data these files" in refused.stderr
+        assert f"Add --data {photos}, name the folder that is meant" in refused.stderr
+    assert newest() == {"apes": (1, "Pending")}
+    assert gamectl("submit", folder, "--data", photos, "--detach").exit_code == 0
+    assert gamectl("submit", folder, "--data", other, "--detach").exit_code == 0
+    assert newest() == {"apes": (2, "Pending")}
 
 
 def test_a_cohort_whose_teams_were_all_withdrawn_takes_others(

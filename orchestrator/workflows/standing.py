@@ -1,14 +1,15 @@
 """A submission held against the cohort of that name that the store has already.
 
 In: what was read, and what the store has. Out: a refusal where teams would be judged by rules that
-are not the cohort's, or land in the cohort of others; or a remark that says what has changed, and
-for whom it has not. Used by `submitting`, within the transaction that hands in, and by `plan`.
+are not the cohort's, learn from other images, or land in the cohort of others; or a remark that
+says what has changed, and for whom it has not. Used by `submitting`, within the transaction that
+hands in, and by `plan`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import console
 from orchestrator.admission.cohort import Cohort
@@ -16,7 +17,10 @@ from orchestrator.admission.files import Reading
 from orchestrator.errors import Refused
 from orchestrator.opening import is_there, open_store
 from orchestrator.settings import Settings
-from orchestrator.state import newest_revisions
+from orchestrator.state import DataRecord, newest_revisions
+
+if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
+    from orchestrator.store import Standing
 
 SPLIT = ("data.validationFraction", "data.splitSeed")
 """Rules that decide which images are validation images."""
@@ -25,23 +29,36 @@ NO_RULES = ("cluster", "data.source")
 MOST_SHOWN = 5
 
 
-def check_rules(
-    reading: Reading, stored: dict[str, Any], stay: Sequence[str], again: Sequence[str]
-) -> str:
-    """Refuses the folder of another class, rules that a file beside single loadouts would change,
-    and a split for some teams.
+def check_data(reading: Reading, standing: Standing, data: DataRecord) -> None:
+    """Refuses other images than the cohort has, where no word of this submission changes them.
 
-    `stored` are the rules that the cohort has so far, `stay` its teams that are not handed in, and
-    `again` those that are. Returns what there is to say once others are: which other rules the
-    organizer has changed, and who keeps the older ones.
+    They were named by `--data` before, and are forgotten: all teams would train anew, on others.
     """
-    if taken := name_is_taken(reading, stay, again):
-        raise Refused(f"nothing was submitted: {taken}")
+    before, name = standing.data, reading.cohort.name
+    rules = standing.rules.get("spec", {}).get("data", {})
+    renamed = rules.get("source") != reading.cohort.spec.data.source
+    if reading.side or renamed or data.fingerprint == before.fingerprint:
+        return
+    if data.source != before.source:
+        raise Refused(
+            f"cohort {name!r} trains on the images of {before.source}, and without --data these "
+            f"files would give it others ({data.source}), so nothing was submitted. Add --data "
+            f"{before.source}, name the folder that is meant, or give the cohort another name"
+        )
+
+
+def check_rules(reading: Reading, standing: Standing) -> str:
+    """Refuses rules that a file beside single loadouts would change, and a split for some teams.
+
+    Returns what there is to say once others are handed in: which other rules the organizer has
+    changed, and who keeps the older ones.
+    """
+    stay = standing.stay
     name = reading.cohort.name
     if reading.side:
         return ""
     try:
-        before = Cohort.stored(stored)
+        before = Cohort.stored(standing.rules)
     except Refused:  # it is of another release
         return ""
     changed = dict(_changed(_rules(before), _rules(reading.cohort)))
@@ -65,18 +82,19 @@ def check_rules(
     return f"cohort {name}: its rules have changed: {said}{kept}"
 
 
-def name_is_taken(reading: Reading, stay: Sequence[str], again: Sequence[str]) -> str:
+def name_is_taken(reading: Reading, teams: Sequence[str]) -> str:
     """Why a folder's teams do not belong into the cohort of that name; empty where they do.
 
-    A class's folder is copied for the next class, and its cohort keeps the name: nobody of those
-    who are in it is among the files. `stay` and `again` as `CheckRules` has them.
+    A class's folder is copied for the next class, and its cohort keeps the name: of the `teams`
+    that are in it nobody has a file there.
     """
-    if reading.side or not reading.whole or again or not stay:
+    given = {file.team for file in reading.files}
+    if reading.side or not reading.whole or not teams or any(team in given for team in teams):
         return ""
-    more = f", and {len(stay) - MOST_SHOWN} more" if len(stay) > MOST_SHOWN else ""
+    more = f", and {len(teams) - MOST_SHOWN} more" if len(teams) > MOST_SHOWN else ""
     return (
         f"cohort {reading.cohort.name!r} is there already, and none of its teams "
-        f"({', '.join(stay[:MOST_SHOWN])}{more}) has a file in the folder. Give this one another "
+        f"({', '.join(teams[:MOST_SHOWN])}{more}) has a file in the folder. Give this one another "
         f"name (metadata.name in {reading.cohort_path}); to add its teams to the cohort that is "
         "there, name their files instead of the folder"
     )
@@ -86,13 +104,11 @@ def name_is_taken_here(reading: Reading, settings: Settings) -> str:
     """The same, asked before anything is submitted; empty where there is no store yet."""
     if not is_there(settings):
         return ""
+    name = reading.cohort.name
     with open_store(settings) as store:
-        known = {record.name for record in store.cohorts()}
-        jobs = store.jobs(reading.cohort.name) if reading.cohort.name in known else ()
-    given = {file.team for file in reading.files}
-    teams = sorted(job.team for job in newest_revisions(jobs))
-    stay = [team for team in teams if team not in given]
-    return name_is_taken(reading, stay, [team for team in teams if team in given])
+        known = any(record.name == name for record in store.cohorts())
+        jobs = store.jobs(name) if known else ()
+    return name_is_taken(reading, sorted(job.team for job in newest_revisions(jobs)))
 
 
 def _rules(cohort: Cohort) -> dict[str, Any]:
