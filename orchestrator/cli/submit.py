@@ -81,8 +81,11 @@ def command(
             raise
         raise Refused(f"{refused}; --skip-refused submits the others") from refused
     print_next(name, jobs)
-    lost = [job.team for job in jobs if job.phase is Phase.FAILED and job.blame is Blame.CLUSTER]
-    if lost:  # whoever runs this for people, such as KubeRay, is to try again
+    given = {file.team for file in reading.files}
+    failed = [job for job in jobs if job.phase is Phase.FAILED and job.team in given]
+    if lost := [
+        job.team for job in failed if job.blame is Blame.CLUSTER
+    ]:  # whoever runs this for people, such as KubeRay, is to try again
         console.print_note(
             f"the cluster's fault, and not theirs: {', '.join(lost)}; the same submission runs "
             "them once more"

@@ -8,6 +8,7 @@ Used by `store`. Next on the path: `writes`.
 import difflib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -143,8 +144,8 @@ def _check_same_data(cohort: str, fingerprint: str, others: Mapping[str, str]) -
 def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Submitted:
     """Writes a job as the team's next revision, unless its newest revision equals it.
 
-    One that failed by the cluster's fault, or was withdrawn, is made again although nothing has
-    changed.
+    One that failed by the cluster's fault is queued again, with what it has trained. One that was
+    withdrawn is made again although nothing has changed.
     """
     older = connection.execute(
         select(jobs)
@@ -170,6 +171,11 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         changed = older.phase != Phase.SUCCEEDED and older.min_members != new.min_members
         if not over or changed:
             connection.execute(update(jobs).where(jobs.c.id == older.id).values(**values))
+        if older.phase == Phase.FAILED and older.blame == Blame.CLUSTER:
+            before = read_job(connection, older.id)
+            assert before is not None, f"job {older.id} was just read"
+            write(connection, before, operations.retried(before, at), at)
+            return Submitted(new.team, older.revision, created=False, retried=True)
         needs = new.min_members if over and changed else None
         return Submitted(new.team, older.revision, created=False, retry_needs=needs)
     revision = 1 if older is None else older.revision + 1
@@ -189,8 +195,7 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
 
 def _is_the_same(connection: Connection, older: Row[Any], new: NewJob) -> bool:
     """Whether a team's newest job is what it hands in, and can still become what it wants."""
-    lost = older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
-    if older.digest != new.digest or lost or older.phase == Phase.SUPERSEDED:
+    if older.digest != new.digest or older.phase == Phase.SUPERSEDED:
         return False
     if Phase(older.phase).terminal:
         return True
@@ -252,18 +257,21 @@ def _check_submissions(connection: Connection, cohort: str, teams: list[str], li
     """Refuses teams that, with the revisions just written, have handed in more than they may."""
     counted = (jobs.c.phase != Phase.FAILED) | (jobs.c.blame != Blame.CLUSTER)
     counted &= jobs.c.reason != Reason.WITHDRAWN
-    query = (
-        select(jobs.c.team, func.count().label("num"))
-        .where((jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted)
-        .group_by(jobs.c.team)
-        .having(func.count() > limit)
-        .order_by(jobs.c.team)
+    query = select(jobs.c.team, jobs.c.loadout).where(
+        (jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted
     )
+    numbers: Counter[str] = Counter()
+    before: dict[str, str] = {}
+    for row in connection.execute(query.order_by(jobs.c.revision)):
+        # The same text again: the organizer has changed rules or data, and the team nothing.
+        numbers[row.team] += row.loadout != before.get(row.team)
+        before[row.team] = row.loadout
     used_up = {
-        row.team: f"team {row.team!r} has handed in {row.num - 1} "
-        f"revision{'s' if row.num > 2 else ''}, cohort {cohort!r} allows {limit} "
+        team: f"team {team!r} has handed in {number - 1} "
+        f"revision{'s' if number > 2 else ''}, cohort {cohort!r} allows {limit} "
         "(limits.submissionsPerTeam)"
-        for row in connection.execute(query)
+        for team, number in sorted(numbers.items())
+        if number > limit
     }
     if used_up:
         why = "revisions that failed by the cluster's fault, or were withdrawn, are not counted"

@@ -183,8 +183,9 @@ class Store:
     ) -> list[Submitted]:
         """Writes the cohort and its jobs: all of them or, on any error, none.
 
-        A job that the team's newest revision equals is left as it is; another one becomes the next
-        revision and supersedes an older one that has not ended. Raises `Refused` where teams would
+        A job that the team's newest revision equals is left as it is, or queued again if the
+        cluster has failed it; another one becomes the next revision and supersedes an older one
+        that has not ended. Raises `Refused` where teams would
         stay behind on other data, as a cohort has one, and where teams have handed in
         `submissions_per_team` revisions already, those that the cluster failed not counted, and
         what `check` raises.

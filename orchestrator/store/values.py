@@ -67,6 +67,8 @@ class Submitted:
     """Whether it brings the team back that was withdrawn."""
     suspended: bool = False
     """Whether it is held back, as the team's revision before it."""
+    retried: bool = False
+    """Whether the cluster had failed it, and it is queued again with what it has trained."""
     retry_needs: int | None = None
     """As many members a retry of this very job needs now, where that has changed."""
 

@@ -218,15 +218,20 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
 
 def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:
     new = [s for s in submitted if s.created]
-    unchanged = len(submitted) - len(new)
+    again = [s.team for s in submitted if s.retried]
+    unchanged = len(submitted) - len(new) - len(again)
     revised = [s.team for s in new if s.revision > 1 and not s.was_withdrawn]
-    if new:
-        same = f", {unchanged} unchanged" if unchanged else ""
-        console.print_note(f"cohort {name}: {_jobs(len(new))} submitted{same}")
+    if new or again:
+        done = [f"{_jobs(len(new))} submitted"] if new else []
+        done += [f"{_jobs(len(again))} queued again"] if again else []
+        done += [f"{unchanged} unchanged"] if unchanged else []
+        console.print_note(f"cohort {name}: {', '.join(done)}")
     elif num_waiting:
         console.print_note(f"cohort {name}: unchanged; {_jobs(num_waiting)} left to run")
     else:
         console.print_note(f"cohort {name}: unchanged, nothing is run twice")
+    if again:
+        console.print_note(f"failed by the cluster, and go on from there: {', '.join(again)}")
     if revised:
         console.print_note(f"new revisions of: {', '.join(revised)}")
     for one in submitted:

@@ -26,7 +26,7 @@ def new_job(
     receipt = {"lines": [], "total_bnn": 0, "budget_bnn": 100}
     return NewJob(
         team=team,
-        loadout=f"team: {team}\n",
+        loadout=f"team: {team}\nseed: {seed}\n",
         receipt=receipt,
         combine="mean",
         plans=plans,

@@ -107,7 +107,7 @@ def test_retries_are_told_attempt_by_attempt(game: Game) -> None:
     ]
     assert document["phases"][-1]["at"] == document["ended_at"]
     assert {e["team"] for e in document["events"]} == {"wild"}
-    assert document["loadout"] == "team: wild\n"
+    assert document["loadout"] == "team: wild\nseed: 0\n"
     assert document["plans"][0]["epochs"] == 20
     assert document["receipt"]["budget_bnn"] == 100
 

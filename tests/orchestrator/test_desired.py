@@ -174,10 +174,19 @@ def test_revisions_that_the_cluster_failed_are_not_counted(store: Store) -> None
     submit(store, new_job("a"), submissions_per_team=1)
     ledger = take(store)
     ledger.fail(KEY, start(ledger, KEY), DISK_FULL, Retry(cluster_retries=0), 105.0)
-    (again,) = submit(store, new_job("a"), submissions_per_team=1)
-    assert (again.revision, again.created) == (2, True)
+    (changed,) = submit(store, new_job("a", seed=1), submissions_per_team=1)
+    assert (changed.revision, changed.created) == (2, True)
     with pytest.raises(Refused, match="has handed in 1 revision, "):
-        submit(store, new_job("a", seed=1), submissions_per_team=1)
+        submit(store, new_job("a", seed=2), submissions_per_team=1)
+
+
+def test_what_the_organizer_changes_uses_up_nobodys_submissions(store: Store) -> None:
+    mine = new_job("a").loadout
+    submit(store, new_job("a"), submissions_per_team=1)
+    (changed,) = submit(store, replace(new_job("a", seed=1), loadout=mine), submissions_per_team=1)
+    assert (changed.revision, changed.created) == (2, True)
+    with pytest.raises(Refused, match="has handed in 1 revision, "):
+        submit(store, new_job("a", seed=2), submissions_per_team=1)
 
 
 # --- races ----------------------------------------------------------------------------------------

@@ -177,15 +177,22 @@ def test_a_job_that_lost_a_member_goes_on_and_only_trained_ones_have_weights(sto
     assert (job.phase, job.reason) == (Phase.SUCCEEDED, Reason.DEGRADED)
 
 
-def test_a_job_that_the_cluster_failed_can_be_submitted_again(store: Store) -> None:
-    for blame, created in ((Blame.CLUSTER, True), (Blame.TEAM, False)):
-        submit(store, new_job(blame))
-        ledger, key = take(store), MemberKey(store.jobs("small")[-1].id, 0)
+def test_a_job_that_the_cluster_failed_goes_on_when_it_is_submitted_again(store: Store) -> None:
+    for blame, phase in ((Blame.CLUSTER, Phase.PENDING), (Blame.TEAM, Phase.FAILED)):
+        submit(store, new_job(blame, num_members=2, min_members=2))
+        ledger, job_id = take(store), store.jobs("small")[-1].id
+        key, other = MemberKey(job_id, 0), MemberKey(job_id, 1)
+        ledger.succeed(other, start(ledger, other), TRAINED, 104.0)
         fault = Fault(Reason.STORAGE, "disk full", blame)
         ledger.fail(key, start(ledger, key), fault, Retry(cluster_retries=0), 105.0)
         ledger.release()
-        (again,) = submit(store, new_job(blame), at=200.0)
-        assert again.created is created
+        (again,) = submit(store, new_job(blame, num_members=2, min_members=1), at=200.0)
+        assert (again.revision, again.created) == (1, False)
+        assert again.retried is (blame is Blame.CLUSTER)
+        job = store.job(job_id)
+        assert job.phase is phase
+        assert [each.phase for each in job.members] == [phase, Phase.SUCCEEDED]
+        assert job.min_members == 1
 
 
 def test_a_job_is_given_up_once(store: Store) -> None:

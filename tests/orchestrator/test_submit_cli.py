@@ -179,14 +179,20 @@ def test_submit_ends_with_1_where_the_cluster_failed_a_job(
                 controller.give_up(job.id, Fault(Reason.STORAGE, "a full disk", blame), time.time())
         return newest_revisions(store.jobs(name))
 
-    monkeypatch.setattr(attend, "attend", runs)
     words = ["submit", write_cohort({"apes": BASE}), "--data", photos]
-    done = gamectl(*words)
+    with monkeypatch.context() as patch:
+        patch.setattr(attend, "attend", runs)
+        done = gamectl(*words)
     assert done.exit_code == exit_code, done.output
     told = "the cluster's fault, and not theirs: apes; the same submission runs them once more"
     assert (told in done.stderr) is bool(exit_code)
-    gamectl(*words)
-    assert newest()["apes"][0] == (2 if exit_code else 1)
+    late = write_cohort({"late": BASE}) / "late.yaml"
+    assert gamectl("submit", late, "--data", photos, "--detach").exit_code == 0
+    assert newest()["apes"] == (1, "Failed")
+    again = gamectl(*words, "--detach").stderr
+    assert ("failed by the cluster, and go on from there: apes" in again) is bool(exit_code)
+    assert ("1 job queued again, 1 unchanged" in again) is bool(exit_code)
+    assert newest()["apes"] == (1, "Pending" if exit_code else "Failed")
 
 
 def test_a_place_for_artifacts_that_cannot_be_written_is_named_with_its_variable(

@@ -104,7 +104,8 @@ def test_all_teams_have_the_same_validation_images(
     assert "not handed in again: apes. Submit all teams" in told
     assert submit(folder)[0] == 0
     limit = "  data: {splitSeed: 8}\n  limits: {submissionsPerTeam: 1}\n"
-    code, told = submit(write_cohort({"later": BASE}, spec=limit), "--skip-refused")
+    changed = {"apes": BASE.replace("0.05", "0.02"), "later": BASE}
+    code, told = submit(write_cohort(changed, spec=limit), "--skip-refused")
     assert code == 1, "those without a submission left would stay on the old split"
     assert "not handed in again: apes" in told
     assert "rules have changed" not in told
