@@ -4,7 +4,7 @@ In: a job and what is to become of it or of a member. Out: the job afterwards; n
 and nothing told. Used by `lifecycle` and `operations`, which give the steps their meaning.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,19 +82,12 @@ def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
         if any(m.phase is Phase.RUNNING for m in after.members):
             return after
         return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
-    # Others used some of that time: those that have ended since, but for what the cluster lost of
-    # them, and those on slots from their start on.
-    others = [m for m in after.members if m.index != member.index and m.phase.terminal]
-    ended = [m.ended_at for m in others if m.ended_at is not None and m.blame != Blame.CLUSTER]
-    used_until = max([before.started_at, *ended])
-    starts = [m.started_at or 0.0 for m in after.members if m.phase is Phase.RUNNING]
-    if starts:
+    alone = max(0.0, seconds - _used(_others(after.members, member), before.started_at, now))
+    if any(m.phase is Phase.RUNNING for m in after.members):
         if job.active_since is None:
             return after
-        alone = max(0.0, min([now, *starts]) - used_until)
         return replace(after, active_since=job.active_since + alone)
-    seconds = max(0.0, now - used_until)
-    active_seconds = max(job.active_seconds, job.active_seconds_at(now) - seconds)
+    active_seconds = max(job.active_seconds, job.active_seconds_at(now) - alone)
     return replace(after, active_seconds=active_seconds, active_since=None)
 
 
@@ -106,9 +99,37 @@ def unused(before: Sequence[Member], after: Sequence[Member], since: float) -> f
     starts = [m.started_at or 0.0 for m in after if m.phase is Phase.RUNNING]
     if not starts:
         return 0.0
-    ended = [m.ended_at or 0.0 for m in before if m.phase is not Phase.RUNNING]
     held_since = min(m.started_at or 0.0 for m in before if m.phase is Phase.RUNNING)
-    return max(0.0, min(starts) - max([since, held_since, *ended]))
+    begun, until = max(since, held_since), min(starts)
+    ended = [m for m in before if m.phase is not Phase.RUNNING]
+    return max(0.0, until - begun - _used(ended, begun, until))
+
+
+def _others(members: Sequence[Member], one: Member) -> list[Member]:
+    """Those whose time counts beside that of one: on slots, or ended otherwise than lost.
+
+    Of those that wait again it is not known any more why, so that theirs does not.
+    """
+    return [
+        m
+        for m in members
+        if m.index != one.index
+        and (m.phase is Phase.RUNNING or (m.phase.terminal and m.blame != Blame.CLUSTER))
+    ]
+
+
+def _used(members: Iterable[Member], since: float, until: float) -> float:
+    """Seconds of a span in which any of these members was on a slot, in its newest attempt."""
+    spans = sorted(
+        (m.started_at, until if m.phase is Phase.RUNNING or m.ended_at is None else m.ended_at)
+        for m in members
+        if m.started_at is not None
+    )
+    seconds, reached = 0.0, since
+    for begun, ended in spans:
+        seconds += max(0.0, min(ended, until) - max(begun, reached))
+        reached = max(reached, ended)
+    return seconds
 
 
 def uncharged(job: Job, member: Member) -> Job:

@@ -83,6 +83,18 @@ def test_what_the_cluster_lost_is_charged_to_nobody() -> None:
     assert (own.slot_seconds, own.active_seconds_at(NOW + 60)) == (67.0, 65.0)
 
 
+def test_of_a_lost_members_time_only_what_others_used_is_charged() -> None:
+    alone = member(1, 0, R, started_at=NOW)
+    later = member(1, 1, S, started_at=NOW + 60, ended_at=NOW + 90)
+    first = job(1, alone, later, active_since=NOW)
+    after = lifecycle.failed(first, 0, LOST, Retry(), NOW + 100).job
+    assert (after.active_seconds, after.active_since) == (30.0, None)
+    beside = member(1, 2, R, started_at=NOW + 80)
+    still = replace(first, members=(alone, later, beside))
+    after = lifecycle.failed(still, 0, LOST, Retry(), NOW + 100).job
+    assert after.active_seconds_at(NOW + 100) == 40.0, "from 60 s on there was always another one"
+
+
 def test_a_result_that_was_lost_costs_no_time() -> None:
     done = member(1, 0, S, started_at=NOW - 40, ended_at=NOW, epoch=10, safe_epoch=10)
     before = job(1, done, slot_seconds=45.0, active_seconds=41.0)
