@@ -2,18 +2,16 @@
 
 In: the cohort's queue and jobs, and slots as plain values. Out: the `Start` and `Stop` actions for
 `controller` to carry out. Nothing here reads a clock, a database or a cluster, so every rule can be
-tested by writing a state down; `forecast` and the simulation drive the same code. What a happening
-means for a job is said in `lifecycle`.
+tested by writing a state down; the simulation drives the same code. What a happening means for a
+job is said in `lifecycle`.
 """
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.fair_queue import Policy, Queue
+from orchestrator.fair_queue import Queue
 from orchestrator.phases import Phase
 from orchestrator.state import Job, MemberKey
-
-__all__ = ["Action", "Policy", "Queue", "SlotState", "Start", "Stop", "decide"]
 
 
 @dataclass(frozen=True)

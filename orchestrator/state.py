@@ -137,6 +137,11 @@ class Job:
         return not self.phase.terminal and not self.suspended
 
     @property
+    def waits(self) -> bool:
+        """Whether a member of it waits for a slot."""
+        return self.wants_slots and any(member.phase is Phase.PENDING for member in self.members)
+
+    @property
     def members_trained(self) -> int:
         """How many of its members have been trained to the end."""
         return sum(member.phase is Phase.SUCCEEDED for member in self.members)

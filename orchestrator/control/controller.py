@@ -22,7 +22,7 @@ from orchestrator.admission.cohort import Cohort, CohortSpec, Resources
 from orchestrator.artifacts import Artifacts
 from orchestrator.cluster.updates import SlotPool
 from orchestrator.control.combiner import Combiner
-from orchestrator.control.gates import Gates, waits
+from orchestrator.control.gates import Gates
 from orchestrator.control.recorder import Recorder
 from orchestrator.control.sleep import Sleep
 from orchestrator.control.standstill import Standstill
@@ -33,10 +33,11 @@ from orchestrator.errors import (
     StoreError,
     StoreUnavailable,
 )
+from orchestrator.fair_queue import Queue
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.results.truth import Truth
 from orchestrator.retrying import retry_while_away
-from orchestrator.schedule import Queue, Start, decide
+from orchestrator.schedule import Start, decide
 from orchestrator.state import Fault, Job
 from orchestrator.store import Ledger, Store
 
@@ -235,7 +236,7 @@ class Controller:
             self._unjudged.update(k for k, job in self._jobs.items() if not job.phase.terminal)
             return
         # Of others it is not known how many images there are.
-        for job in [j for k in self._unjudged - self._gates.shut if waits(j := self._jobs[k])]:
+        for job in [j for k in self._unjudged - self._gates.shut if (j := self._jobs[k]).waits]:
             plans = self._plans_of(job.id)
             reason = next((why for plan in plans if (why := self.unfit(plan))), None)
             if reason is not None:

@@ -38,7 +38,7 @@ class Gates:
 
     def look(self, job: Job) -> Job:
         """Shuts the job's gate, or opens it; returns the job as the store has it then."""
-        if waits(job) and not all(self.fetched(plan) for plan in self.plans_of(job.id)):
+        if job.waits and not all(self.fetched(plan) for plan in self.plans_of(job.id)):
             now = self.clock()
             if now - self._since.setdefault(job.id, now) < TOLD_AFTER_S:
                 return job
@@ -48,8 +48,3 @@ class Gates:
         if job.phase is Phase.PENDING and gated != (job.reason == Reason.SCHEDULING_GATED):
             return self.ledger.gate(job.id, gated, self.clock())
         return job
-
-
-def waits(job: Job) -> bool:
-    """Whether a member of it is to get a slot."""
-    return job.wants_slots and any(member.phase is Phase.PENDING for member in job.members)

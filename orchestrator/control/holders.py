@@ -25,12 +25,31 @@ FINDS_WITHIN_S = 60.0
 """One that has found no cluster by then is taken at its word: it may be writing to MLflow."""
 
 
-def living_controller(
-    name: str,
-    store: Store,
-    pause: Callable[[float], None] = time.sleep,
+def settled_controller(
+    name: str, store: Store, pause: Callable[[float], None] = time.sleep
 ) -> str | None:
-    """Who is at work on the cohort, or None, for callers that will not watch it afterwards.
+    """Who is at work on the cohort and has found its cluster, or None, for callers that will not
+    watch it afterwards.
+
+    One that still looks for it may end without a slot, and nobody would run what was handed in.
+    """
+    from orchestrator.terminal.progress_bars import waiting
+
+    holder = _living(name, store, pause)
+    lease = lease_of(store, name)
+    if holder is None or lease is None or lease.slots is not None:
+        return holder
+    with waiting(f"controller {holder} looks for its cluster", CONTROLLER_S):
+        for _ in range(round(FINDS_WITHIN_S / LOOK_EVERY_S)):
+            if lease is None or lease.slots is not None:
+                break
+            pause(LOOK_EVERY_S)
+            lease = lease_of(store, name)
+    return None if lease is None else lease.holder
+
+
+def _living(name: str, store: Store, pause: Callable[[float], None]) -> str | None:
+    """Who holds the lease and lives, or None.
 
     A lease outlives a controller that died on another machine by half a minute. One that was not
     renewed when it should have been is waited for, until it is, or has run out.
@@ -47,28 +66,6 @@ def living_controller(
             lease = lease_of(store, name)
             if lease is None or lease.renewed_at != was:
                 break
-    return None if lease is None else lease.holder
-
-
-def settled_controller(
-    name: str, store: Store, pause: Callable[[float], None] = time.sleep
-) -> str | None:
-    """Who is at work on the cohort and has found its cluster, or None.
-
-    One that still looks for it may end without a slot, and nobody would run what was handed in.
-    """
-    from orchestrator.terminal.progress_bars import waiting
-
-    holder = living_controller(name, store, pause)
-    lease = lease_of(store, name)
-    if holder is None or lease is None or lease.slots is not None:
-        return holder
-    with waiting(f"controller {holder} looks for its cluster", CONTROLLER_S):
-        for _ in range(round(FINDS_WITHIN_S / LOOK_EVERY_S)):
-            if lease is None or lease.slots is not None:
-                break
-            pause(LOOK_EVERY_S)
-            lease = lease_of(store, name)
     return None if lease is None else lease.holder
 
 

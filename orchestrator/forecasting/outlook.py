@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.fair_queue import Queue
 from orchestrator.forecasting.forecast import forecast
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.phases import Phase, Reason
-from orchestrator.schedule import Queue
 from orchestrator.state import Job
 
 if TYPE_CHECKING:  # it builds pydantic models, and who only looks needs none

@@ -5,7 +5,7 @@ In: succeeded jobs, their members' weights, the test images and which of them ar
 `leaderboard`, `tracking.publish`.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from jobs.errors import SandboxError, TeamCodeError
 from jobs.image_folder import TEST
@@ -13,18 +13,18 @@ from jobs.images import DecodedFolder, LabelledImages
 from jobs.memory import keep_freed_memory
 from jobs.metrics import score
 from jobs.plan import SandboxRules
-from orchestrator.admission.cohort import Cohort
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import Damaged, NotFound, Refused
-from orchestrator.phases import Phase
 from orchestrator.results.networks import trained_network
 from orchestrator.results.scorebook import ScoreBook, ScoredImage, TeamScore
-from orchestrator.state import Job, newest_revisions
+from orchestrator.state import Job
 from orchestrator.store import Store
 
 
 def score_cohort(
     cohort: str,
+    jobs: Sequence[Job],
+    rules: SandboxRules,
     store: Store,
     artifacts: Artifacts,
     decoded: DecodedFolder,
@@ -33,26 +33,25 @@ def score_cohort(
     left_out: Collection[str] = (),
     on_failure: Callable[[str, Exception], None] = lambda _team, _error: None,
 ) -> ScoreBook:
-    """Scores every succeeded job that `old` does not hold for the same test images.
+    """Scores every one of these jobs, which have succeeded, that `old` does not hold for the same
+    test images.
 
     A book of a release that kept no team's answers image by image is measured again.
 
     `left_out` names the test images that do not count, by SHA-256; `jobs.duplicates` finds those
-    that leak. Raises `NotFound` where no job has succeeded, and `Refused` where a class would be
+    that leak. Raises `NotFound` where there is no job, and `Refused` where a class would be
     left without test images.
 
     A team that cannot be asked has no score, and the others have: `on_failure` is told that its own
     code fails here (`TeamCodeError`), that there is no sandbox for it (`SandboxError`), or that its
     weights are not what training wrote (`Damaged`).
     """
-    jobs = [j for j in newest_revisions(store.jobs(cohort)) if j.phase is Phase.SUCCEEDED]
     if not jobs:
         raise NotFound(
             f"no job of cohort {cohort!r} has succeeded, so there is nothing to score; "
             f"see `gamectl get jobs --cohort {cohort}`"
         )
     keep_freed_memory()
-    rules = Cohort.stored(store.cohort(cohort).spec).spec.sandbox_rules
     folder = decoded.folder
     counting = _counting(decoded, left_out)
     same = old if old and old.measured_on(folder.test_fingerprint, left_out) else None

@@ -9,7 +9,7 @@ import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from jobs.images import LabelledImages
 from jobs.plan import DataPlan, EpochReport, MemberPlan
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from orchestrator.tracking.trials import TrialLog
 
 
-class Log(Protocol):
-    """Where trials are kept; `tracking.trials.TrialLog` is the real one."""
-
-    def trial(self, outcome: Outcome, began_at: float, ended_at: float) -> None:
-        """Keeps a trial that has ended; raises `GameError` where it can't."""
-
-
 class Desk:
     """Collects what trials report, and passes on what has ended."""
 
@@ -49,7 +42,7 @@ class Desk:
         candidates: Sequence[Candidate],
         plans: Sequence[MemberPlan],
         view: SearchView,
-        log: "Log | None",
+        log: "TrialLog | None",
     ) -> None:
         self._begun = [Outcome(c, plan) for c, plan in zip(candidates, plans, strict=True)]
         self._began_at = [0.0] * len(plans)

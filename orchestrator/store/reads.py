@@ -147,23 +147,17 @@ def read_changes(
 
 
 def read_events(
-    connection: Connection,
-    cohort: str,
-    after_id: int = 0,
-    team: str | None = None,
-    limit: int | None = None,
+    connection: Connection, cohort: str, after_id: int = 0, team: str | None = None
 ) -> list[Event]:
-    """The newest `limit` events (or all) with a higher id than `after_id`, oldest first."""
+    """The events with a higher id than `after_id`, oldest first."""
     query = (
         select(events, jobs.c.team, jobs.c.revision)
         .join(jobs, jobs.c.id == events.c.job_id)
         .where((events.c.cohort == cohort) & (events.c.id > after_id))
-        .order_by(events.c.id.desc())
-        .limit(limit)
+        .order_by(events.c.id)
     )
     if team is not None:
         query = query.where(jobs.c.team == team)
-    rows = connection.execute(query).all()
     return [
         Event(
             id=row.id,
@@ -177,7 +171,7 @@ def read_events(
             job_phase=Phase(row.job_phase) if row.job_phase else None,
             job_reason=row.job_reason or "",
         )
-        for row in reversed(rows)
+        for row in connection.execute(query)
     ]
 
 

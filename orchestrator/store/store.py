@@ -94,12 +94,10 @@ class Store:
         with self._database.reading() as connection:
             return reads.read_changes(connection, cohort, after, also)
 
-    def events(
-        self, cohort: str, after_id: int = 0, team: str | None = None, limit: int | None = None
-    ) -> list[Event]:
-        """Events newer than `after_id`, the last `limit` of them, oldest first."""
+    def events(self, cohort: str, after_id: int = 0, team: str | None = None) -> list[Event]:
+        """Events newer than `after_id`, oldest first."""
         with self._database.reading() as connection:
-            return reads.read_events(connection, cohort, after_id, team, limit)
+            return reads.read_events(connection, cohort, after_id, team)
 
     def attempts(self, job_id: int) -> tuple[Attempt, ...]:
         """All attempts at a job's members, by member and number."""

@@ -23,13 +23,11 @@ from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job, Member, newest_revisions
 from orchestrator.terminal import display
 from orchestrator.terminal.live_table import live_table, summarize
-from orchestrator.terminal.lookup import lease_of
-from orchestrator.terminal.progress_bars import draws, epoch_progress, progress, stderr_console
+from orchestrator.terminal.lookup import is_over, lease_of
+from orchestrator.terminal.progress_bars import draws, stderr_console
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
-
-__all__ = ["LiveView", "epoch_progress", "progress", "watch"]
 
 Clock = Callable[[], float]
 Until = Callable[[Sequence[Job]], bool]
@@ -40,6 +38,8 @@ SUMMARY_EVERY_S = 60.0
 """Without a terminal: so long nothing is said at most."""
 LARGEST_SHARE = 0.05
 """Of the time, that drawing and forecasting may take each: a controller has other things to do."""
+MOST_BETWEEN_S = 30.0
+"""What seems to have taken hours was the machine's sleep."""
 MOST_MEMBERS = 3000
 """Of members that are not over, to forecast while they run: half a second. `get` has no limit."""
 
@@ -210,7 +210,7 @@ def watch(
             jobs |= {job.id: job for job in changes.jobs}
             newest = newest_revisions(jobs.values())
             view.show(list(jobs.values()), at_work)
-            if until(newest) if until is not None else _over(newest, at_work):
+            if until(newest) if until is not None else is_over(newest, at_work):
                 return True
             if not at_work and not patient:
                 return False
@@ -219,10 +219,6 @@ def watch(
 
 def _num_left(jobs: Sequence[Job]) -> int:
     return sum(len(job.members) for job in jobs if not job.phase.terminal)
-
-
-def _over(newest: Sequence[Job], at_work: bool) -> bool:
-    return all(job.phase.terminal or not (at_work or job.is_left) for job in newest)
 
 
 def _sentences(job: Job) -> Iterator[tuple[object, str, str]]:
@@ -277,11 +273,12 @@ class _Pace:
         self._next_at = float("-inf")
 
     def due(self) -> bool:
-        return self._clock() >= self._next_at
+        return not self._began_at <= self._clock() < self._next_at  # a clock may be set back
 
     def __enter__(self) -> None:
         self._began_at = self._clock()
 
     def __exit__(self, *_: object) -> None:
         now = self._clock()
-        self._next_at = now + max(self._least_s, (now - self._began_at) / LARGEST_SHARE)
+        rest_s = min((now - self._began_at) / LARGEST_SHARE, MOST_BETWEEN_S)
+        self._next_at = now + max(self._least_s, rest_s)

@@ -7,7 +7,7 @@ and `logs`. Next on the path: `display`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -44,11 +44,12 @@ class Lookup:
     @property
     def over(self) -> bool:
         """Whether nothing is left that happens by itself."""
-        at_work = self.controller is not None
-        return all(
-            job.phase.terminal or not (at_work or job.is_left)
-            for job in newest_revisions(self.jobs)
-        )
+        return is_over(newest_revisions(self.jobs), self.controller is not None)
+
+
+def is_over(newest: Iterable[Job], at_work: bool) -> bool:
+    """Whether nothing is left of these jobs that happens by itself."""
+    return all(job.phase.terminal or not (at_work or job.is_left) for job in newest)
 
 
 def look_up(store: Store, cohort: str, now: float) -> Lookup:

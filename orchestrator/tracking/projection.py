@@ -54,7 +54,6 @@ from orchestrator.tracking.runs import (
     end_of,
     key_of,
     shows_end_of,
-    waits,
 )
 from orchestrator.tracking.templates import Templates
 
@@ -98,7 +97,7 @@ class Projection:
         jobs = self._store.jobs(self._cohort)
         running = sum(m.phase is Phase.RUNNING for job in jobs for m in job.members)
         self._most_running = max(self._most_running, running)
-        may_export = running < self._most_running and not any(waits(job) for job in jobs)
+        may_export = running < self._most_running and not any(job.waits for job in jobs)
         with self._templates:
             for done, job in enumerate(jobs):
                 on_job(done, len(jobs))

@@ -83,15 +83,6 @@ def shows_end_of(job: Job, runs: Mapping[str, Run]) -> bool:
     return all(run is not None and run.said.get(PARENT_TAG) == its.id for run in members)
 
 
-def waits(job: Job) -> bool:
-    """Whether one of its members waits for a slot."""
-    return (
-        not job.phase.terminal
-        and not job.suspended
-        and any(member.phase is Phase.PENDING for member in job.members)
-    )
-
-
 def condition_tags(it: Job | Member) -> dict[str, str]:
     """What tags say of a job's or a member's phase, and why it is in it."""
     return {

@@ -94,6 +94,8 @@ def score_and_publish(
             with progress("scoring the jobs") as show:
                 book = scoring.score_cohort(
                     name,
+                    trained,
+                    rules.sandbox_rules,
                     store,
                     Artifacts(settings.artifacts),
                     decoded,

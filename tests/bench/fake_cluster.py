@@ -15,9 +15,10 @@ from time import process_time
 
 from orchestrator import lifecycle
 from orchestrator.admission.cohort import CohortSpec
+from orchestrator.fair_queue import Queue
 from orchestrator.moves import Change, replace, with_member
 from orchestrator.phases import TRANSITIONS, Blame, Phase, Reason
-from orchestrator.schedule import Queue, SlotState, Start, decide
+from orchestrator.schedule import SlotState, Start, decide
 from orchestrator.state import Fault, Job, Member, MemberKey
 from tests.bench.fairness import Fairness
 

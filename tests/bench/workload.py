@@ -10,8 +10,8 @@ import random
 
 from orchestrator import operations
 from orchestrator.admission.cohort import Cohort, CohortSpec
+from orchestrator.fair_queue import Policy
 from orchestrator.phases import Phase, Reason
-from orchestrator.schedule import Policy
 from orchestrator.state import Job, Member, MemberKey
 from tests.bench.fake_cluster import FakeCluster, Odds
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from orchestrator.fair_queue import Policy, Queue
 from orchestrator.moves import Change
 from orchestrator.phases import Phase, Reason
-from orchestrator.schedule import Policy, Queue
 from orchestrator.state import Job, Member, MemberKey
 
 NOW = 100.0

@@ -13,6 +13,7 @@ from PIL import Image
 from jobs.duplicates import leaked_test_images
 from jobs.image_folder import scan
 from jobs.images import DecodedFolder, decode
+from jobs.plan import SandboxRules
 from orchestrator.admission.cohort import Cohort
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import Refused
@@ -185,8 +186,9 @@ def test_scores_with_and_without_leaked_images_are_never_mixed(
     train_job("apes", 1, "mean")
     leaked = leaked_test_images(decoded.folder, decoded.cache)
 
-    with_all = score_cohort("small", store, artifacts, decoded, None)
-    without = score_cohort("small", store, artifacts, decoded, with_all, left_out=leaked)
+    whole = "small", store.jobs("small"), SandboxRules(), store, artifacts, decoded
+    with_all = score_cohort(*whole, None)
+    without = score_cohort(*whole, with_all, left_out=leaked)
     assert (with_all.test_images, with_all.test_images_left_out) == (12, 0)
     assert (without.test_images, without.test_images_left_out) == (9, 3)
     assert np.sum(with_all.scores[0].confusion) == 12
@@ -194,9 +196,9 @@ def test_scores_with_and_without_leaked_images_are_never_mixed(
 
     # The same images again: the scores of before stand, and stay published.
     published = without.model_copy(update={"published": True})
-    again = score_cohort("small", store, artifacts, decoded, published, left_out=leaked)
+    again = score_cohort(*whole, published, left_out=leaked)
     assert again == published
-    back = score_cohort("small", store, artifacts, decoded, published)
+    back = score_cohort(*whole, published)
     assert back == with_all
 
 

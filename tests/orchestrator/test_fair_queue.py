@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import lifecycle, operations
+from orchestrator.fair_queue import Policy, Queue
 from orchestrator.phases import Phase, Reason
-from orchestrator.schedule import Policy, Queue
 from orchestrator.state import Job, MemberKey
 from tests.orchestrator.job_states import NOW, drained, ids, job, member, queue_of
 

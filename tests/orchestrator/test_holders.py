@@ -9,7 +9,6 @@ import pytest
 from orchestrator.control.holders import (
     FINDS_WITHIN_S,
     SILENT_S,
-    living_controller,
     settled_controller,
 )
 from orchestrator.control.launch import first_holder
@@ -66,6 +65,7 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
     now = 1000.0
     timed = Store(Settings().store_url, clock=lambda: now)
     ledger = timed.acquire("small", "elsewhere:7", now - SILENT_S, TTL_S)
+    ledger.tell_slots(1)
 
     def pause(seconds: float) -> None:
         nonlocal now
@@ -73,7 +73,7 @@ def test_a_silent_lease_is_waited_for_before_its_controller_is_called_at_work(
         if not dies and now > 1005:
             ledger.renew(now)
 
-    assert living_controller("small", timed, pause) == (None if dies else "elsewhere:7")
+    assert settled_controller("small", timed, pause) == (None if dies else "elsewhere:7")
     assert now == (1020.0 if dies else 1005.5)
     timed.close()
 

@@ -6,9 +6,9 @@ import pytest
 
 from orchestrator import lifecycle, operations
 from orchestrator.admission.cohort import Retry
+from orchestrator.fair_queue import Policy
 from orchestrator.lazy_heap import SPARE_ENTRIES, LazyHeap
 from orchestrator.phases import Blame, Phase, Reason
-from orchestrator.schedule import Policy
 from orchestrator.state import Fault, Job, MemberKey
 from tests.orchestrator.job_states import NOW, drained, ids, job, queue_of
 

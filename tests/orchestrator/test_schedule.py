@@ -2,8 +2,9 @@
 
 import pytest
 
+from orchestrator.fair_queue import Policy
 from orchestrator.phases import Phase
-from orchestrator.schedule import Policy, SlotState, Start, Stop, decide
+from orchestrator.schedule import SlotState, Start, Stop, decide
 from orchestrator.state import Job, MemberKey
 from tests.orchestrator.job_states import NOW, job, queue_of
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from orchestrator.fair_queue import Policy
 from orchestrator.phases import Phase
-from orchestrator.schedule import Policy
 from tests.bench import simulate as bench
 from tests.bench.simulate import broken, main, num_lost, simulate, too_slow
 from tests.bench.workload import Workload

@@ -1,14 +1,18 @@
 """Watching a cohort that another process runs: what is read from the store, and when it ends."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.admission.cohort import CohortSpec
 from orchestrator.lease import holder_name
+from orchestrator.phases import Phase
 from orchestrator.state import Job
 from orchestrator.store import Store
-from orchestrator.terminal.live import watch
+from orchestrator.terminal.live import LiveView, watch
 from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.job_states import job
 from tests.orchestrator.pretended import hand_in
 from tests.orchestrator.screens import drawn, lines_of, screen
 from tests.orchestrator.states import Game
@@ -128,3 +132,21 @@ def test_a_controller_that_died_on_this_machine_is_not_waited_for(store: Store) 
     host = holder_name().rpartition(":")[0]
     store.acquire("small", f"{host}:{2**22 + 1}", NOW, ttl_s=1e12)
     assert not watch("small", store, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 8 * 3600.0])
+@pytest.mark.parametrize("before", range(1, 10))
+def test_a_clock_that_jumps_does_not_freeze_the_table(jump_s: float, before: int) -> None:
+    """It was set back, or the machine slept, between any two looks at it."""
+    console, looks, later_s = screen(), 0, 0.0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return 1e6 + later_s + looks / 1000 + (jump_s if looks > before else 0.0)
+
+    with LiveView(CohortSpec(), 1, clock, console) as view:
+        view.show([job(1)])
+        later_s = 60.0
+        view.show([replace(job(1), phase=Phase.CANCELLED)])
+        assert "Cancelled" in drawn(console)
