@@ -82,7 +82,9 @@ def off_slot(job: Job, member: Member, now: float, charged: bool = True) -> Job:
         if any(m.phase is Phase.RUNNING for m in after.members):
             return after
         return replace(after, active_seconds=job.active_seconds_at(now), active_since=None)
-    alone = max(0.0, seconds - _used(_others(after.members, member), before.started_at, now))
+    # A job that was retried while the member was on its slot has counted from then on only.
+    begun = max(before.started_at, job.active_since or before.started_at)
+    alone = max(0.0, now - begun - _used(_others(after.members, member), begun, now))
     if any(m.phase is Phase.RUNNING for m in after.members):
         if job.active_since is None:
             return after

@@ -66,8 +66,8 @@ def resumed(job: Job, now: float) -> Change:
     return Change(after, (Note(None, Reason.RESUMED, "resumed by the organizer"),))
 
 
-def retried(job: Job, now: float) -> Change:
-    """The organizer puts a job that failed or was cancelled back into the queue.
+def retried(job: Job, now: float, why: str = "retried by the organizer") -> Change:
+    """A job that failed or was cancelled is put back into the queue.
 
     Members that were trained stay so; the others go on from their checkpoints, with their failures
     forgotten and a new deadline.
@@ -102,7 +102,7 @@ def retried(job: Job, now: float) -> Change:
         suspended=False, queued_at=now, ended_at=None, active_seconds=0.0,
         active_since=None if job.active_since is None else now,
     )  # fmt: skip
-    return Change(after, (Note(None, Reason.RETRIED, "retried by the organizer"),))
+    return Change(after, (Note(None, Reason.RETRIED, why),))
 
 
 def prioritized(job: Job, priority: int) -> Change:

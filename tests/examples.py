@@ -91,8 +91,9 @@ HOW = (
     How(r"gamectl report\b"),
     How(r"gamectl classify\b", first="gamectl score --publish"),
     How(r"gamectl balance\b"),
-    How(r"gamectl (ablate|tune) my-loadout", plus="--cpus 999", fails="999 CPUs",
-        why="each trains for half a minute; one of each is enough, and ends once all is read"),
+    How(r"gamectl (ablate|tune) my-loadout", plus="--picture /nowhere/x.png",
+        fails="there is no folder /nowhere",
+        why="each trains for half a minute; one of each is enough, and this ends once all is read"),
     How(r"gamectl ablate\b", plus="--seeds 1", why="several seeds take several times as long"),
     How(r"gamectl tune\b", plus="--trials 2", why="a search of many trials takes minutes"),
     # Data and teachers

@@ -66,7 +66,7 @@ def command(
     A PATH is what `gamectl submit` takes. The figures are for this machine and for all loadouts
     that would be admitted. Speeds come from members that were trained before; where there is none,
     a short benchmark measures this machine. The exit code is 1 if a loadout is refused or could
-    never run.
+    never run, or the cohort's name is another class's.
     """
     from orchestrator.sources import source_of
 
@@ -94,7 +94,8 @@ def command(
             f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
             f"{advice}"
         )
-    if taken := name_is_taken_here(reading, settings):
+    taken = name_is_taken_here(reading, settings)
+    if taken:
         console.print_note(f"submit refuses these files: {taken}")
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher.spec)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
@@ -120,7 +121,7 @@ def command(
         console.print_note("no loadout among these files, so there is nothing to plan")
     if reading.cohort_path is None and any(file.receipt for file in reading.files):
         console.print_note("planned under the default rules: no cohort.yaml beside it")
-    ctx.exit(1 if refused else 0)
+    ctx.exit(1 if refused or taken else 0)
 
 
 def _students(files: Sequence[LoadoutFile]) -> list[str]:

@@ -19,9 +19,9 @@ from orchestrator.cli.common import data_option, print_next, run_options
 from orchestrator.control import attend
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import Refused, TeamsRefused
-from orchestrator.phases import Blame, Phase
+from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.settings import Settings
-from orchestrator.state import newest_revisions
+from orchestrator.state import Job, newest_revisions
 from orchestrator.workflows.submitting import submitted
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
@@ -82,15 +82,20 @@ def command(
         raise Refused(f"{refused}; --skip-refused submits the others") from refused
     print_next(name, jobs)
     given = {file.team for file in reading.files}
-    failed = [job for job in jobs if job.phase is Phase.FAILED and job.team in given]
-    if lost := [
-        job.team for job in failed if job.blame is Blame.CLUSTER
-    ]:  # whoever runs this for people, such as KubeRay, is to try again
+    lost = [job.team for job in jobs if job.team in given and _may_succeed(job)]
+    if lost:  # whoever runs this for people, such as KubeRay, is to try again
         console.print_note(
             f"the cluster's fault, and not theirs: {', '.join(lost)}; the same submission runs "
             "them once more"
         )
         raise SystemExit(1)
+
+
+def _may_succeed(job: Job) -> bool:
+    """Whether the cluster has failed it, in a way that may be over by the next time."""
+    reasons = {job.reason, *(m.reason for m in job.members if m.phase is Phase.FAILED)}
+    lost = job.phase is Phase.FAILED and job.blame is Blame.CLUSTER
+    return lost and Reason.SANDBOX not in reasons
 
 
 def _say_who_has_no_file(name: str, store: Store, reading: Reading) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator import operations
+from orchestrator.admission.yaml_nodes import parse
 from orchestrator.console import shortened
 from orchestrator.errors import NotFound, Refused, TeamsRefused
 from orchestrator.moves import Change, Note
@@ -169,12 +170,13 @@ def _put_job(connection: Connection, cohort: str, new: NewJob, at: float) -> Sub
         values = kept | {"min_members": new.min_members}
         over = Phase(older.phase).terminal
         changed = older.phase != Phase.SUCCEEDED and older.min_members != new.min_members
-        if not over or changed:
+        lost = older.phase == Phase.FAILED and older.blame == Blame.CLUSTER
+        if not over or changed or lost:
             connection.execute(update(jobs).where(jobs.c.id == older.id).values(**values))
-        if older.phase == Phase.FAILED and older.blame == Blame.CLUSTER:
+        if lost:
             before = read_job(connection, older.id)
             assert before is not None, f"job {older.id} was just read"
-            write(connection, before, operations.retried(before, at), at)
+            write(connection, before, operations.retried(before, at, "handed in again"), at)
             return Submitted(new.team, older.revision, created=False, retried=True)
         needs = new.min_members if over and changed else None
         return Submitted(new.team, older.revision, created=False, retry_needs=needs)
@@ -257,15 +259,15 @@ def _check_submissions(connection: Connection, cohort: str, teams: list[str], li
     """Refuses teams that, with the revisions just written, have handed in more than they may."""
     counted = (jobs.c.phase != Phase.FAILED) | (jobs.c.blame != Blame.CLUSTER)
     counted &= jobs.c.reason != Reason.WITHDRAWN
-    query = select(jobs.c.team, jobs.c.loadout).where(
-        (jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted
-    )
+    wanted = (jobs.c.cohort == cohort) & jobs.c.team.in_(teams) & counted
+    query = select(jobs.c.id, jobs.c.team, jobs.c.loadout).where(wanted).order_by(jobs.c.revision)
     numbers: Counter[str] = Counter()
     before: dict[str, str] = {}
-    for row in connection.execute(query.order_by(jobs.c.revision)):
-        # The same text again: the organizer has changed rules or data, and the team nothing.
-        numbers[row.team] += row.loadout != before.get(row.team)
-        before[row.team] = row.loadout
+    for row in connection.execute(query):
+        # The same again: the organizer has changed rules or data, and the team nothing.
+        decided = _decided(connection, row.id, row.loadout)
+        numbers[row.team] += decided != before.get(row.team)
+        before[row.team] = decided
     used_up = {
         team: f"team {team!r} has handed in {number - 1} "
         f"revision{'s' if number > 2 else ''}, cohort {cohort!r} allows {limit} "
@@ -276,3 +278,10 @@ def _check_submissions(connection: Connection, cohort: str, teams: list[str], li
     if used_up:
         why = "revisions that failed by the cluster's fault, or were withdrawn, are not counted"
         raise TeamsRefused("; ".join(["\n".join(used_up.values()), why]), used_up)
+
+
+def _decided(connection: Connection, job_id: int, loadout: str) -> str:
+    """What a team has decided of a job: its loadout without comments, and its own code."""
+    plans = connection.scalars(select(members.c.plan).where(members.c.job_id == job_id))
+    codes = sorted({str(json.loads(plan).get("custom")) for plan in plans})
+    return json.dumps([parse(loadout).root, codes], sort_keys=True, default=str)

@@ -9,11 +9,13 @@ hands in, and by `plan`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import console
 from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.files import Reading
+from orchestrator.admission.starter import TEAM as STARTER
 from orchestrator.errors import Refused
 from orchestrator.opening import is_there, open_store
 from orchestrator.settings import Settings
@@ -34,17 +36,24 @@ def check_data(reading: Reading, standing: Standing, data: DataRecord) -> None:
 
     They were named by `--data` before, and are forgotten: all teams would train anew, on others.
     """
-    before, name = standing.data, reading.cohort.name
-    rules = standing.rules.get("spec", {}).get("data", {})
-    renamed = rules.get("source") != reading.cohort.spec.data.source
-    if reading.side or renamed or data.fingerprint == before.fingerprint:
+    before, own = standing.data, reading.cohort.spec.data.source
+    said = str(standing.rules.get("spec", {}).get("data", {}).get("source", own))
+    if reading.side or said != own or data.fingerprint == before.fingerprint:
         return
-    if data.source != before.source:
+    if data.source != before.source and not _is_named(before.source, said):
         raise Refused(
-            f"cohort {name!r} trains on the images of {before.source}, and without --data these "
-            f"files would give it others ({data.source}), so nothing was submitted. Add --data "
-            f"{before.source}, name the folder that is meant, or give the cohort another name"
+            f"cohort {reading.cohort.name!r} trains on the images of {before.source}, and without "
+            f"--data these files would give it others ({data.source}), so nothing was submitted. "
+            f"Add --data {before.source}, name the folder that is meant, or give the cohort "
+            "another name"
         )
+
+
+def _is_named(source: str, said: str) -> bool:
+    """Whether a cohort's file has named this source, wherever that file lay then."""
+    path = PurePosixPath(said)
+    own = tuple(part for part in path.parts if part != "..")
+    return source == said or PurePosixPath(source).parts[-len(own) :] == own
 
 
 def check_rules(reading: Reading, standing: Standing) -> str:
@@ -89,6 +98,7 @@ def name_is_taken(reading: Reading, teams: Sequence[str]) -> str:
     that are in it nobody has a file there.
     """
     given = {file.team for file in reading.files}
+    teams = [team for team in teams if team != STARTER]  # of a first try with what `init` wrote
     if reading.side or not reading.whole or not teams or any(team in given for team in teams):
         return ""
     more = f", and {len(teams) - MOST_SHOWN} more" if len(teams) > MOST_SHOWN else ""
@@ -96,7 +106,8 @@ def name_is_taken(reading: Reading, teams: Sequence[str]) -> str:
         f"cohort {reading.cohort.name!r} is there already, and none of its teams "
         f"({', '.join(teams[:MOST_SHOWN])}{more}) has a file in the folder. Give this one another "
         f"name (metadata.name in {reading.cohort_path}); to add its teams to the cohort that is "
-        "there, name their files instead of the folder"
+        "there, name their files instead of the folder; who is no longer wanted there is taken "
+        "out with `gamectl withdraw`"
     )
 
 

@@ -100,16 +100,23 @@ def sharing(
 
             try:
                 alone = together(plan("fp32"), images, 1, seconds)
-                yield from _shared(what, plan("fp32"), images, alone, numbers, seconds, failed)
-                half = together(plan("bf16"), images, 1, seconds)
+                alone_per_s = images_per_s(alone)
             except ChildProcessError as error:
-                failed.append(f"{what}: {error}")
+                failed.append(f"{what}, alone: {error}")
                 yield skipped(f"members on one GPU, {what}", str(error))
+                continue
+            for number in numbers:
+                yield _shared(what, plan("fp32"), images, alone, number, seconds, failed)
+            try:
+                half_per_s = images_per_s(together(plan("bf16"), images, 1, seconds))
+            except ChildProcessError as error:
+                failed.append(f"{what}, bfloat16: {error}")
+                yield skipped(f"bfloat16 on a GPU, {what}", str(error))
                 continue
             yield faster(
                 f"bfloat16 on a GPU, {what}",
-                1 / images_per_s(half),
-                1 / images_per_s(alone),
+                1 / half_per_s,
+                1 / alone_per_s,
                 "s an image",
                 None,
                 "float32",
@@ -121,24 +128,29 @@ def _shared(
     plan: MemberPlan,
     images: LabelledImages,
     alone: list[Trained],
-    numbers: Sequence[int],
+    number: int,
     seconds: float,
     failed: list[str],
-) -> Iterator[Row]:
-    for number in numbers:
+) -> Row:
+    name = f"{number} members on one GPU, {what}"
+    try:
         shared = together(plan, images, number, seconds)
-        same = {trained.sha256 for trained in shared} == {alone[0].sha256}
-        if not same:
-            failed.append(f"{what}: {number} members give other bits than one alone")
-        yield figure(
-            f"{number} members on one GPU, {what}",
-            1 / images_per_s(shared),
-            "s an image",
-            1 / images_per_s(alone),
-            "one member at a time",
-            f"{images_per_s(shared):,.0f} images/s together; "
-            f"{'the same bits as' if same else 'OTHER BITS than'} alone",
-        )
+        per_s = images_per_s(shared)
+    except ChildProcessError as error:
+        failed.append(f"{name}: {error}")
+        return skipped(name, str(error))
+    same = {trained.sha256 for trained in shared} == {alone[0].sha256}
+    if not same:
+        failed.append(f"{name}: other bits than one alone")
+    bits = "the same bits as" if same else "OTHER BITS than"
+    return figure(
+        name,
+        1 / per_s,
+        "s an image",
+        1 / images_per_s(alone),
+        "one member at a time",
+        f"{per_s:,.0f} images/s together; {bits} alone",
+    )
 
 
 def together(

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.plan import CustomPlan
 from orchestrator.admission.cohort import Retry
 from orchestrator.errors import NotFound, Refused
 from orchestrator.phases import Blame, Phase, Reason
 from orchestrator.state import Fault, Job, MemberKey, newest_revisions
-from orchestrator.store import JobResult, Ledger, Standing, Store
+from orchestrator.store import JobResult, Ledger, NewJob, Standing, Store
 from tests.orchestrator.cohorts import DATA, TRAINED, cohort, epoch, new_job, start, submit, take
 from tests.orchestrator.racing import at_once
 
@@ -185,8 +186,18 @@ def test_what_the_organizer_changes_uses_up_nobodys_submissions(store: Store) ->
     submit(store, new_job("a"), submissions_per_team=1)
     (changed,) = submit(store, replace(new_job("a", seed=1), loadout=mine), submissions_per_team=1)
     assert (changed.revision, changed.created) == (2, True)
-    with pytest.raises(Refused, match="has handed in 1 revision, "):
-        submit(store, new_job("a", seed=2), submissions_per_team=1)
+    remarked = replace(new_job("a", seed=2), loadout=f"# better\n{mine}")
+    assert submit(store, remarked, submissions_per_team=1)[0].revision == 3
+    for other in (new_job("a", seed=4), with_code(replace(new_job("a", seed=3), loadout=mine))):
+        with pytest.raises(Refused, match="has handed in 1 revision, "):
+            submit(store, other, submissions_per_team=1)
+
+
+def with_code(job: NewJob) -> NewJob:
+    """The job with a team's own code, whose text its loadout does not have."""
+    code = CustomPlan(file="own.py", source="x = 1", defines=("build_model",))
+    plans = tuple(plan.model_copy(update={"custom": code}) for plan in job.plans)
+    return replace(job, plans=plans)
 
 
 # --- races ----------------------------------------------------------------------------------------

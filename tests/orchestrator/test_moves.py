@@ -93,6 +93,9 @@ def test_of_a_lost_members_time_only_what_others_used_is_charged() -> None:
     still = replace(first, members=(alone, later, beside))
     after = lifecycle.failed(still, 0, LOST, Retry(), NOW + 100).job
     assert after.active_seconds_at(NOW + 100) == 40.0, "from 60 s on there was always another one"
+    retried = replace(still, active_since=NOW + 70)
+    after = lifecycle.failed(retried, 0, LOST, Retry(), NOW + 100).job
+    assert after.active_seconds_at(NOW + 100) == 30.0, "before that it counted nothing"
 
 
 def test_a_result_that_was_lost_costs_no_time() -> None:

@@ -26,7 +26,7 @@ from orchestrator.forecasting.speeds import Speeds
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.teaching.teacher_manifest import Manifest, kept_file, manifest_path
-from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit, take
+from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
 DEMO, REFUSED = LOADOUTS / "demo", LOADOUTS / "refused"
@@ -52,9 +52,9 @@ def measured_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     home.mkdir()
     store = Store(f"sqlite:///{home / 'store.db'}")
-    submit(store, new_job("old", work=2 / SLOWNESS))
-    job_id = store.jobs("small")[0].id
-    key, ledger = MemberKey(job_id, 0), take(store)
+    submit(store, new_job("old", work=2 / SLOWNESS), name="before")
+    job_id = store.jobs("before")[0].id
+    key, ledger = MemberKey(job_id, 0), store.acquire("before", "host:1", 100.0, 30.0)
     attempt = start(ledger, key)
     ledger.record_epochs([(key, attempt, epoch(n), 101.0 + n) for n in (1, 2)])
     ledger.succeed(key, attempt, TRAINED, 104.0)

@@ -186,13 +186,17 @@ def test_a_job_that_the_cluster_failed_goes_on_when_it_is_submitted_again(store:
         fault = Fault(Reason.STORAGE, "disk full", blame)
         ledger.fail(key, start(ledger, key), fault, Retry(cluster_retries=0), 105.0)
         ledger.release()
-        (again,) = submit(store, new_job(blame, num_members=2, min_members=1), at=200.0)
+        dearer = {"lines": [], "total_bnn": 30, "budget_bnn": 100}
+        job = replace(new_job(blame, num_members=2, min_members=1), receipt=dearer)
+        (again,) = submit(store, job, at=200.0)
         assert (again.revision, again.created) == (1, False)
         assert again.retried is (blame is Blame.CLUSTER)
-        job = store.job(job_id)
-        assert job.phase is phase
-        assert [each.phase for each in job.members] == [phase, Phase.SUCCEEDED]
-        assert job.min_members == 1
+        after = store.job(job_id)
+        assert after.phase is phase
+        assert [each.phase for each in after.members] == [phase, Phase.SUCCEEDED]
+        assert after.min_members == 1
+    assert [job.spent_bnn for job in store.jobs("small")] == [30, 30]
+    assert "handed in again" in [event.message for event in store.events("small")]
 
 
 def test_a_job_is_given_up_once(store: Store) -> None:

@@ -143,3 +143,15 @@ def test_whoever_can_do_without_students_hears_that_it_is_about_a_teacher(
         run_cohort(reading, photos, False, None, Settings())
     assert set(refused.value.reasons) == {"owls"}
     assert "--skip-refused" not in str(refused.value)
+
+
+def test_who_tried_the_starter_goes_on_with_the_class(submit: Submit, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    assert gamectl("init", folder).exit_code == 0
+    assert submit(folder)[0] == 0
+    file = (folder / "first-team.yaml").rename(folder / "apes.yaml")
+    file.write_text(file.read_text().replace("first-team", "apes"))
+    code, told = submit(folder)
+    assert code == 0
+    assert "no file in the folder for first-team: its job stays in the cohort" in told
+    assert phases() == {"first-team": "Pending", "apes": "Pending"}
