@@ -92,9 +92,14 @@ def ensure_drawn(
         progress: as for `draw_dataset`; not called if the set is there.
     """
     return ensure_folder(
-        cache_root / f"drawn-monkeys-v{DRAWN_VERSION}-seed{seed}",
+        drawn_folder(cache_root, seed),
         lambda folder: draw_dataset(folder, seed, progress=progress),
     )
+
+
+def drawn_folder(cache_root: Path, seed: int = 0) -> Path:
+    """Return where the data set is, or will be."""
+    return cache_root / f"drawn-monkeys-v{DRAWN_VERSION}-seed{seed}"
 
 
 def ensure_folder(target: Path, fill: Callable[[Path], None]) -> Path:

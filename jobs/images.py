@@ -122,6 +122,19 @@ def decode(
     return DecodedFolder(folder, broken, cache)
 
 
+def readable(root: Path, cache: Path) -> ImageFolder:
+    """Scan a folder; leave out the files that an earlier `decode` has found broken.
+
+    Raises:
+        DataError: as `scan`.
+    """
+    scanned, arrays = scan(root), ArrayCache(cache)
+    reasons: dict[str, str] = {}
+    for test_fingerprint in {scanned.test_fingerprint, ""}:  # with the hidden part, and without
+        reasons |= arrays.read_broken(digest([scanned.fingerprint, test_fingerprint]))
+    return _without(scanned, reasons)
+
+
 def _without(folder: ImageFolder, reasons: dict[str, str]) -> ImageFolder:
     """Return the folder without the files whose SHA-256 is in `reasons`."""
     return replace(

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from jobs.drawn_monkeys import ensure_drawn
+from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS, drawn_folder, ensure_drawn
 from jobs.fetching import fetch
-from jobs.images import DecodedFolder, decode
+from jobs.image_folder import scan
+from jobs.images import DecodedFolder, decode, readable
 from jobs.places import Where, is_uri, where
 from orchestrator.admission.files import Reading
 from orchestrator.settings import Settings
@@ -41,6 +42,21 @@ def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -
         with progress("fetching the images") as show:
             return fetch(place, settings.fetched, show)
     return place if is_uri(source) else Path(source).expanduser()
+
+
+def size_of_data(
+    source: str, skip_broken: bool, settings: Settings, progress: ProgressBar = silent
+) -> tuple[tuple[str, ...], int, str]:
+    """The classes of a source, how many training images it holds, and their fingerprint.
+
+    Nothing is decoded: broken files count until a submission has met them. The embedded set has no
+    fingerprint before it is drawn. Raises `jobs.errors.DataError` as `data_root`.
+    """
+    if source == DRAWN and not drawn_folder(settings.data).is_dir():
+        return tuple(CLASS_NAMES), sum(TRAINING_COUNTS), ""
+    root = data_root(source, settings, progress)
+    folder = readable(root, settings.image_cache) if skip_broken else scan(root)
+    return folder.classes, len(folder.training), folder.fingerprint
 
 
 def source_of(reading: Reading, override: Where | None) -> str:

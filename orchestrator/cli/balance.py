@@ -75,17 +75,24 @@ def command(
     # Imported here: wrong usage needs none of them.
     from orchestrator.measuring import balance_table as written
     from orchestrator.measuring.balance import section_name
-    from orchestrator.sources import source_of
+    from orchestrator.sources import size_of_data, source_of
+    from orchestrator.terminal.progress_bars import progress
 
-    section = section_name(source_of(reading, data))
+    source, skip_broken = source_of(reading, data), reading.cohort.spec.data.skip_broken_images
+
+    def images() -> str:
+        return size_of_data(source, skip_broken, settings, progress)[2]
+
+    section = section_name(source)
     if file is not None:
-        written.read_for_update(file, section)  # before hours of training, not after
+        written.read_for_update(file, section, images())  # before hours of training, not after
         check_places(file)
     result = measure_balance(reading, seeds, baseline, data, cpus, settings)
     if file is not None:  # before anything is printed: whoever was to read it may have gone
         words = _words(paths, seeds, baseline, data, file)
         text = written.read_for_update(file, section)
-        text = written.updated(text, section, written.section(result, section, words))
+        new = written.section(result, section, words, images())  # broken ones are known by now
+        text = written.updated(text, section, new)
         write_result(file, text.encode(), updates=True)
     if output == "json":
         console.print_json(result.to_dict())

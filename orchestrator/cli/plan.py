@@ -68,7 +68,8 @@ def command(
     a short benchmark measures this machine. The exit code is 1 if a loadout is refused or could
     never run, or the cohort's name is another class's.
     """
-    from orchestrator.sources import source_of
+    from orchestrator.sources import size_of_data, source_of
+    from orchestrator.terminal.progress_bars import progress
 
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)
@@ -76,13 +77,16 @@ def command(
     if any(Path(file.path) == reading.cohort_path and not file.ok for file in reading.files):
         _print_refused([(file, file.problems) for file in reading.files], console.print_note)
         raise Refused("the cohort's file is refused, so nothing can be planned; correct it")
-    classes, num_images, fingerprint = _size_of_data(source_of(reading, data), settings)
+    skip_broken = cohort.spec.data.skip_broken_images
+    classes, num_images, fingerprint = size_of_data(
+        source_of(reading, data), skip_broken, settings, progress
+    )
     admitted, refused = _admitted(reading, classes)
     if settings.ray_address is None:  # of another cluster only its controller knows
         admitted, unsafe = _kept_apart(admitted, cohort)
         refused += [(misfit.file, _misfit_problems(misfit)) for misfit in unsafe]
     machine = this_machine(cpus, cohort.spec.resources)
-    speeds = known_speeds(settings) if admitted else Speeds()
+    speeds = known_speeds(settings, cohort.spec.resources) if admitted else Speeds()
     own = cohort.spec.teacher
     teacher = expected_teacher(
         settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
@@ -132,22 +136,6 @@ def _students(files: Sequence[LoadoutFile]) -> list[str]:
         if file.loadout is not None
         and any(isinstance(bought, WisdomExtractor) for bought in file.loadout.spec.purchases)
     ]
-
-
-def _size_of_data(source: str, settings: Settings) -> tuple[tuple[str, ...], int, str]:
-    """The classes of a source, how many training images it holds, and their fingerprint.
-
-    The embedded set has none before it is drawn.
-    """
-    from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
-    from jobs.image_folder import scan
-    from orchestrator.sources import DRAWN, data_root
-    from orchestrator.terminal.progress_bars import progress
-
-    if source == DRAWN:
-        return tuple(CLASS_NAMES), sum(TRAINING_COUNTS), ""
-    folder = scan(data_root(source, settings, progress))
-    return folder.classes, len(folder.training), folder.fingerprint
 
 
 def _admitted(reading: Reading, classes: Sequence[str]) -> tuple[list[LoadoutFile], list[Refusal]]:

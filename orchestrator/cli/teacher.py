@@ -189,7 +189,7 @@ def train(
 @output_option
 def list_teachers(output: str) -> None:
     """List the teachers that there are, with what they were made for."""
-    from orchestrator.teaching.teacher_manifest import Manifest
+    from orchestrator.teaching.teacher_manifest import Manifest, without_manifest
     from orchestrator.teaching.teachers import kept_teachers
 
     nothing = dict.fromkeys(Manifest.model_fields)
@@ -206,7 +206,7 @@ def list_teachers(output: str) -> None:
         [
             (path.name, m.architecture, m.image_size_px, m.fingerprint[:8], f"{m.val_accuracy:.1%}")
             if m
-            else (path.name, "no manifest", "", "", "")
+            else (path.name, without_manifest(path), "", "", "")
             for path, m in found
         ],
         right=["SIZE", "VALIDATION"],

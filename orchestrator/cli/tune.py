@@ -234,7 +234,7 @@ def _forecast(
     for reason in misfits(prepared, machine).values():
         raise Refused(f"{reason}; nothing was tried")
     slots = min(num_slots(resources, machine), len(plans))
-    at_most_s = AROUND_S + longest_s(plans, prepared, slots, known_speeds(settings))
+    at_most_s = AROUND_S + longest_s(plans, prepared, slots, known_speeds(settings, resources))
     longest = f"about {duration(at_most_s)}"
     if minutes is not None and 60 * minutes < at_most_s:
         longest = f"the {duration(60 * minutes)} asked for"
@@ -252,7 +252,9 @@ def _print(found: "Search", better: str | None, loadout: Path) -> None:
     if better is not None:
         console.print_text(f"\n# in place of the spec of {loadout.name}\n{better}")
     console.print_note(console.filled(written.summary(found)))
-    if not found.ranked:
+    if not found.ranked and found.outcomes and all(each.fault for each in found.outcomes):
+        console.print_note("every trial failed, so there are no settings to tell")
+    elif not found.ranked:
         console.print_note("no trial came to its last epoch: give it more time")
     elif better is None:
         console.print_note("no trial did better: the loadout's own settings stay")

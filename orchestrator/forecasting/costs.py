@@ -9,7 +9,7 @@ torch 2.15.0, one thread, float32. Another machine, device or precision differs 
 
 import math
 
-from jobs.plan import AugmentPlan, MemberPlan, SandboxRules, TeacherSpec
+from jobs.plan import AugmentPlan, Device, MemberPlan, SandboxRules, TeacherSpec
 from orchestrator.forecasting.architectures import architecture
 from orchestrator.forecasting.network_sizes import model_of, network, tiled
 
@@ -116,6 +116,11 @@ def kind(plan: MemberPlan) -> str:
     if plan.custom is not None:
         words.append(f"custom {plan.custom.sha256[:KIND_DIGITS]}")
     return " ".join(filter(None, words))
+
+
+def device_of(kind: str) -> Device:
+    """The device of members of a kind."""
+    return "cuda" if "cuda" in kind.split() else "cpu"
 
 
 def num_images(plan: MemberPlan, num_training_images: int) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 In: members with their expected work and, where they have trained, the mean duration of an epoch.
 Out: `Speeds`, which says how many seconds the rest of a member takes. A member's own epochs count
-most, then those of its kind, then those of all; where nothing was measured, one factor does for
-every member, and `factor_here` measures it in about a second. Next on the path: `forecast`, which
-puts the seconds on slots.
+most, then those of its kind, then those of its device; where nothing was measured there, one factor
+does for every member, and `factor_here` measures it in about a second. Next: `forecast`, which puts
+the seconds on slots.
 """
 
 from collections import defaultdict
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Self
 
+from jobs.plan import Device
+from orchestrator.forecasting.costs import device_of
 from orchestrator.phases import Phase
 from orchestrator.state import Member
 
@@ -26,8 +28,10 @@ class Speeds:
     """Seconds per reference second: above 1 where slots are slower than the reference core."""
 
     machine: float = 1.0
-    """For kinds that were not measured."""
+    """Where nothing was measured on a device."""
     by_kind: Mapping[str, float] = field(default_factory=dict)
+    by_device: Mapping[Device, float] = field(default_factory=dict)
+    """For kinds that were not measured."""
     start_s: float = 0.0
     """What each member takes on its slot before its first step."""
 
@@ -36,8 +40,8 @@ class Speeds:
         """The speeds that these members had.
 
         A kind's factor is the median of its members', as a slot that was disturbed for a while must
-        not count for all. Kinds that were not measured get the median over the measured kinds;
-        `machine` is their factor where there is none.
+        not count for all. Kinds that were not measured get the median over the measured kinds
+        of their device; `machine` is their factor where there is none.
         """
         factors: dict[str, list[float]] = defaultdict(list)
         for member in members:
@@ -45,7 +49,11 @@ class Speeds:
                 expected = member.work / member.epochs
                 factors[member.kind].append(member.epoch_seconds / expected)
         by_kind = {kind: median(measured) for kind, measured in factors.items()}
-        return cls(median(by_kind.values()) if by_kind else machine, by_kind)
+        of_device: dict[Device, list[float]] = defaultdict(list)
+        for kind, factor in by_kind.items():
+            of_device[device_of(kind)].append(factor)
+        by_device = {device: median(measured) for device, measured in of_device.items()}
+        return cls(machine, by_kind, by_device)
 
     @property
     def measured(self) -> bool:
@@ -58,7 +66,8 @@ class Speeds:
 
     def factor(self, kind: str) -> float:
         """Seconds per reference second of a kind of members."""
-        return self.by_kind.get(kind, self.machine)
+        known = self.by_kind.get(kind)
+        return self.by_device.get(device_of(kind), self.machine) if known is None else known
 
     def seconds(self, member: Member) -> float:
         """Expected seconds on a slot for the epochs that the member has not done; 0 if it ended."""
@@ -71,11 +80,12 @@ class Speeds:
         return start_s + epoch_seconds * max(member.epochs - member.epoch, 0)
 
 
-def factor_here() -> float:
+def factor_here(device: Device = "cpu") -> float:
     """Seconds per reference second of this machine, measured on a short real training.
 
-    The base network trains for about a second on one core; the median epoch counts. It imports
-    torch. Slots that share a core or its memory are slower than one alone, which this cannot see.
+    The base network trains for about a second on one core, or on a GPU; the median epoch counts. It
+    imports torch. Slots that share a device or its memory are slower than one alone, which this
+    cannot see.
     """
     import time
 
@@ -91,6 +101,7 @@ def factor_here() -> float:
         data=DataPlan(fingerprint="", classes=("a", "b"), train_fraction=1),
         optimizer=OptimizerPlan(learning_rate=1e-6),
         epochs=BENCHMARK_EPOCHS,
+        device=device,
     )
     side_px = plan.data.image_size_px
     rows = np.arange(BENCHMARK_IMAGES)

@@ -5,6 +5,7 @@ markers such as `<!-- drawn -->` and `<!-- /drawn -->`; a new measurement replac
 and leaves everything else as it is. `cli.balance` prints and saves it.
 """
 
+import re
 from pathlib import Path
 
 from orchestrator.errors import Refused
@@ -13,6 +14,8 @@ from orchestrator.measuring.balance import Balance, Row
 NUMBERS = ("spent", "runs", "accuracy", "spread", "gain", "±", "kept")
 """The columns that are aligned to the right."""
 TITLE = "# What the loadouts are worth\n"
+IMAGES = "<!-- images: {} -->"
+FINGERPRINT_CHARS = 16
 
 
 def table(result: Balance) -> tuple[list[str], list[list[str]]]:
@@ -53,8 +56,10 @@ def legend(result: Balance) -> str:
         parts.append("spread: sample standard deviation, in points")
     if any(row.mean is None for row in result.rows):
         parts.append("no mean where a run failed")
-    if result.baseline is not None:
+    if any(row.gain_points is not None for row in result.rows):
         parts.append(f"gain: points above {result.baseline}")
+    elif result.baseline is not None:
+        parts.append(f"no gains, as {result.baseline} has no mean")
     if any(row.gain_half_points is not None for row in result.rows):
         parts.append(
             "±: half of the gain's 95 % interval, Student's t over pairs of runs with the same "
@@ -73,13 +78,17 @@ def num_seeds_in_words(number: int) -> str:
     return "1 seed" if number == 1 else f"{number} seeds"
 
 
-def section(result: Balance, name: str, command: str) -> str:
-    """The table as a section in Markdown, with the command that makes it."""
+def section(result: Balance, name: str, command: str, images: str = "") -> str:
+    """The table as a section in Markdown, with the command that makes it, and a mark of the images.
+
+    `images` is their fingerprint.
+    """
     columns, rows = table(result)
     rule = ["--:" if column in NUMBERS else "---" for column in columns]
     lines = ["| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows)]
+    mark = ["", IMAGES.format(images[:FINGERPRINT_CHARS])] if images else []
     return "\n".join(
-        [f"## {name}", "", f"    {command}", "", *lines, "", _sentence(legend(result))]
+        [f"## {name}", "", f"    {command}", "", *lines, "", _sentence(legend(result)), *mark]
     )
 
 
@@ -87,11 +96,12 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def read_for_update(path: Path, name: str) -> str:
+def read_for_update(path: Path, name: str, images: str = "") -> str:
     """The text of a file of results, or the start of a new one.
 
-    Raises `Refused` where the file can't be written, or where the section `name` has a beginning
-    without an end, an end without a beginning, or is there twice.
+    Raises `Refused` where the file can't be written, where the section `name` has a beginning
+    without an end, an end without a beginning, or is there twice, and where it is of other images
+    than those with the fingerprint `images`: another folder may have the same name.
     """
     if not path.absolute().parent.is_dir():
         raise Refused(f"{path} cannot be written: there is no folder {path.parent}")
@@ -107,6 +117,12 @@ def read_for_update(path: Path, name: str) -> str:
         raise Refused(
             f"{path} should hold one {begin} and, after it, one {end}, or neither; it holds "
             f"{counts[0]} and {counts[1]}: correct it"
+        )
+    of_images = re.search(IMAGES.format("([0-9a-f]+)"), text.partition(begin)[2].partition(end)[0])
+    if images and of_images is not None and not images.startswith(of_images[1]):
+        raise Refused(
+            f"section {name} of {path} was measured on other images; name another file with -o, "
+            "or take that section out first"
         )
     return text
 

@@ -73,8 +73,8 @@ class Desk:
 
     @property
     def has_any(self) -> bool:
-        """Whether a trial has ended."""
-        return bool(self._ended)
+        """Whether there is anything to tell of a trial."""
+        return bool(self._ended) or any(outcome.reports for outcome in self._begun)
 
     def close(self) -> tuple[Outcome, ...]:
         """All outcomes, those that were interrupted as well."""

@@ -44,6 +44,8 @@ def summary(search: Search) -> str:
         f"{states[state]} {words}" for state, words in WORDS.items() if states[state]
     )
     text = f"{len(search.outcomes)} of {search.num_candidates} trials begun: {counts or 'none'}."
+    if (failed := next((each for each in search.outcomes if each.fault), None)) is not None:
+        text += f" Trial {failed.number} failed: {failed.fault}."
     if search.ranked:
         accuracy = search.ranked[0].accuracy or 0
         low, high = wilson_interval(round(accuracy * search.num_images), search.num_images)

@@ -138,7 +138,9 @@ def _train(config: dict[str, Any], plans: list[str], inputs: list[list[Any]], sa
             )
     except Exception as error:  # whatever it is, the other trials go on
         message = judge(seen("training", error)).message
-        tune.report({TIME: percent(last_epoch + 1, plan.epochs), METRIC: WEAKEST, FAULT: message})
+        # At the earliest where it would have been compared first.
+        at = max(percent(last_epoch + 1, plan.epochs), FIRST_RUNG)
+        tune.report({TIME: at, METRIC: WEAKEST, FAULT: message})
 
 
 def percent(epoch: int, epochs: int) -> float:
@@ -164,6 +166,10 @@ class _Asha(tune.schedulers.ASHAScheduler):  # type: ignore[misc]  # Ray has no 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         action: str = super().on_trial_result(controller, trial, result)
         return self.CONTINUE if trial.config[TRIAL] == 0 else action
+
+    def on_trial_complete(self, _controller: Any, trial: Any, _result: dict[str, Any]) -> None:
+        """Forgets the trial. Ray would hold its last accuracy against trials at an earlier part."""
+        self._trial_info.pop(trial.trial_id, None)
 
 
 class _Interrupt(tune.Stopper):  # type: ignore[misc]  # Ray has no types

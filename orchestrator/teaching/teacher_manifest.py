@@ -44,6 +44,11 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
 
+def without_manifest(path: Path) -> str:
+    """Why a teacher's file has no manifest that tells of it, in words for a list."""
+    return "unfit manifest" if manifest_path(path).exists() else "no manifest"
+
+
 def kept_file(folder: Path, fingerprint: str, validation_fraction: float, split_seed: int) -> Path:
     """Where the teacher for this data and this split is kept."""
     named = [fingerprint, validation_fraction, split_seed]

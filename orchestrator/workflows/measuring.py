@@ -180,7 +180,7 @@ def _how_long(
     from orchestrator.forecasting.forecast import AROUND_S, forecast
 
     slots = max(1, min(num_slots(spec.resources, this_machine(cpus, spec.resources)), num))
-    speeds, now = known_speeds(settings), time.time()
+    speeds, now = known_speeds(settings, spec.resources), time.time()
     speeds = speeds.in_worker_groups(spec.resources.in_worker_group)
     end = (forecast(jobs, slots, speeds.seconds, spec.queue, now).end or now) + AROUND_S
     return (

@@ -104,7 +104,10 @@ def score_and_publish(
                     left_out,
                     failures.__setitem__,
                 )
-            if going_on := [job for job in counted if not job.phase.terminal]:
+            going_on = [job for job in counted if not job.phase.terminal]
+            if record.side:  # there what another call wanted is set aside
+                going_on = [job for job in going_on if not job.suspended]
+            if going_on:
                 teams = ", ".join(f"{job.team} ({job.phase})" for job in going_on)
                 console.print_note(
                     f"{len(going_on)} of {len(counted)} teams are not through, score again when "

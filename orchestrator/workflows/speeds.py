@@ -1,10 +1,13 @@
 """How fast members train here: as others did before, or as a short benchmark tells.
 
-In: the store, where there is one. Out: speeds for `forecasting`. Used by `plan`, `tune` and
-`measuring`.
+In: the store, where there is one, and what members train on. Out: speeds for `forecasting`. Used by
+`plan`, `tune` and `measuring`.
 """
 
+from jobs.plan import Device
 from orchestrator import console
+from orchestrator.admission.cohort import Resources
+from orchestrator.forecasting.costs import device_of
 from orchestrator.forecasting.speeds import Speeds, factor_here
 from orchestrator.opening import is_there, open_store
 from orchestrator.settings import Settings
@@ -14,20 +17,35 @@ BENCHMARK_S = 5.0
 """About how long the benchmark takes, with what it imports."""
 
 
-def known_speeds(settings: Settings) -> Speeds:
-    """Measured speeds if any member was trained before, or else this machine's; says which."""
+def known_speeds(settings: Settings, resources: Resources) -> Speeds:
+    """Measured speeds if any member was trained on such a device before, or else this machine's.
+
+    Says which.
+    """
+    device: Device = "cuda" if resources.gpus > 0 else "cpu"
     measured: tuple[Member, ...] = ()
     if is_there(settings):
         with open_store(settings) as store:
             measured = store.measured()
     speeds = Speeds.of(measured)
-    if speeds.measured:
-        members = "1 member" if len(measured) == 1 else f"{len(measured)} members"
+    if device in speeds.by_device:
+        number = sum(device_of(member.kind) == device for member in measured)
+        members = "1 member" if number == 1 else f"{number} members"
         console.print_note(f"speeds: as measured on {members} trained before")
         return speeds
     from orchestrator.terminal.progress_bars import waiting
 
     with waiting("measuring this machine", BENCHMARK_S):
-        factor = factor_here()
+        tried, factor = _benchmark(device)
     console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
-    return Speeds(machine=factor)
+    if tried != device:
+        console.print_note("there is no GPU here to try: on one the cohort takes less")
+    return Speeds.of(measured, factor)
+
+
+def _benchmark(device: Device) -> tuple[Device, float]:
+    """What was tried, and its factor: the processor stands for a GPU that is not here."""
+    import torch
+
+    tried: Device = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu"
+    return tried, factor_here(tried)

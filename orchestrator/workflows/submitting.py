@@ -150,7 +150,8 @@ def submitted(
                 return done
 
             jobs = _without_refused(hand_in, prepared.jobs, skip_refused)
-        _say_what_is_new(name, jobs, sum(not j.phase.terminal for j in store.jobs(name)))
+        waiting = sum(not j.phase.terminal for j in store.jobs(name))
+        _say_what_is_new(name, jobs, waiting, side=reading.side)
         yield name, store
 
 
@@ -216,7 +217,9 @@ def _admitted(reading: Reading, skip_refused: bool) -> Reading:
     return replace(reading, files=good)
 
 
-def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int) -> None:
+def _say_what_is_new(
+    name: str, submitted: Sequence[Submitted], num_waiting: int, side: bool
+) -> None:
     new = [s for s in submitted if s.created]
     again = [s.team for s in submitted if s.retried]
     unchanged = len(submitted) - len(new) - len(again)
@@ -246,7 +249,7 @@ def _say_what_is_new(name: str, submitted: Sequence[Submitted], num_waiting: int
                 f"{one.team} was withdrawn and is in again; to keep it out, take its file out of "
                 f"the folder, then `gamectl withdraw {one.team} --cohort {name}`"
             )
-        if one.suspended:
+        if one.suspended and not side:  # there whoever asks for a job lets it go on
             console.print_note(
                 f"{one.team} stays suspended: gamectl resume {one.team} --cohort {name}"
             )

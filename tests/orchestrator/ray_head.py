@@ -156,8 +156,11 @@ def ray_head(env: Callable[[Path], dict[str, str]], num_cpus: int = 1) -> Iterat
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses.
+    """A port of 127.0.0.1 that nobody uses, and that this process was not given before.
 
     It is taken seconds later. Of those that the system hands out by itself another process may have
     it by then, for a connection of its own, so it is one below them.
@@ -165,4 +168,6 @@ def free_port() -> int:
     while True:
         with socket.socket() as free, suppress(OSError):
             free.bind(("127.0.0.1", port := 20_000 + secrets.randbelow(12_000)))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port

@@ -202,6 +202,8 @@ def test_without_a_baseline_or_a_gain_nothing_is_compared(measured: Callable[...
     assert columns == ["loadout", "spent", "runs", "accuracy", "spread"]
     assert {row.kept for row in measured("best").rows} == {None}
     assert {row.gain_points for row in measured("failed").rows} == {None}
+    assert "no gains, as failed has no mean" in legend(measured("failed"))
+    assert "gain" not in legend(measured(None))
 
 
 def test_nothing_is_shared_of_a_gain_that_may_be_luck(measured: Callable[..., Balance]) -> None:

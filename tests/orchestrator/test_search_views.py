@@ -87,6 +87,7 @@ def test_outcomes_are_told_apart_and_ranked(begun: Search) -> None:
         "num_trials": 4, "best_val_accuracy": 0.5, "own_val_accuracy": 0.4
     }  # fmt: skip
     assert found.to_dict("x")["best"] == 2
+    assert f"1 failed. Trial 4 failed: {DIVERGED}." in summary(found)
 
 
 def test_what_was_found_is_kept_also_where_nobody_reads_it(

@@ -37,6 +37,15 @@ def test_other_kinds_are_corrected_by_the_median_over_kinds() -> None:
     assert Speeds.of(trained, machine=7.0).seconds(member(9, kind="d")) == pytest.approx(12)
 
 
+def test_a_device_that_was_not_measured_is_not_as_fast_as_another_one() -> None:
+    trained = [member(0, kind="64px", epoch_seconds=3.0)]
+    trained += [member(1, kind="64px augmented cuda", epoch_seconds=0.25)]
+    speeds = Speeds.of(trained, machine=2.0)
+    assert speeds.factor("128px") == 3.0
+    assert speeds.factor("128px bf16 cuda") == 0.25
+    assert Speeds.of(trained[:1], machine=0.5).factor("64px cuda") == 0.5
+
+
 def test_a_members_own_epochs_count_most_and_only_the_rest_is_left() -> None:
     speeds = Speeds(machine=1.0, by_kind={"a": 5.0})
     assert speeds.seconds(member(0, epoch=4, epoch_seconds=2.0)) == 12

@@ -106,20 +106,39 @@ def test_trials_train_as_members_do_fail_alone_and_end_with_ctrl_c(
     until(lambda: ray.available_resources().get("CPU") == NUM_CPUS)  # nothing trains any more
 
 
-def test_a_long_training_is_not_stopped_for_what_it_cannot_know_yet() -> None:
-    """Accuracies as three trainings of the drawn monkeys had them, with one cycle of the rate."""
-    from orchestrator.search.tuner import METRIC, TIME, TRIAL, asha, percent
+class Trials:
+    """What Tune would tell its scheduler of four trials."""
 
-    scheduler = asha()
-    trials = [SimpleNamespace(trial_id=str(n), config={TRIAL: n}) for n in range(4)]
+    def __init__(self) -> None:
+        from orchestrator.search.tuner import TRIAL, asha
 
-    def verdict(number: int, epoch: int, epochs: int, accuracy: float) -> str:
-        result = {TIME: percent(epoch, epochs), METRIC: accuracy}
-        said: str = scheduler.on_trial_result(None, trials[number], result)
+        self.scheduler = asha()
+        self.trials = [SimpleNamespace(trial_id=str(n), config={TRIAL: n}) for n in range(4)]
+        for trial in self.trials:
+            self.scheduler.on_trial_add(None, trial)
+
+    def verdict(self, number: int, epoch: int, epochs: int, accuracy: float) -> str:
+        """What becomes of a trial after that epoch; it is over after its last one."""
+        from orchestrator.search.tuner import METRIC, TIME, percent
+
+        trial, result = self.trials[number], {TIME: percent(epoch, epochs), METRIC: accuracy}
+        said: str = self.scheduler.on_trial_result(None, trial, result)
+        if epoch == epochs:
+            self.scheduler.on_trial_complete(None, trial, result)
         return said
 
-    for trial in trials:
-        scheduler.on_trial_add(None, trial)
+
+def test_what_a_short_trial_came_to_is_not_held_against_the_beginning_of_others() -> None:
+    verdict = Trials().verdict
+    verdict(1, 1, 2, 0.50)
+    verdict(1, 2, 2, 0.90)
+    assert verdict(2, 1, 3, 0.30) == "CONTINUE", "nobody else was asked after a third"
+    assert verdict(3, 1, 3, 0.20) == "STOP"
+
+
+def test_a_long_training_is_not_stopped_for_what_it_cannot_know_yet() -> None:
+    """Accuracies as three trainings of the drawn monkeys had them, with one cycle of the rate."""
+    verdict = Trials().verdict
     verdict(1, 5, 10, 0.50)
     assert verdict(1, 9, 10, 0.70) == "CONTINUE"
     assert verdict(2, 10, 20, 0.60) == "CONTINUE"  # when it had as many epochs as the first in all
@@ -195,31 +214,32 @@ def test_the_best_settings_give_what_was_found(
     assert [metric.value for metric in history] == [report.val_loss for report in epochs]
 
 
-@pytest.mark.parametrize("num_ended", [0, 1])
+@pytest.mark.parametrize(("num_epochs", "state"), [(0, None), (1, "stopped"), (99, "complete")])
 def test_ctrl_c_pressed_twice_keeps_what_has_ended(
     write_cohort: WriteCohort,
     photos: Path,
     home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    num_ended: int,
+    num_epochs: int,
+    state: str | None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
     def train(plans: list[MemberPlan], *given: Any) -> bool:
         desk = next(each for each in given if isinstance(each, Desk))
         values = dict.fromkeys(EpochReport.model_fields, 0.5)
-        for number in range(num_ended):
-            for epoch in range(1, plans[number].epochs + 1):
-                desk.on_epoch(number, EpochReport.model_validate(values | {"epoch": epoch}))
-            desk.on_end(number, None)
+        for epoch in range(1, min(plans[0].epochs, num_epochs) + 1):
+            desk.on_epoch(0, EpochReport.model_validate(values | {"epoch": epoch}))
+        if num_epochs >= plans[0].epochs:
+            desk.on_end(0, None)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "_train", train)
     file = write_cohort({"apes": LOADOUT}) / "apes.yaml"
     done = gamectl("tune", file, "--data", photos, "--trials", 3, "--output", "json")
-    if num_ended:
-        assert [trial["state"] for trial in json.loads(done.stdout)["trials"]] == ["complete"]
+    if state is not None:
+        assert [trial["state"] for trial in json.loads(done.stdout)["trials"]] == [state]
     else:
         assert done.exit_code == 130
         assert "stopped before anything was tried" in done.stderr
