@@ -32,10 +32,20 @@ if threading.current_thread() is threading.main_thread():
 NUM_CPUS = 2
 
 
+LONGEST = (
+    "test_examples.py",
+    "test_slot_faults.py",
+    "test_hostile_limits.py",
+    "test_teacher_cli.py",
+)
+"""The files that take the longest, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: begun last, one of them would keep everybody waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.name, len(rank)), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.orchestrator.ray_head import free_port
+
 WAIT_S = 60.0
 HOST = "127.0.0.1"
 
@@ -75,12 +77,11 @@ class _Door:
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
-        self.port = 0
+        self.port = free_port()
         self.open()
 
     def open(self) -> None:
         self._listener = socket.create_server((HOST, self.port), reuse_port=False)
-        self.port = self._listener.getsockname()[1]
         self._pairs: list[socket.socket] = []
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
@@ -114,9 +115,7 @@ def _pass_on(one: socket.socket, other: socket.socket) -> None:
 @contextmanager
 def s3_server() -> Iterator[S3]:
     """A server for a block, in a process of its own."""
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("ab") as log:
         words = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
         with subprocess.Popen(words, stdout=log, stderr=log, env=_plain_environment()) as process:

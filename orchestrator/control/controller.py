@@ -5,9 +5,9 @@ on the way in the store. What to do next is decided by `schedule.decide`, what a
 `lifecycle`, both pure; this module has the effects. Next on the path: `tracking` and `scoring`,
 which read what it wrote.
 
-A cohort has one controller at a time, by a lease in the store. It lists the cohort once and then
-watches: what is wanted arrives as events. Slots end with the controller that started them; a new
-one queues again what the old one left open.
+A cohort has one controller at a time, by a lease in the store. It lists the cohort once, then
+watches for events. Slots end with the controller that started them; a new one takes up what is
+left.
 """
 
 import contextlib

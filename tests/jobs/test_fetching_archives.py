@@ -68,7 +68,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
     folder.mkdir()
     handler = partial(_Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield Web(folder, f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
@@ -166,7 +166,7 @@ def test_a_name_that_is_a_file_and_a_folder_is_told(web: Web, tmp_path: Path) ->
 
 def test_who_leaves_does_not_wait_for_what_is_under_way(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Trickling) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             fetch(f"http://127.0.0.1:{server.server_port}/m.zip", tmp_path / "cache")
         server.shutdown()

@@ -112,10 +112,3 @@ def _program(pid: int) -> str:
         return Path(f"/proc/{pid}/exe").readlink().name
     except OSError:
         return ""
-
-
-def test_daemons_end_with_the_process_that_left_them(attempt: Attempt) -> None:
-    error = attempt.failure(
-        FORGED + "if os.fork() == 0:\n    os.setsid()\n    time.sleep(100)\nos._exit(7)\n"
-    )
-    assert "exit status 7" in str(error)

@@ -2,6 +2,10 @@
 
 import json
 import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from tests.jobs.hostile import NETWORK, Attempt, needs_sandbox
 
 pytestmark = [pytest.mark.slow, needs_sandbox]
 
+FILES = ["labels.json", "store.db"]
+"""What a team has no business with."""
 PROBE = (
     NETWORK
     + """
@@ -53,12 +59,25 @@ def build_loss(class_weights):
 def secret_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     (folder / "labels.json").write_text("[0, 1, 2]")
+    with closing(sqlite3.connect(folder / "store.db")) as store:
+        store.execute("CREATE TABLE jobs (team TEXT)")
     return folder
 
 
 @pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the same user that nobody else may end."""
+    with subprocess.Popen(["sleep", "100"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
 def probed(
-    attempt: Attempt, secret_folder: Path, monkeypatch: pytest.MonkeyPatch
+    attempt: Attempt,
+    secret_folder: Path,
+    neighbour: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Any]:
     """What one training finds that looks for everything; it must succeed nevertheless."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
@@ -68,7 +87,7 @@ def probed(
             "SECRET": str(secret_folder / "labels.json"),
             "REPOSITORY": str(Path(__file__).parents[2]),
             "PORT": server.getsockname()[1],
-            "PID": 4_000_000,
+            "PID": neighbour.pid,
         }
         lines = "".join(f"{name} = {value!r}\n" for name, value in names.items())
         result = attempt.train(lines + PROBE)
@@ -79,7 +98,7 @@ def probed(
 
 
 def test_one_that_looks_for_everything_finds_nothing(
-    probed: dict[str, Any], secret_folder: Path
+    probed: dict[str, Any], secret_folder: Path, neighbour: subprocess.Popen[bytes]
 ) -> None:
     # Of labels, those of its own training images alone.
     assert probed["arrays"] == {
@@ -92,13 +111,16 @@ def test_one_that_looks_for_everything_finds_nothing(
     # No file of ours, no network, no variables, nobody else.
     for what in ("secret", "repository", "written"):
         assert probed[what] in ("FileNotFoundError", "PermissionError", "OSError"), what
-    assert sorted(path.name for path in secret_folder.iterdir()) == ["labels.json"]
+    assert sorted(path.name for path in secret_folder.iterdir()) == FILES
     for what in ("server", "abstract", "outside"):
         assert probed[what] == "PermissionError", what
     assert probed["variables"] == []
     assert len(probed["neighbours"]) == 2
-    # Neither its parent nor the one that holds the sandbox minds its signals.
+    # Neither its parent nor the one that holds the sandbox minds its signals, and others are not
+    # there.
     assert set(probed["killed"]) <= {"PermissionError", "ProcessLookupError", "None"}
+    assert probed["killed"][1] == "ProcessLookupError"
+    assert neighbour.poll() is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +128,7 @@ def test_one_that_looks_for_everything_finds_nothing(
     [
         "open(SECRET).read()",  # labels, or any file of ours
         "open(os.path.dirname(SECRET) + '/x', 'w')",
-        "sqlite3.connect(SECRET).execute('SELECT 1 FROM sqlite_master')",  # the store
+        "sqlite3.connect(STORE).execute('SELECT * FROM jobs')",  # the store
         "socket.create_connection(SERVER, 1)",  # Ray
         "urllib.request.urlopen('http://%s:%d' % SERVER)",  # MLflow
         "os.kill(os.getppid(), 9) or os.listdir('/proc/1/fd')",  # its parent, and what it holds
@@ -120,11 +142,12 @@ def test_an_attempt_to_reach_outside_fails_with_its_line(
         server.setblocking(False)
         error = attempt.failure(
             f"import os, shutil, socket, sqlite3, tempfile, urllib.request\n"
-            f"SECRET, SERVER = {str(secret_folder / 'labels.json')!r}, {server.getsockname()!r}\n"
+            f"SECRET, STORE = {[str(secret_folder / name) for name in FILES]!r}\n"
+            f"SERVER = {server.getsockname()!r}\n"
             f"def build_model(num_classes, size_px):\n    {reach}\n"
         )
         with pytest.raises(BlockingIOError):  # nobody has called
             server.accept()
     assert type(error) is TeamCodeError
-    assert str(error).startswith("net.py:4: ")
-    assert [path.name for path in secret_folder.iterdir()] == ["labels.json"]
+    assert str(error).startswith("net.py:5: ")
+    assert sorted(path.name for path in secret_folder.iterdir()) == FILES

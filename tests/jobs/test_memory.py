@@ -8,7 +8,7 @@ import resource, threading, torch
 from jobs.memory import keep_freed_memory
 {call}
 def churn():
-    for _ in range(100):
+    for _ in range(20):
         [torch.ones(1_000_000 * size) for size in (1, 2, 3, 4)]
 def measure():
     churn()  # the first time pages are mapped in any case

@@ -223,6 +223,13 @@ class TestTraining:
             train_teacher(few, labelled, None, reports.append)
         assert [report.learning_rate for report in reports] == [plan.learning_rate] * 3
 
+    def test_of_five_steps_one_is_too_few_for_the_rate_to_rise_over(self, plan, labelled) -> None:
+        reports = []
+        few = plan.model_copy(update={"epochs": 5, "batch_size": 8192, "patience_epochs": 5})
+        train_teacher(few, labelled, None, reports.append)
+        assert [report.epoch for report in reports] == [1, 2, 3, 4, 5]
+        assert max(report.learning_rate for report in reports) == pytest.approx(plan.learning_rate)
+
     def test_it_stops_when_asked(self, plan, labelled) -> None:
         with pytest.raises(Stopped):
             train_teacher(plan, labelled, None, lambda _: None, lambda: True)

@@ -74,7 +74,7 @@ def test_a_client_that_freezes_in_a_transaction_holds_nobody_up_for_long(
 ) -> None:
     postgres.execute("CREATE DATABASE frozen TEMPLATE template")
     monkeypatch.setitem(NOT_STUCK, "lock_timeout", "200ms")
-    monkeypatch.setitem(NOT_STUCK, "idle_in_transaction_session_timeout", "2s")
+    monkeypatch.setitem(NOT_STUCK, "idle_in_transaction_session_timeout", "5s")
     store, frozen = Store(postgres.url("frozen")), Store(postgres.url("frozen"))
     submit(store, new_job("a"))
 

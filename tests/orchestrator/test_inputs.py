@@ -97,7 +97,12 @@ def test_what_is_being_fetched_ends_where_nobody_needs_it_any_more(
     known = Inputs("small", store, settings, held)
     known.fetched(MemberPlan(data=plan))
     assert held.reached.wait(PATIENCE_S)
-    threading.Timer(0.2, held.let_go.set).start()
+
+    def let_go_once_it_is_closed() -> None:
+        known._closed.wait(PATIENCE_S)
+        held.let_go.set()
+
+    threading.Thread(target=let_go_once_it_is_closed, daemon=True).start()
     known.close()
     assert len(held.shown) == 1
     with pytest.raises(Stopped):

@@ -67,6 +67,12 @@ def place(tmp_path: Path) -> Place:
     return Place(str(tmp_path / "m" / "0.checkpoint"), str(tmp_path / "m" / "0-a1.log"))
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots are asked often, so that what is killed has epochs to go on any machine."""
+    monkeypatch.setattr(slots, "DRAIN_EVERY_S", 0.05)
+
+
 @pytest.fixture(scope="module")
 def warm(inputs: Inputs) -> Iterator[Warm]:
     """A pool of one slot, and the slot's name, for tests that leave it as it was."""
@@ -99,8 +105,8 @@ def test_a_killed_slot_is_replaced_and_the_member_goes_on_from_its_checkpoint(
     plan = PLAN.model_copy(update={"epochs": 100})
     pool = make_pool()
     (slot,) = ready(pool)
-    pool.start(slot, KEY, 1, plan, place)
     pid = call(pool, slot, lambda _: os.getpid())
+    pool.start(slot, KEY, 1, plan, place)
     before = until(pool, lambda updates: len(updates) > 0)
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
@@ -213,10 +219,9 @@ def test_slots_of_a_lost_cluster_are_given_up_without_asking_it(
         ray.kill(actor)
 
 
-def test_a_slot_without_a_gpu_sees_none(make_pool: MakePool) -> None:
+def test_a_slot_without_a_gpu_sees_none(warm: Warm) -> None:
     """Ray Train would take one of those that are there, in every slot."""
-    pool = make_pool()
-    (slot,) = ready(pool)
+    pool, slot = warm
     assert call(pool, slot, lambda _: os.environ["CUDA_VISIBLE_DEVICES"]) == ""
 
 

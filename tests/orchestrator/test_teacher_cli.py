@@ -208,16 +208,6 @@ def test_the_list_tells_bare_files_from_trained_ones(home: Path) -> None:
     assert "no manifest" in line
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_few_steps_are_enough(photos: Path) -> None:
-    # 5 steps: a fifth of them is exactly one, over which the learning rate has nowhere to rise.
-    few = gamectl(
-        *TRAIN[:-4], "--epochs", "5", "--batch-size", "48", "--cpus", "1", "--data", photos
-    )
-    assert few.exit_code == 0, few.output
-
-
 def test_the_demo_can_be_played_without_a_teacher() -> None:
     reading = read_paths([LOADOUTS])
     left_out = {f.team for f in reading.files} - {f.team for f in without_students(reading).files}

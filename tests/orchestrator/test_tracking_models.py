@@ -25,6 +25,7 @@ from orchestrator.results.networks import Parts, trained_ensemble
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from orchestrator.tracking.client import Experiment
+from orchestrator.tracking.export import blank
 from orchestrator.tracking.exporter import Exporter
 from orchestrator.tracking.model import log_model
 from orchestrator.tracking.runs import MODEL_TAG
@@ -106,11 +107,12 @@ def test_dropout_makes_no_other_architecture_but_before_attention(
     assert len(list((tmp_path / "templates").iterdir())) == num_templates
 
 
-def test_exporting_draws_no_random_numbers(tmp_path: Path) -> None:
-    parts = parts_of(0)
+def test_exporting_draws_no_random_numbers() -> None:
+    architecture = Architecture.of(parts_of(0))
     before = torch.get_rng_state()
-    Templates(tmp_path / "templates").write(parts, tmp_path / "model")
+    network = blank(architecture)
     assert torch.equal(torch.get_rng_state(), before)
+    assert sum(float(value.abs().sum()) for value in network.state_dict().values()) == 0
 
 
 def test_a_model_of_a_known_architecture_is_written_without_torch(tmp_path: Path) -> None:
