@@ -171,7 +171,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image).clip(0, 2**16 - 1)
+        raw = np.asarray(image)
+        if image.mode == "I" and (raw.max() >= 2**16 or raw.min() < -(2**15)):
+            raise ValueError("its pixels have more than 16 bits; save it with 8 or 16")
+        grey = raw.clip(0, 2**16 - 1)
         if image.mode != "I" or grey.max() > 2**8 - 1:  # 32 bits may hold no more than 8
             grey = grey >> 8
         return Image.fromarray(grey.astype(np.uint8))

@@ -93,6 +93,7 @@ def find_duplicates(
         progress: called with (images done, images to do).
 
     Raises:
+        DataError: a file has changed since it was scanned.
         OSError: a file cannot be read any more.
     """
     in_training = len(folder.training)
@@ -106,8 +107,9 @@ def find_duplicates(
         if progress is not None and done % 2 == 0:
             progress(done // 2, len(contents))
 
+    first = [by_place[places[0]] for places in contents]
     thumbs, reasons = decode_files(
-        [by_place[places[0]].path for places in contents], [THUMB_PX], step
+        [file.path for file in first], [THUMB_PX], step, [file.sha256 for file in first]
     )
     readable = [index for index in range(len(contents)) if index not in reasons]
     found: list[tuple[int, int, bool, float]] = [

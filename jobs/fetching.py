@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from jobs.atomic import alone
 from jobs.errors import DataError, Stopped
@@ -39,12 +39,12 @@ from jobs.places import in_words, opened
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 WEB = ("http://", "https://")
-COMPRESSED: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".tgz": gzip.open,
-    ".xz": lzma.open,
-    ".bz2": bz2.open,
+COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ": lzma.open,
+    b"BZh": bz2.open,
 }
+"""How files begin, as their names may not tell: some servers take the compression off."""
 MARKS = ("ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified", "Last-Modified",
          "last_modified", "updated", "created")  # fmt: skip
 """What stores call that which changes with a file's content; the first that there is counts."""
@@ -193,6 +193,7 @@ def _inside(folder: Path, name: str) -> Path:
 def _unpack(uri: str, folder: Path, archive: Path) -> None:
     """Replace an archive by what is in it: the data folder, or the only folder that holds it."""
     inner = folder / ".unpacked"
+    inner.mkdir()
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as packed:
@@ -200,8 +201,7 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
         else:
             with tarfile.open(archive) as packed_tar:
                 _extract(packed_tar, inner)
-            if (opener := COMPRESSED.get(archive.suffix.lower())) is not None:
-                _read_to_the_end(opener(archive))
+            _check_end(archive, packed_tar.offset)
     except UNPACKING_FAILS as error:
         raise DataError(f"{uri} cannot be unpacked: {error}") from error
     except OSError as error:
@@ -220,9 +220,19 @@ def _unpack(uri: str, folder: Path, archive: Path) -> None:
     shutil.rmtree(inner)
 
 
-def _read_to_the_end(compressed: IO[bytes]) -> None:
-    """Have its checksum compared, which is behind all that tarfile reads."""
-    with compressed as content:
+def _check_end(archive: Path, end: int) -> None:
+    """Raise `ReadError` unless a tar ends where tarfile has stopped, as it does at damage, too.
+
+    All of it is read: a checksum is behind everything that tarfile reads.
+    """
+    with archive.open("rb") as raw:
+        begin = raw.read(max(map(len, COMPRESSED)))
+    opener = next((o for mark, o in COMPRESSED.items() if begin.startswith(mark)), Path.open)
+    with opener(archive, "rb") as content:
+        while end > 0 and (skipped := len(content.read(min(end, BYTES_A_READ)))):
+            end -= skipped
+        if content.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it is cut short or damaged")
         while content.read(BYTES_A_READ):
             pass
 
@@ -232,7 +242,6 @@ def _extract(archive: tarfile.TarFile, folder: Path) -> None:
 
     `extractall` takes a filter that would do since Python 3.11.4 only.
     """
-    folder.mkdir()
     for member in archive:
         try:
             file = archive.extractfile(member)

@@ -31,6 +31,9 @@ URI = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 FILE = "file://"
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
 """What fsspec needs for a scheme, where its own words do not say how to install it."""
+WEB, WEB_S = {"http", "https"}, 60.0
+"""Schemes of the web, and how long a server there may say nothing."""
+NOT_THERE = {404, 410}
 NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 SAID = {errno.ENODEV, errno.ENOSPC, errno.EDQUOT}
 """Of errors whose words are ours already, or that are about this machine's disk."""
@@ -185,7 +188,13 @@ def _new(kind: Any, _process: int) -> Any:
 
 @cache
 def _shared(kind: Any, _process: int) -> Any:
-    return kind(use_listings_cache=False, skip_instance_cache=True)
+    more = {}
+    if "http" in kind.protocol:
+        import aiohttp  # fsspec's own client for the web; by itself it gives up after 5 minutes
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=WEB_S, sock_read=WEB_S)
+        more["client_kwargs"] = {"timeout": timeout}
+    return kind(use_listings_cache=False, skip_instance_cache=True, **more)
 
 
 @contextmanager
@@ -204,7 +213,9 @@ def _in_words(uri: str, error: Exception) -> OSError:
     store = f"{scheme}://{bucket}"
     if _code(error) == "NoSuchBucket":
         return OSError(errno.ENODEV, f"there is no {store}: make the bucket, or name another one")
-    if isinstance(error, FileNotFoundError):
+    said = error.__cause__ if scheme in WEB and error.__cause__ is not None else error
+    status = getattr(said, "status", None)  # what a web server has answered
+    if isinstance(error, FileNotFoundError) and (said is error or status in NOT_THERE):
         return FileNotFoundError(errno.ENOENT, "there is no such object", uri)
     if type(error).__name__ in NO_CREDENTIALS:
         return PermissionError(
@@ -212,7 +223,9 @@ def _in_words(uri: str, error: Exception) -> OSError:
             f"no credentials for {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, here "
             "and on every node",
         )
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(said).split()) or type(said).__name__
+    if status is not None:  # without the address, which may be signed
+        words = f"{status} {getattr(said, 'message', '')}"
     if isinstance(error, PermissionError):
         return PermissionError(errno.EACCES, f"{store} refuses: {words}")
     return OSError(errno.EIO, f"{store} cannot be used: {words}")

@@ -6,8 +6,7 @@ on the way in the store. What to do next is decided by `schedule.decide`, what a
 which read what it wrote.
 
 A cohort has one controller at a time, by a lease in the store. It lists the cohort once, then
-watches for events. Slots end with the controller that started them; a new one takes up what is
-left.
+watches its events. Slots end with the controller that started them.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from jobs.duplicates import find_duplicates, leaked_test_images
+from jobs.errors import DataError
 from jobs.image_folder import scan
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -199,3 +200,11 @@ def test_the_real_photos(tmp_path):
         "validation/n9/n912.jpg",  # training/n9/n9020.jpg, cropped
     }
     assert all(pair.same_class for pair in found.pairs)
+
+
+def test_a_file_that_was_replaced_since_is_not_judged_in_its_place(root):
+    folder = scan(root)
+    replaced = folder.test[0].path
+    replaced.write_bytes(folder.training[0].path.read_bytes() + b"x")
+    with pytest.raises(DataError, match="changed while it was read"):
+        find_duplicates(folder)

@@ -1,5 +1,6 @@
 """Archives behind web addresses: what they are called, what is wrong in them, and leaving early."""
 
+import gzip
 import http.server
 import io
 import os
@@ -10,12 +11,14 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jobs.errors import DataError
 from jobs.fetching import fetch
+from tests.orchestrator.ray_head import free_port
 
 BLOCK, NUM_BLOCKS = bytes(1 << 16), 400
 NOISE = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
@@ -24,6 +27,12 @@ NOISE = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobyt
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_words: object) -> None:
         """Says nothing."""
+
+    def send_head(self) -> Any:
+        if "forbidden" not in self.path:
+            return super().send_head()
+        self.send_error(403)
+        return None
 
 
 class _Trickling(_Handler):
@@ -153,6 +162,51 @@ def test_a_damaged_archive_is_told_by_its_address(
     uri = web.put(name, bytes(damaged))
     with pytest.raises(DataError, match=rf"^{uri} cannot be unpacked: ."):
         fetch(uri, tmp_path / "cache")
+
+
+TWO = tar_of({"training/a/1.png": b"one", "training/b/2.png": b"two"}, "w")
+SECOND = 1024
+"""Where the second file's header begins."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TWO[:SECOND],
+        TWO[: SECOND + 100],
+        TWO[:SECOND] + b"x" + TWO[SECOND + 1 :],
+        gzip.compress(TWO[:SECOND] + b"x" + TWO[SECOND + 1 :]),
+    ],
+)
+def test_an_archive_that_ends_too_soon_is_no_smaller_data(
+    content: bytes, web: Web, tmp_path: Path
+) -> None:
+    uri = web.put("m.tar", content)
+    with pytest.raises(DataError, match="cannot be unpacked: it is cut short or damaged"):
+        fetch(uri, tmp_path / "cache")
+
+
+def test_a_server_may_have_taken_the_compression_off(web: Web, tmp_path: Path) -> None:
+    folder = fetch(web.put("m.tar.gz", TWO), tmp_path / "cache")
+    assert sorted(file.name for file in folder.rglob("*.png")) == ["1.png", "2.png"]
+
+
+def test_an_empty_archive_has_no_training_folder(web: Web, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        fetch(web.put("m.zip", zip_of({}, zipfile.ZIP_STORED)), tmp_path / "cache")
+    assert caught.value.problems == ("no folder training/ in it",)
+
+
+def test_what_a_server_refuses_is_not_missing_and_tells_no_signature(
+    web: Web, tmp_path: Path
+) -> None:
+    uri = f"{web.address}/forbidden.zip?X-Amz-Signature=secret"
+    with pytest.raises(DataError, match="cannot be used: 403 Forbidden") as caught:
+        fetch(uri, tmp_path / "cache")
+    assert "secret" not in str(caught.value)
+    nobody = f"http://127.0.0.1:{free_port()}/m.zip"
+    with pytest.raises(DataError, match=r"cannot be used: .*[Cc]onnect"):
+        fetch(nobody, tmp_path / "cache")
 
 
 def test_a_name_that_is_a_file_and_a_folder_is_told(web: Web, tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def test_thirty_two_bits_may_hold_eight_or_sixteen(tmp_path):
         grey = np.linspace(0, largest, 256, dtype=np.int32).reshape(16, 16)
         square = decode_square(_bytes_of(Image.fromarray(grey), tmp_path / "grey.tif"), 16)
         assert np.array_equal(square, np.stack([grey >> shift] * 3))
+    for value in (2**16, -(2**31)):
+        more = Image.fromarray(np.full((16, 16), value, np.int32))
+        with pytest.raises(ValueError, match="more than 16 bits"):
+            decode_square(_bytes_of(more, tmp_path / "more.tif"), 16)
     fractions = Image.fromarray(np.full((16, 16), 0.5, np.float32))
     with pytest.raises(ValueError, match="floating-point"):
         decode_square(_bytes_of(fractions, tmp_path / "fractions.tif"), 16)
