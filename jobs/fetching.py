@@ -39,7 +39,7 @@ from jobs.places import in_words, opened
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 WEB = ("http://", "https://")
-COMPRESSED: dict[bytes, Callable[[Path], Any]] = {
+COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ": lzma.open,
     b"BZh": bz2.open,
