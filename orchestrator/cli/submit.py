@@ -62,7 +62,7 @@ def command(
     failed by the cluster's fault; a changed loadout becomes the team's next revision, also while
     the cohort runs. The exit code is 0 once every job has ended (with --detach: once a controller
     is at work), whether it succeeded or failed by its team's fault; 1 if the cohort could not be
-    run, or the cluster failed a job; and 130 after Ctrl-C.
+    run, or the cluster failed a job that may yet succeed; and 130 after Ctrl-C.
     """
     settings = Settings()
     reading = read_paths(paths, other_data=data is not None)
