@@ -226,8 +226,10 @@ def _check_end(archive: Path, end: int) -> None:
     All of it is read: a checksum is behind everything that tarfile reads.
     """
     with archive.open("rb") as raw:
-        begin = raw.read(max(map(len, COMPRESSED)))
-    opener = next((o for mark, o in COMPRESSED.items() if begin.startswith(mark)), Path.open)
+        begin = raw.read(tarfile.BLOCKSIZE)
+    marked = (o for mark, o in COMPRESSED.items() if begin.startswith(mark))
+    plain = begin[257:262] == b"ustar"  # a file's name may begin as compressed content does
+    opener = Path.open if plain else next(marked, Path.open)
     with opener(archive, "rb") as content:
         while end > 0 and (skipped := len(content.read(min(end, BYTES_A_READ)))):
             end -= skipped

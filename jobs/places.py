@@ -224,8 +224,10 @@ def _in_words(uri: str, error: Exception) -> OSError:
             "and on every node",
         )
     words = " ".join(str(said).split()) or type(said).__name__
-    if status is not None:  # without the address, which may be signed
+    if status is not None:
         words = f"{status} {getattr(said, 'message', '')}"
+    if scheme in WEB:  # an address may be signed
+        words = re.sub(r"[?#]\S+", "", words)
     if isinstance(error, PermissionError):
         return PermissionError(errno.EACCES, f"{store} refuses: {words}")
     return OSError(errno.EIO, f"{store} cannot be used: {words}")

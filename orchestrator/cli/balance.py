@@ -78,20 +78,18 @@ def command(
     from orchestrator.sources import size_of_data, source_of
     from orchestrator.terminal.progress_bars import progress
 
-    source, skip_broken = source_of(reading, data), reading.cohort.spec.data.skip_broken_images
-
-    def images() -> str:
-        return size_of_data(source, skip_broken, settings, progress)[2]
-
-    section = section_name(source)
-    if file is not None:
-        written.read_for_update(file, section, images())  # before hours of training, not after
+    source = source_of(reading, data)
+    section, images = section_name(source), ""
+    if file is not None:  # before hours of training, not after
+        # Of all files, broken ones too, which no machine knows before it has decoded them.
+        _, _, images = size_of_data(source, False, settings, progress)
+        written.read_for_update(file, section, images)
         check_places(file)
     result = measure_balance(reading, seeds, baseline, data, cpus, settings)
     if file is not None:  # before anything is printed: whoever was to read it may have gone
         words = _words(paths, seeds, baseline, data, file)
         text = written.read_for_update(file, section)
-        new = written.section(result, section, words, images())  # broken ones are known by now
+        new = written.section(result, section, words, images)
         text = written.updated(text, section, new)
         write_result(file, text.encode(), updates=True)
     if output == "json":

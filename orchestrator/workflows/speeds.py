@@ -4,6 +4,8 @@ In: the store, where there is one, and what members train on. Out: speeds for `f
 `plan`, `tune` and `measuring`.
 """
 
+from contextlib import suppress
+
 from jobs.plan import Device
 from orchestrator import console
 from orchestrator.admission.cohort import Resources
@@ -39,7 +41,7 @@ def known_speeds(settings: Settings, resources: Resources) -> Speeds:
         tried, factor = _benchmark(device)
     console.print_note(f"speeds: by a short benchmark, {factor:.2f} x the reference core's time")
     if tried != device:
-        console.print_note("there is no GPU here to try: on one the cohort takes less")
+        console.print_note("no GPU could be tried here: on one the cohort takes less")
     return Speeds.of(measured, factor)
 
 
@@ -47,5 +49,7 @@ def _benchmark(device: Device) -> tuple[Device, float]:
     """What was tried, and its factor: the processor stands for a GPU that is not here."""
     import torch
 
-    tried: Device = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu"
-    return tried, factor_here(tried)
+    if device == "cuda" and torch.cuda.is_available():
+        with suppress(RuntimeError):  # others may have all of it
+            return "cuda", factor_here("cuda")
+    return "cpu", factor_here("cpu")

@@ -9,10 +9,11 @@ hands in, and by `plan`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import console
+from orchestrator.admission.admit import DRAWN
 from orchestrator.admission.cohort import Cohort
 from orchestrator.admission.files import Reading
 from orchestrator.admission.starter import TEAM as STARTER
@@ -40,7 +41,8 @@ def check_data(reading: Reading, standing: Standing, data: DataRecord) -> None:
     said = str(standing.rules.get("spec", {}).get("data", {}).get("source", own))
     if reading.side or said != own or data.fingerprint == before.fingerprint:
         return
-    if data.source != before.source and not _is_named(before.source, said):
+    moved = _is_named(before.source, said) and not Path(before.source).exists()
+    if data.source != before.source and not moved:
         raise Refused(
             f"cohort {reading.cohort.name!r} trains on the images of {before.source}, and without "
             f"--data these files would give it others ({data.source}), so nothing was submitted. "
@@ -50,10 +52,9 @@ def check_data(reading: Reading, standing: Standing, data: DataRecord) -> None:
 
 
 def _is_named(source: str, said: str) -> bool:
-    """Whether a cohort's file has named this source, wherever that file lay then."""
-    path = PurePosixPath(said)
-    own = tuple(part for part in path.parts if part != "..")
-    return source == said or PurePosixPath(source).parts[-len(own) :] == own
+    """Whether a cohort's file may have named this folder, wherever that file lay then."""
+    own = tuple(part for part in PurePosixPath(said).parts if part != "..")
+    return said != DRAWN and PurePosixPath(source).parts[-len(own) :] == own
 
 
 def check_rules(reading: Reading, standing: Standing) -> str:

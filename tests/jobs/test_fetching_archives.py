@@ -18,6 +18,7 @@ import pytest
 
 from jobs.errors import DataError
 from jobs.fetching import fetch
+from jobs.places import in_words
 from tests.orchestrator.ray_head import free_port
 
 BLOCK, NUM_BLOCKS = bytes(1 << 16), 400
@@ -184,6 +185,21 @@ def test_an_archive_that_ends_too_soon_is_no_smaller_data(
     uri = web.put("m.tar", content)
     with pytest.raises(DataError, match="cannot be unpacked: it is cut short or damaged"):
         fetch(uri, tmp_path / "cache")
+
+
+def test_a_files_name_may_begin_as_compressed_content_does(web: Web, tmp_path: Path) -> None:
+    folder = fetch(web.put("m.tar", tar_of({"BZh/training/a/1.png": b"one"}, "w")), tmp_path)
+    assert [file.name for file in folder.rglob("*.png")] == ["1.png"]
+
+
+def test_words_about_a_server_have_no_signature() -> None:
+    uri = "https://host/m.zip?X-Amz-Signature=secret"
+    with (
+        pytest.raises(OSError, match=r"timeout to host https://host/m\.zip") as told,
+        in_words(uri),
+    ):
+        raise FileNotFoundError(uri) from TimeoutError(f"Connection timeout to host {uri}")
+    assert "secret" not in str(told.value)
 
 
 def test_a_server_may_have_taken_the_compression_off(web: Web, tmp_path: Path) -> None:

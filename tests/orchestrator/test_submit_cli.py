@@ -139,9 +139,9 @@ def test_a_copied_folder_does_not_land_in_the_cohort_that_it_was_copied_from(
 def test_images_that_data_named_are_not_forgotten(
     controller: Ledger, write_cohort: WriteCohort, photos: Path, tmp_path: Path
 ) -> None:
-    other = shutil.copytree(photos, tmp_path / "other")
+    folder = write_cohort({"apes": BASE}, spec=f"  data: {{source: {photos.name}}}\n")
+    other = shutil.copytree(photos, folder / photos.name)  # of the same name
     next((other / "training").glob("*/*.png")).unlink()
-    folder = write_cohort({"apes": BASE}, spec=f"  data: {{source: {other}}}\n")
     assert gamectl("submit", folder, "--data", photos, "--detach").exit_code == 0
     for named in (folder, folder / "apes.yaml"):
         refused = gamectl("submit", named, "--detach")
