@@ -5,6 +5,7 @@ nothing else. Next: `kubectl apply -f -`, which needs no more of this project.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import click
@@ -56,26 +57,19 @@ def _image(
     return Image(found["name"], found["tag"], found["digest"])
 
 
-def _namespace(
-    ctx: click.Context,  # noqa: ARG001  # click's signature
-    param: click.Parameter,  # noqa: ARG001  # click's signature
-    value: str | None,
-) -> str | None:
-    if value is not None and NAMESPACE.fullmatch(value) is None:
-        raise click.BadParameter(
-            f"{value!r} is no namespace; at most 63 of a-z, 0-9 and -, no - at either end"
-        )
-    return value
+def _named(pattern: re.Pattern[str], says: str) -> Callable[..., str | None]:
+    """A check of an option that is a name: what the pattern does not match is told with `says`."""
+
+    def check(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        if value is not None and pattern.fullmatch(value) is None:
+            raise click.BadParameter(f"{value!r} is no {says}")
+        return value
+
+    return check
 
 
-def _dns_name(
-    ctx: click.Context,  # noqa: ARG001  # click's signature
-    param: click.Parameter,  # noqa: ARG001  # click's signature
-    value: str | None,
-) -> str | None:
-    if value is not None and DNS_NAME.fullmatch(value) is None:
-        raise click.BadParameter(f"{value!r} is no name of a storage class: a-z, 0-9, - and .")
-    return value
+_namespace = _named(NAMESPACE, "namespace; at most 63 of a-z, 0-9 and -, no - at either end")
+_storage_class = _named(DNS_NAME, "name of a storage class: a-z, 0-9, - and .")
 
 
 @command.command(
@@ -115,7 +109,7 @@ def _dns_name(
 @click.option(
     "--storage-class",
     metavar="NAME",
-    callback=_dns_name,
+    callback=_storage_class,
     help="Of the volumes that several nodes write (ReadWriteMany).",
 )
 @click.option("--publish", is_flag=True, help="With the overlay score: show the scores in MLflow.")
@@ -145,9 +139,17 @@ def render_command(
     if cohort is not None:
         files, played = cohort_files(read_paths([cohort]), trains=overlay != SCORING)
     options = RenderOptions(
-        overlay, image, namespace, workers, gpu_workers, played, publish,
-        storage_class, priority_class, deadline_hours,
-    )  # fmt: skip
+        overlay=overlay,
+        image=image,
+        namespace=namespace,
+        workers=workers,
+        gpu_workers=gpu_workers,
+        cohort=played,
+        publish=publish,
+        storage_class=storage_class,
+        priority_class=priority_class,
+        deadline_hours=deadline_hours,
+    )
     built = render(options, files)
     if (asked := over_quota(built.manifests)) is not None:
         console.print_note(

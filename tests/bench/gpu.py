@@ -32,7 +32,7 @@ from jobs.errors import Stopped
 from jobs.gpu import keep_to_share
 from jobs.images import LabelledImages
 from jobs.memory import keep_freed_memory
-from jobs.plan import DataPlan, Device, EpochReport, MemberPlan, ModelPlan, Precision
+from jobs.plan import DataPlan, Device, EpochReport, MemberPlan, ModelPlan
 from jobs.split import split_images
 from jobs.train import train_member
 from tests.bench import techniques
@@ -89,26 +89,21 @@ def sharing(
     for name, model in NETWORKS.items():
         for batch_size in BATCHES:
             what = f"{name}, batch {batch_size}"
-
-            def plan(
-                precision: Precision, model: ModelPlan = model, batch_size: int = batch_size
-            ) -> MemberPlan:
-                return MemberPlan(
-                    data=data, model=model, batch_size=batch_size, epochs=EPOCHS, device=device,
-                    precision=precision,
-                )  # fmt: skip
-
+            plan = MemberPlan(
+                data=data, model=model, batch_size=batch_size, epochs=EPOCHS, device=device
+            )
             try:
-                alone = together(plan("fp32"), images, 1, seconds)
+                alone = together(plan, images, 1, seconds)
                 alone_per_s = images_per_s(alone)
             except ChildProcessError as error:
                 failed.append(f"{what}, alone: {error}")
                 yield skipped(f"members on one GPU, {what}", str(error))
                 continue
             for number in numbers:
-                yield _shared(what, plan("fp32"), images, alone, number, seconds, failed)
+                yield _shared(what, plan, images, alone, number, seconds, failed)
+            half = plan.model_copy(update={"precision": "bf16"})
             try:
-                half_per_s = images_per_s(together(plan("bf16"), images, 1, seconds))
+                half_per_s = images_per_s(together(half, images, 1, seconds))
             except ChildProcessError as error:
                 failed.append(f"{what}, bfloat16: {error}")
                 yield skipped(f"bfloat16 on a GPU, {what}", str(error))
