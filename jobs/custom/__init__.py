@@ -15,7 +15,7 @@ path of a run, a line a file:
     frames      the bytes that cross between the two sides
     child       inside: trains or predicts, and says so in frames
     team_code   inside: the file, imported and checked
-    riddles     inside: an error's words for the team
+    error_messages  inside: an error's words for the team
 
 Only these last three ever run team code, and only in a sandbox.
 """

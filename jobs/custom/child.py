@@ -130,7 +130,11 @@ def seed_others(seed: int, num_epochs: int) -> None:
 
 
 def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[bytes]:
-    """Train as the order says; return the weights, safetensors, and the last probabilities."""
+    """Train as the order says; return the weights, safetensors, and the last probabilities.
+
+    Those are of a network that is built anew, as it will be scored: a network may hold what no
+    weights have, and loses it.
+    """
     arrays = _arrays(order.fields["arrays"])
     labels = arrays["labels"]
     training_data = TrainingData(
@@ -145,10 +149,10 @@ def train(channel: Channel, plan: MemberPlan, custom: CustomPlan, order: Frame) 
     techniques = load(custom, plan.device)
     recorder = ChildDiary(plan, custom, channel, order)
     result = train_on(plan, training_data, techniques, recorder, teaching=teaching)
+    probs = result.val_probs
     if techniques.build_model is not None:  # what nobody can use is not to come out as trained
-        with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
-            _trained_network(plan, custom, techniques, result.weights)
-    return [result.weights, result.val_probs.astype("<f4").tobytes()]
+        probs = _answers(plan, custom, techniques, result.weights, arrays["val_images"])
+    return [result.weights, probs.astype("<f4").tobytes()]
 
 
 def predict_probs(plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[bytes]:
@@ -156,12 +160,24 @@ def predict_probs(plan: MemberPlan, custom: CustomPlan, order: Frame) -> list[by
     images = _arrays(order.fields["arrays"])["images"]
     seed_others(plan.seed, 0)
     techniques = load(custom, plan.device)
+    probs = _answers(plan, custom, techniques, order.blobs[0], images)
+    return [probs.astype("<f4").tobytes()]
+
+
+def _answers(
+    plan: MemberPlan,
+    custom: CustomPlan,
+    techniques: Techniques,
+    weights: bytes,
+    images: np.ndarray,
+) -> np.ndarray:
+    """Return the probabilities (N, C) that a network built anew gives, once it has its weights."""
     with reproducible(plan.threads, plan.device, seeds(plan.seed)[0]):
-        network = _trained_network(plan, custom, techniques, order.blobs[0])
+        network = _trained_network(plan, custom, techniques, weights)
         fuse(network, plan.device)  # as in training, to the last bit
         logits = torch.from_numpy(predict(network, images, plan.device))
     probs: np.ndarray = functional.softmax(logits, dim=1).numpy()
-    return [probs.astype("<f4").tobytes()]
+    return probs
 
 
 def _trained_network(

@@ -11,6 +11,9 @@ NOT_COMPILED = (
     "torch.compile needs a compiler and Python's headers, and a sandbox does not have them: leave "
     "it out"
 )
+NO_NETWORK = (
+    "there is no network in a sandbox: leave out whatever downloads, pretrained weights among them"
+)
 RIDDLES = {
     "Expected more than 1 value per channel": (
         "a layer that normalizes over the batch was given a batch of one image, as an epoch's last "
@@ -20,6 +23,10 @@ RIDDLES = {
         "the file sets an fp32_precision of torch's, and so does the game, for everybody alike: "
         "leave it out"
     ),
+    "urlopen error": NO_NETWORK,
+    "name resolution": NO_NETWORK,
+    "Name or service not known": NO_NETWORK,
+    "Network is unreachable": NO_NETWORK,
     "C++ compile error": NOT_COMPILED,
     "No working C++ compiler": NOT_COMPILED,
 }

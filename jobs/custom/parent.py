@@ -138,14 +138,15 @@ def train_custom(
             trained = replace(
                 epoch_trained(frame.fields, len(reports) + 1), seconds=heard_s - before_s
             )
-            probs = probabilities(frame.blobs[0], len(val_labels), len(classes))
-            done = trained.judged(*judge(probs, val_labels))
-            reports.append(done)
-            plateau = plateau.after(done.val_loss, plan.schedule)
-            if checkpoint is not None:
-                values = {"reports": [known.model_dump() for known in reports]}
-                write_checkpoint(checkpoint, plan, values, frame.blobs[1])
-            report(done)
+            with session.ours():
+                probs = probabilities(frame.blobs[0], len(val_labels), len(classes))
+                done = trained.judged(*judge(probs, val_labels))
+                reports.append(done)
+                plateau = plateau.after(done.val_loss, plan.schedule)
+                if checkpoint is not None:
+                    values = {"reports": [known.model_dump() for known in reports]}
+                    write_checkpoint(checkpoint, plan, values, frame.blobs[1])
+                report(done)
             session.send("judged", {"drops": _drops(plan, plateau)})
         # 4. Its end.
         if len(reports) != plan.epochs:
@@ -185,11 +186,11 @@ def predict_custom(
         SandboxError: there is no sandbox to be had here.
         TeamCodeError, TeamCodeTooLarge, TeamCodeOverLimit: the team's code is to blame.
     """
-    rules = rules.model_copy(update={"wall_seconds": min(rules.wall_seconds, ASKED_S)})
     # Whoever asks need not have the GPU that it was trained on; other networks are asked so, too.
     plan = plan.model_copy(update={"device": "cpu"})
     order = order_by_content(images)
-    with Session(plan, rules, {"images": images[order]}, output) as session:
+    shown = {"images": images[order]}
+    with Session(plan, rules, shown, output, answers_within_s=ASKED_S) as session:
         fields = {"plan": plan.model_dump(mode="json"), "arrays": session.arrays}
         session.send("predict", fields, [weights])
         try:

@@ -105,7 +105,9 @@ class Sandbox:
                 fds = (to_fd.fileno(), rest.fileno())
                 command = bubblewrap(rules, device, threads, user, *fds) + python
             else:
-                folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="custom-"))
+                # Something that escaped may write there to the end, and is not to cost a result.
+                made = tempfile.TemporaryDirectory(prefix="custom-", ignore_cleanup_errors=True)
+                folder = self._undo.enter_context(made)
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
                 command,
                 stdin=subprocess.DEVNULL,
@@ -128,7 +130,11 @@ class Sandbox:
         return None if self._init is None else Path(f"/proc/{self._init}/root{TEMPORARY}")
 
     def processes(self) -> list[Path]:
-        """Return the folders in /proc of its processes, that of the one which holds it included."""
+        """Return the folders in /proc of its processes, that of the one which holds it included.
+
+        Raises:
+            PermissionError: they run, and have seen to it that nobody may look at them.
+        """
         if self._closed:
             return []
         if self._init is None:
@@ -139,7 +145,9 @@ class Sandbox:
                 return []
             inside = (root / "proc").iterdir()  # its own table: nothing escapes from there
             return [path for path in inside if path.name.isdecimal()]
-        except OSError:  # it has ended
+        except OSError as error:
+            if isinstance(error, PermissionError) and not self._has_ended(0):
+                raise
             return []
 
     def first_process(self) -> int | None:
@@ -166,7 +174,9 @@ class Sandbox:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
         elif self._init is None:
-            for pid in reversed(descendants(self._process.pid)):
+            # Once it has been waited for, its number may be anybody's.
+            known = [] if self._process.returncode is not None else descendants(self._process.pid)
+            for pid in reversed(known):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(ProcessLookupError, PermissionError):
@@ -200,11 +210,17 @@ class Sandbox:
         self.kill()
         self._process.wait()
         if self._init_fd is not None:
-            gone = select.poll()
-            gone.register(self._init_fd, select.POLLIN)
-            gone.poll(END_S * 1000)
+            self._has_ended(END_S)
             os.close(self._init_fd)
         self._closed = True
+
+    def _has_ended(self, within_s: float) -> bool:
+        """Whether the process that holds the others has ended, or does so in time."""
+        if self._init_fd is None:
+            return False
+        gone = select.poll()
+        gone.register(self._init_fd, select.POLLIN)
+        return bool(gone.poll(within_s * 1000))
 
     def __enter__(self) -> Self:
         return self

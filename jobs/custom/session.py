@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -64,6 +64,7 @@ class Session:
         arrays: Mapping[str, np.ndarray],
         output: Callable[[bytes], None],
         should_stop: Callable[[], bool] | None = None,
+        answers_within_s: float | None = None,
     ) -> None:
         """Start the sandbox and wait until it is ready.
 
@@ -73,6 +74,7 @@ class Session:
             arrays: what the child may see, by name.
             output: given what it prints, as it comes, from a thread of its own.
             should_stop: looked at all the time while we wait.
+            answers_within_s: as `Watch` takes it.
 
         Raises:
             SandboxError: there is no sandbox to be had; the team has nothing to do with it.
@@ -81,6 +83,7 @@ class Session:
         assert plan.custom is not None
         self._plan, self._file, self._rules = plan, plan.custom.file, rules
         self._output, self._should_stop = output, should_stop
+        self._answers_within_s = answers_within_s
         self._excess: Excess | None = None
         self._passed: Excess | None = None  # the same, from before it is asked where it is
         self._line: int | None = None
@@ -124,13 +127,9 @@ class Session:
             with suppress(ProcessLookupError):
                 self._first_fd = os.pidfd_open(first)
                 self._undo.callback(os.close, self._first_fd)
-        self._watch = Watch(
-            self._rules,
-            self._sandbox.processes,
-            self._sandbox.temporary,
-            self._end_over,
-            self._end_unwatched,
-        )
+        sandbox, give_s = self._sandbox, self._answers_within_s
+        ends = self._end_over, self._end_unwatched
+        self._watch = Watch(self._rules, sandbox.processes, sandbox.temporary, *ends, give_s)
         self._undo.callback(self._watch.close)
         self._undo.callback(self._sandbox.kill)  # first of all: it may keep the machine busy
 
@@ -170,6 +169,10 @@ class Session:
         if not self._ready:
             return SandboxError(f"a sandbox failed before any team code ran: {message}")
         return TeamCodeError(f"{place(self._file, line)}: {message}")
+
+    def ours(self) -> AbstractContextManager[None]:
+        """A block of work for which the child waits; its wall clock stands still."""
+        return self._watch.paused()
 
     def count(self, num_bytes: int) -> None:
         """Count what came as a frame with what is printed; raises as `receive` does."""

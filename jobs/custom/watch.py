@@ -14,8 +14,8 @@ is taken between two looks, so sandboxes also go first when the machine runs out
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,8 @@ LOOK_S = 0.1
 UNTOUCHED_MIB = 512
 # Forks beyond the cohort's number fail only after some more, so that the watch can see them.
 SPARE_PROCESSES = 8
+# Where the kernel counts the user's other programs as well, these may start threads meanwhile.
+SPARE_OTHERS = 2048
 SPARE_CPU_S = 2
 MAX_TEMPORARY_FILES = 20_000  # the kernel takes 1 KiB for each, however small
 STACK_BYTES = 8 * MIB
@@ -53,10 +55,11 @@ def limits_for(rules: SandboxRules, device: str, others: int = 0) -> dict[str, i
         device: "cuda" leaves memory to the watch: GPU drivers reserve far more than they use.
         others: processes and threads that the kernel counts as the same user's.
     """
+    spare = SPARE_PROCESSES + (others + SPARE_OTHERS if others else 0)
     limits = {
         "cpu_s": int(rules.cpu_seconds) + SPARE_CPU_S,
         "open_files": rules.open_files,
-        "processes": rules.processes + SPARE_PROCESSES + others,
+        "processes": rules.processes + spare,
         "file_bytes": rules.temporary_mib * MIB,
     }
     if device != "cuda":
@@ -138,6 +141,7 @@ class Watch:
         temporary: Path | None,
         end: Callable[[Excess], None],
         broken: Callable[[Exception], None],
+        answers_within_s: float | None = None,
     ) -> None:
         """Begin; the wall clock runs from here.
 
@@ -148,26 +152,53 @@ class Watch:
             end: called once, from the watch's thread, with the first excess.
             broken: called once, from there too, where it cannot look any more: nothing is limited
                 from then on, so that what it looks at has to end.
+            answers_within_s: what it is given to answer, whatever the cohort allows for training.
         """
         self._rules, self._processes, self._temporary = rules, processes, temporary
         self._end, self._broken = end, broken
-        self._started_s = time.monotonic()
+        self._answers_within_s = answers_within_s
+        self._clock = threading.Lock()
+        self._counts_from_s = time.monotonic()
+        self._waits_since_s: float | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sandbox watch", daemon=True)
         self._thread.start()
 
     def look(self) -> Excess | None:
         """Say which limit is passed at this moment, if one is."""
-        processes = list(self._processes())
+        try:
+            processes = list(self._processes())
+        except PermissionError:
+            return Excess("processes", "it kept others from looking at what it uses")
         for folder in processes:
             offer(folder)
-        usage = measure(processes, self._rules, self._temporary)
-        return excess(usage, self._rules, time.monotonic() - self._started_s)
+        usage, elapsed_s = measure(processes, self._rules, self._temporary), self._elapsed_s()
+        if self._answers_within_s is not None and elapsed_s > self._answers_within_s:
+            limit = f"{self._answers_within_s:g} s, the most that a trained network may take"
+            return Excess("time", f"it did not answer within {limit}")
+        return excess(usage, self._rules, elapsed_s)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block in which what is watched waits for us: its wall clock stands still."""
+        with self._clock:
+            self._waits_since_s = since_s = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._clock:
+                self._counts_from_s += time.monotonic() - since_s
+                self._waits_since_s = None
 
     def close(self) -> None:
         """Stop looking."""
         self._closed.set()
         self._thread.join()
+
+    def _elapsed_s(self) -> float:
+        with self._clock:
+            now_s = self._waits_since_s or time.monotonic()
+            return now_s - self._counts_from_s
 
     def _run(self) -> None:
         try:

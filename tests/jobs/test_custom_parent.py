@@ -18,6 +18,7 @@ from jobs.errors import (
     SandboxError,
     Stopped,
     TeamCodeError,
+    TeamCodeOverLimit,
 )
 from jobs.images import LabelledImages
 from jobs.plan import (
@@ -127,6 +128,55 @@ def build_model(num_classes, size_px):
         for images in (labelled.images, labelled.images[::-1])
     )
     assert np.array_equal(again[::-1], asked)
+
+
+def test_what_no_weights_hold_is_lost_before_validation(
+    plan: MemberPlan, labelled: LabelledImages
+) -> None:
+    """Else a team would be judged by a network that nobody can ask again."""
+    source = """
+from torch import nn
+class Network(nn.Module):
+    def __init__(self, num_classes, size_px):
+        super().__init__()
+        self.linear = nn.Linear(3 * size_px**2, num_classes)
+        self.calls = 0
+    def forward(self, images):
+        self.calls += self.training
+        return self.linear(images.flatten(1)) * (1 + self.calls)
+build_model = Network
+"""
+    rules = SandboxRules(isolation="process")
+    plan = _custom(plan, source)
+    result, *_ = _train(plan, labelled, rules=rules)
+    images = labelled.images[split_images(labelled.labels, labelled.groups, plan.data).validation]
+    asked = predict_custom(plan, result.weights, images, rules, lambda _: None)
+    assert np.allclose(asked, result.val_probs, atol=1e-6)
+
+
+def test_what_goes_on_writing_costs_no_result(plan: MemberPlan, labelled: LabelledImages) -> None:
+    """Nothing ends what has escaped from a plain process."""
+    source = """
+import subprocess
+from jobs.monkeynet import build_model as ours
+from jobs.plan import ModelPlan
+writes = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); mkdir d$i && : > d$i/x || exit; done"
+subprocess.run(["sh", "-c", f"setsid sh -c '{writes}' > /dev/null 2>&1 &"], check=True)
+def build_model(num_classes, size_px):
+    return ours(ModelPlan(), num_classes, size_px)
+"""
+    result, *_ = _train(_custom(plan, source), labelled, rules=SandboxRules(isolation="process"))
+    assert result.weights
+
+
+def test_an_answer_is_not_waited_for_as_long_as_a_training(
+    plan: MemberPlan, labelled: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.custom.parent.ASKED_S", 1.0)
+    source = "def build_model(num_classes, size_px):\n    while True:\n        pass\n"
+    rules = SandboxRules(isolation="process")
+    with pytest.raises(TeamCodeOverLimit, match=r"net\.py:[23]: it did not answer within 1 s"):
+        predict_custom(_custom(plan, source), b"", labelled.images, rules, lambda _: None)
 
 
 @needs_sandbox

@@ -209,7 +209,7 @@ time.sleep(100)
     assert more // MIB == (0 if mapped else 3)
 
 
-def test_a_plain_process_ends_with_whoever_started_it() -> None:
+def test_a_plain_process_ends_with_whoever_started_it(tmp_path: Path) -> None:
     code = """
 import os
 from jobs.custom.sandbox import Sandbox
@@ -220,7 +220,9 @@ with Sandbox(SandboxRules(isolation="process"), "cpu", 1, code=busy) as sandbox:
     print(sandbox.first_process(), flush=True)
     sandbox.ended_by(600)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
+    own = {**os.environ, "TMPDIR": str(tmp_path)}  # killed, it leaves its folder
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=own) as starter:
         assert starter.stdout is not None
         number = int(starter.stdout.readline())
         process = os.pidfd_open(number)

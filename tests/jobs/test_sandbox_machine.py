@@ -11,7 +11,7 @@ import pytest
 from jobs.custom import view
 from jobs.custom.privileges import unused_user
 from jobs.custom.usage import MIB, Usage, measure, threads
-from jobs.custom.watch import Watch, excess, limits_for, set_limits
+from jobs.custom.watch import Excess, Watch, excess, limits_for, set_limits
 from jobs.errors import SandboxError
 from jobs.plan import SandboxRules
 from jobs.reproducible import CUBLAS_WORKSPACE
@@ -177,6 +177,52 @@ def test_a_watch_that_cannot_look_says_so() -> None:
     watch = Watch(SandboxRules(), vanished, None, lambda _: None, told.put)
     assert isinstance(told.get(timeout=60), ProcessLookupError)
     watch.close()
+
+
+def test_whoever_keeps_the_watch_from_looking_is_ended() -> None:
+    def hidden() -> list[Path]:
+        raise PermissionError("/proc/1/root")
+
+    told: queue.Queue[Excess] = queue.Queue()
+    watch = Watch(SandboxRules(), hidden, None, told.put, lambda _: None)
+    assert told.get(timeout=60).kind == "processes"
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    ("rules", "answers_within_s", "said"),
+    [
+        (SandboxRules(wall_seconds=100), None, "it ran for longer than 100 s (customLimits.wall"),
+        (SandboxRules(), 100.0, "it did not answer within 100 s, the most that a trained"),
+    ],
+)
+def test_time_in_which_it_waits_for_us_does_not_count(
+    rules: SandboxRules,
+    answers_within_s: float | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("jobs.custom.watch.time.monotonic", lambda: now_s)
+    ends: list[Excess] = []
+    watch = Watch(rules, list, None, ends.append, lambda _: None, answers_within_s)
+    watch.close()
+    now_s += 60
+    with watch.paused():
+        now_s += 500
+        assert watch.look() is None
+    now_s += 40
+    assert watch.look() is None
+    now_s += 1
+    found = watch.look()
+    assert found is not None
+    assert found.message.startswith(said)
+    assert ends == []
+
+
+def test_threads_that_other_programs_start_later_have_room() -> None:
+    alone, beside_others = (limits_for(SandboxRules(), "cpu", others) for others in (0, 300))
+    assert beside_others["processes"] > alone["processes"] + 300 + 1000
 
 
 def test_limits_can_be_set_from_outside() -> None:
