@@ -236,9 +236,7 @@ class Sandbox:
         try:
             return int(json.loads(told)["child-pid"])
         except (ValueError, KeyError, TypeError) as error:
-            raise SandboxError(
-                f"bubblewrap cannot make a sandbox: {_said(self._read_output())}; {HINT}"
-            ) from error
+            raise SandboxError(_refused(_said(self._read_output()))) from error
 
     def _read_output(self) -> bytes:
         os.set_blocking(self.output_fd, False)
@@ -277,6 +275,8 @@ def _unavailable() -> str | None:
         return f"{error}, {UNSAFE}"
     if ended is not None and ended[0] == 0:
         return None
+    if said.startswith("bwrap:"):  # after it had told its process
+        return f"{_refused(said)}, {UNSAFE}"
     why = "it did not end" if ended is None else said
     return (
         f"Python does not run in a sandbox here ({why}): every user must be able to read Python's "
@@ -289,6 +289,10 @@ def _filter(device: Device) -> IO[bytes]:
     file.write(seccomp.program(gpu=device == "cuda"))
     file.seek(0)
     return file
+
+
+def _refused(said: str) -> str:
+    return f"bubblewrap cannot make a sandbox: {said}; {HINT}"
 
 
 def _said(output: bytes) -> str:

@@ -43,11 +43,20 @@ def test_where_bubblewrap_is_missing_it_says_what_to_do() -> None:
     assert plain == "None"
 
 
-def test_where_bubblewrap_fails_it_says_why(tmp_path: Path) -> None:
+TELLS_ITS_PROCESS = """\
+for word in "$@"; do
+    if [ "$last" = --info-fd ]; then echo "{\\"child-pid\\": $$}" > /proc/self/fd/$word; fi
+    last=$word
+done
+sleep 1
+"""
+
+
+@pytest.mark.parametrize("begins", ["", TELLS_ITS_PROCESS])
+def test_where_bubblewrap_fails_it_says_why(begins: str, tmp_path: Path) -> None:
     bwrap = tmp_path / "bwrap"
-    bwrap.write_text(
-        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
-    )
+    refuses = "echo 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
+    bwrap.write_text(f"#!/bin/sh\n{begins}{refuses}")
     bwrap.chmod(0o755)
     code = (
         "from jobs.custom.sandbox import unavailable; from jobs.plan import SandboxRules; "
@@ -63,6 +72,7 @@ def test_where_bubblewrap_fails_it_says_why(tmp_path: Path) -> None:
     )
     assert "No permissions to create new namespace" in done.stdout
     assert "seccompProfile" in done.stdout
+    assert "chmod" not in done.stdout
 
 
 def test_the_drawn_user_exists_and_is_nobody_of_ours() -> None:
