@@ -21,7 +21,7 @@ from orchestrator.store import Store
 from orchestrator.tracking.champion import Crowning, crown
 from orchestrator.tracking.client import connect
 from orchestrator.tracking.projection import Projection
-from orchestrator.tracking.publish import measured_on, publish, publish_report
+from orchestrator.tracking.publish import publish, publish_report, published_scores
 
 
 def publish_cohort(
@@ -42,10 +42,11 @@ def publish_cohort(
     report = gather(store, cohort, book, time.time())
     shown = pictures(images.test, {image.sha256 for image in report.hard_images})
     page = report_html(report, shown)
-    publish(book, experiment, on_team)
+    jobs = store.jobs(cohort)
+    publish(book, jobs, experiment, on_team)
     report_run = publish_report(experiment, page)
     write_scores(settings.scores, book)
-    jobs = store.jobs(cohort)
+    scores = published_scores(book)
     artifacts, templates = Artifacts(settings.artifacts), settings.model_templates
     projection = Projection(experiment, store, artifacts, cohort, templates)
     try:
@@ -58,8 +59,8 @@ def publish_cohort(
         )
     except GameError:
         # The scores are out all the same, and the front page is to say so.
-        projection.publish(jobs, None, report_run, measured_on(book))
+        projection.publish(jobs, None, report_run, scores)
         raise
     champion = crowning.champion.model if crowning.champion else None
-    projection.publish(jobs, champion, report_run, measured_on(book))
+    projection.publish(jobs, champion, report_run, scores)
     return crowning

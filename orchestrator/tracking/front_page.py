@@ -1,8 +1,8 @@
 """A cohort's experiment described on its own page, and again when something has changed.
 
-In: jobs, and what was published of them, which MLflow itself tells. Out: tags of the experiment.
-One is written when its text has changed, so seldom: `overview` knows phases and results, and no
-epochs. Used by `projection` while a cohort runs, and by whoever publishes.
+In: jobs, and what was published of them, which one of these tags tells. Out: tags of the
+experiment. One is written when its text has changed, so seldom: `overview` knows phases and
+results, and no epochs. Used by `projection` while a cohort runs, and by whoever publishes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,10 @@ from orchestrator.tracking.publish import REPORT_FILE
 from orchestrator.tracking.runs import COUNTS, COUNTS_NOT, COUNTS_TAG, NOTE_TAG, Run
 
 PUBLISHED_TAG = "game.published"
-"""Another value with every publishing, so that whoever writes the page knows that it is stale."""
+"""What was published, and another value every time. In one place and written at once: the runs that
+have scores, too, may be deleted, or be half written."""
+MOST_SCORES = 250
+"""In the tag, which has 20,000 characters; the best ones."""
 
 FOR_TRAINING = "workflowType=machine_learning"
 """Without it the UI opens on pages for language models."""
@@ -46,8 +49,8 @@ class _Publishing(BaseModel):
     champion: str | None
     report: str
     """The run that holds it."""
-    measured_on: dict[str, str] = {}
-    """Tags of the runs whose scores are of these test images; others have scores of before."""
+    scores: dict[str, tuple[float, float, float]]
+    """Accuracy and its interval, by the job's uid."""
 
 
 class FrontPage:
@@ -72,7 +75,7 @@ class FrontPage:
                 for tag, text in self._changed_tags(jobs, ids).items():
                     self._experiment.client.set_experiment_tag(self._experiment.id, tag, text)
                     self._said[tag] = text
-            counting = self._published.counting(jobs)
+            counting = self._published_of(jobs).counting(jobs)
             for job in jobs:
                 counts = COUNTS if job.uid in counting else COUNTS_NOT
                 run = runs.get(job.uid)
@@ -81,31 +84,39 @@ class FrontPage:
                     run.said[COUNTS_TAG] = counts
 
     def publish(
-        self, number: int, champion: str | None, report_run: str, measured_on: Mapping[str, str]
+        self, number: int, champion: str | None, report_run: str, scores: Mapping[str, Score]
     ) -> None:
-        """Says that scores are among the runs now, on those with the tags `measured_on`.
-
-        `number` is another one with each publishing.
-        """
+        """Says which scores, by the job's uid, are published; `number` is new every time."""
+        best = sorted(scores.items(), key=lambda each: -each[1].accuracy)[:MOST_SCORES]
+        told = {
+            uid: (round(score.accuracy, 6), round(score.low, 6), round(score.high, 6))
+            for uid, score in best
+        }
         value = _Publishing(
-            number=number, champion=champion, report=report_run, measured_on=dict(measured_on)
+            number=number, champion=champion, report=report_run, scores=told
         ).model_dump_json()
         with mlflow_errors():
             self._experiment.client.set_experiment_tag(self._experiment.id, PUBLISHED_TAG, value)
 
     def _changed_tags(self, jobs: Sequence[Job], runs: Mapping[str, str]) -> dict[str, str]:
         links = {job.uid: self._link(runs[job.uid]) for job in jobs if job.uid in runs}
+        published = self._published_of(jobs)
         texts = {
-            NOTE_TAG: description(self._cohort, jobs, links, self._published),
-            **views(self._cohort, jobs[0].submitted_at, bool(self._published.scores)),
+            NOTE_TAG: description(self._cohort, jobs, links, published),
+            **views(self._cohort, jobs[0].submitted_at, bool(published.scores)),
         }
         return {tag: text for tag, text in texts.items() if self._said.get(tag) != text}
+
+    def _published_of(self, jobs: Sequence[Job]) -> Published:
+        """What was published of these jobs; another game with the same name may write here, too."""
+        ours = self._published.scores.keys() & {job.uid for job in jobs}
+        return self._published if ours else NOTHING_YET
 
     def _link(self, run_id: str, tab: str = "") -> str:
         return f"#/experiments/{self._experiment.id}/runs/{run_id}{tab}?{FOR_TRAINING}"
 
     def _look(self) -> None:
-        """Reads the tags and, where something was published since, the scores."""
+        """Reads the tags, and what has been published since."""
         tags = dict(self._experiment.client.get_experiment(self._experiment.id).tags)
         said = tags.get(PUBLISHED_TAG)
         if said is not None and said != self._said.get(PUBLISHED_TAG):
@@ -114,17 +125,10 @@ class FrontPage:
 
     def _read(self, said: str) -> Published:
         """What was published; nothing where MLflow's users made something else of it."""
-        runs = self._experiment.runs_by_key("metrics.test_accuracy >= 0")
         try:
             told = _Publishing.model_validate_json(said)
-            scores = {
-                uid: Score(
-                    *(run.data.metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
-                )
-                for uid, run in runs.items()
-                if told.measured_on.items() <= run.data.tags.items()
-            }
-        except (ValidationError, KeyError):
+        except ValidationError:
             return NOTHING_YET
+        scores = {uid: Score(*figures) for uid, figures in told.scores.items()}
         report = self._link(told.report, f"/artifacts/{REPORT_FILE}")
         return Published(scores, told.champion, report)

@@ -29,6 +29,7 @@ from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, ml
 from orchestrator.tracking.failures import Failures
 from orchestrator.tracking.front_page import FrontPage
 from orchestrator.tracking.model import NO_MODEL, drop_models, known_model, log_model
+from orchestrator.tracking.overview import Score
 from orchestrator.tracking.params import (
     METRICS_AN_EPOCH,
     as_params,
@@ -142,14 +143,13 @@ class Projection:
         jobs: Sequence[Job],
         champion: str | None,
         report_run: str,
-        measured_on: Mapping[str, str],
+        scores: Mapping[str, Score],
     ) -> None:
-        """Brings the experiment's page up to date with scores that are among the runs.
+        """Brings the experiment's page up to date with scores, by the job's uid.
 
-        `champion` is the best job's registered model, `report_run` holds the report, `measured_on`
-        are the tags of runs whose scores were published with it.
+        `champion` is the best job's registered model, `report_run` holds the report.
         """
-        self._front_page.publish(time.time_ns(), champion, report_run, measured_on)
+        self._front_page.publish(time.time_ns(), champion, report_run, scores)
         self._front_page.show(jobs, self._runs)
 
     def model_of(self, job: Job) -> str | None:

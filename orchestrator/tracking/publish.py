@@ -17,7 +17,9 @@ from PIL import Image
 
 from orchestrator.errors import NotFound
 from orchestrator.results.scorebook import ScoreBook, TeamScore
+from orchestrator.state import Job
 from orchestrator.tracking.client import KEY_TAG, METRICS_A_CALL, Experiment, mlflow_errors
+from orchestrator.tracking.overview import Score
 from orchestrator.tracking.runs import NOTE_TAG
 
 NOT_IN_A_NAME = re.compile(r"[^\w .\-/]", re.ASCII)
@@ -37,6 +39,7 @@ REPORT_NOTE = "The cohort as one page: see `report.html` among the artifacts."
 
 def publish(
     book: ScoreBook,
+    jobs: Sequence[Job],
     experiment: Experiment,
     on_team: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
@@ -51,14 +54,23 @@ def publish(
                 f"MLflow has no run for {', '.join(missing)}; "
                 f"`gamectl resume --cohort {book.cohort}` writes it, and trains nothing"
             )
-        # Of a revision that a newer one has replaced in the book: its score counts no more.
+        # Of a revision that a newer one has replaced in the book: its score counts no more. Another
+        # game with the same name may have runs here, too.
         scored = {score.job for score in book.scores}
-        for key in runs.keys() - scored:
+        for key in runs.keys() & {job.uid for job in jobs} - scored:
             if MEASURED_TAG in runs[key].data.tags:
                 experiment.client.delete_tag(runs[key].info.run_id, MEASURED_TAG)
         for done, score in enumerate(book.scores):
             on_team(done, len(book.scores))
             _publish(experiment, runs[score.job].info.run_id, score, book)
+
+
+def published_scores(book: ScoreBook) -> dict[str, Score]:
+    """What the experiment's page shows of a book, by the job's uid."""
+    return {
+        score.job: Score(score.accuracy, score.accuracy_low, score.accuracy_high)
+        for score in book.scores
+    }
 
 
 def measured_on(book: ScoreBook) -> dict[str, str]:

@@ -18,7 +18,7 @@ from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Store
 from orchestrator.tracking.champion import ALIAS, OWN_CODE, Crowning, crown, find_champion
 from orchestrator.tracking.client import Experiment
-from orchestrator.tracking.publish import publish
+from orchestrator.tracking.publish import publish, published_scores
 from tests.orchestrator.cohorts import CLASSES, new_job, submit
 from tests.orchestrator.tracked import DATA, SIDE, TrainJob, named_runs, project, projection_of
 
@@ -44,11 +44,11 @@ def crowned(
 ) -> Crowning:
     """What publishing does, in a process of its own."""
     book, jobs = book_of(store, accuracies), store.jobs("small")
-    publish(book, experiment)
+    publish(book, jobs, experiment)
     projection = projection_of(experiment, store, artifacts)
     crowning = crown(experiment, book, jobs, projection.model_of, lambda _job: SIDE)
     champion = crowning.champion.model if crowning.champion else None
-    projection.publish(jobs, champion, "report-run", {})
+    projection.publish(jobs, champion, "report-run", published_scores(book))
     return crowning
 
 
@@ -190,6 +190,10 @@ def test_the_experiments_page_is_written_when_something_changed_and_keeps_what_w
     store.withdraw("small", "dogs", 300.0)
     crowned(experiment, store, artifacts, apes=0.8)
     assert named_runs(experiment)["dogs"].data.tags["counts"] == "no"
+    # Somebody deletes the winner's run; it is made again, without scores.
+    experiment.client.delete_run(named_runs(experiment)["apes"].info.run_id)
+    project(experiment, store, artifacts)
+    assert "**apes** won with 80.0%" in page()[0]
     # Who wrote the page before hears of it, and does not take it back.
     projection.sync()
     submit(store, new_job("bears"))

@@ -64,8 +64,9 @@ def test_a_revision_that_is_in_the_book_no_more_has_no_published_score(
     book = ScoreBook(
         cohort="small", test_fingerprint="t", test_images=9, classes=classes, scores=scores
     )
-    publish(book, experiment)
-    publish(book.model_copy(update={"scores": scores[:1]}), experiment)
+    jobs = store.jobs("small")
+    publish(book, jobs, experiment)
+    publish(book.model_copy(update={"scores": scores[:1]}), jobs, experiment)
     tags = {name: run.data.tags for name, run in named_runs(experiment).items()}
     assert tags["apes"]["test_fingerprint"] == "t"
     assert "test_fingerprint" not in tags["bears"]

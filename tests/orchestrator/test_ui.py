@@ -21,7 +21,7 @@ from orchestrator.store import Store
 from orchestrator.tracking.champion import crown, find_champion
 from orchestrator.tracking.client import Experiment, connect
 from orchestrator.tracking.front_page import page_of
-from orchestrator.tracking.publish import publish
+from orchestrator.tracking.publish import publish, published_scores
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.mlflow_server import MlflowServer
@@ -161,10 +161,10 @@ def test_a_server_with_passwords_has_a_champion_too_and_opens_on_its_own_page(
         project(there, store, artifacts)
         book, jobs = book_of(store, {"apes": 0.8}), store.jobs("small")
         for _ in range(2):
-            publish(book, there)
+            publish(book, jobs, there)
             shown = projection_of(there, store, artifacts)
             crowning = crown(there, book, jobs, shown.model_of, lambda _job: SIDE)
-            shown.publish(jobs, "small", "report-run", {})
+            shown.publish(jobs, "small", "report-run", published_scores(book))
             assert crowning.champion is not None
             assert crowning.champion.version == "1"
         assert find_champion(there, "small").job == jobs[0].uid

@@ -57,8 +57,8 @@ class Custom(Purchase):
     Many of them can be stacked; start with 32 channels, halve the
     image between blocks and average over it at the end. loadouts/demo/residual.py does this. Draw
     random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
-    `images.device`. Keep what the network has learned in parameters and buffers: it is validated and
-    scored after it was built anew from those.
+    `images.device`. Keep what the network has learned in parameters and buffers: it is validated
+    and scored after it was built anew from those.
 
     The file sees neither network nor files, and has time and memory limits; weights and momentum
     together take 256 MiB at most, and a quarter of `customLimits.memoryMib`. Your
