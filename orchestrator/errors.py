@@ -88,6 +88,10 @@ class TrackingError(GameError):
     """MLflow cannot be reached or does not take what is written."""
 
 
+class TrackingAway(TrackingError):
+    """MLflow has not answered."""
+
+
 class ClusterError(GameError):
     """A Ray cluster that cannot be reached or cannot ever run what was asked."""
 

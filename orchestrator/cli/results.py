@@ -79,14 +79,16 @@ def command(
 
     # Imported here: wrong usage needs none of them.
     from orchestrator.report.html import MISTAKES_SHOWN, results_html
-    from orchestrator.report.take_home import take_home
+    from orchestrator.report.take_home import TrainingImages, take_home
 
     with open_store(settings) as store:
         name = pick_cohort(store, cohort).name
         job = find_job(store.jobs(name), name, team)
-        record = store.cohort(name).data
+        found = store.cohort(name)
+        record = found.data
         published = read_published(settings.scores, name)
-        results = take_home(store, job, published, data, settings, time.time())
+        images = TrainingImages(found, data, settings)
+        results = take_home(store, job, published, images, settings, time.time())
     if output == "json":
         console.print_json(results.to_dict())
     else:
@@ -109,14 +111,15 @@ def _write_all(
 ) -> None:
     """Writes a page for each team; the images are looked for once."""
     from orchestrator.report.html import MISTAKES_SHOWN, results_html
-    from orchestrator.report.take_home import take_home
+    from orchestrator.report.take_home import TrainingImages, take_home
 
     published = read_published(settings.scores, cohort.name)
     jobs = newest_revisions(store.jobs(cohort.name))
     if not jobs:
         raise NotFound(f"cohort {cohort.name}: every team was withdrawn, so there is no page")
     folder.mkdir(parents=True, exist_ok=True)
-    every = [take_home(store, job, published, data, settings, time.time()) for job in jobs]
+    images = TrainingImages(cohort, data, settings)
+    every = [take_home(store, job, published, images, settings, time.time()) for job in jobs]
     for of_test in (True, False):
         pages = [results for results in every if (results.images == "test") is of_test]
         wanted = {image.sha256 for each in pages for image in each.mistakes[:MISTAKES_SHOWN]}

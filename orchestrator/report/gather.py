@@ -86,7 +86,8 @@ def gather(store: Store, cohort: str, book: ScoreBook | None, now: float) -> Rep
         state=state_of(book),
         made_at=now,
         budget_bnn=budget_bnn,
-        classes=class_names(record.data.classes),
+        # Of what was scored: the cohort may have been handed in on other photos since.
+        classes=class_names(book.classes if book else record.data.classes),
         test_images=book.test_images if book else 0,
         test_images_left_out=book.test_images_left_out if book else 0,
         figures=_figures(shown, runs, len(drawn.rows) if drawn else 0, now),

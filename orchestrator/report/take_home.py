@@ -6,6 +6,7 @@ the images that it erred on are validation images, and its place is not told. Us
 """
 
 from jobs.errors import JobsError
+from jobs.images import DecodedFolder
 from jobs.places import Where
 from orchestrator.admission.cohort import Cohort
 from orchestrator.artifacts import Artifacts
@@ -16,23 +17,52 @@ from orchestrator.report.mistakes import Answers, hidden_answers, validation_ans
 from orchestrator.report.page import Earlier, TeamResults
 from orchestrator.results.scorebook import ScoreBook
 from orchestrator.settings import Settings
-from orchestrator.state import DataRecord, Job
+from orchestrator.sources import source_again
+from orchestrator.state import CohortRecord, Job
 from orchestrator.store import Store
 from orchestrator.terminal.lookup import controller_of
+
+
+class TrainingImages:
+    """What a cohort trained on, looked for and decoded once for each size that is asked for."""
+
+    def __init__(self, cohort: CohortRecord, data: Where | None, settings: Settings) -> None:
+        """`data` names the images' folder where it is not the one that was submitted."""
+        self._cohort, self._settings = cohort, settings
+        self.source = source_again(cohort.data, data)
+        self._found: dict[int, DecodedFolder | Exception] = {}
+
+    def of_size(self, size_px: int) -> DecodedFolder:
+        """Raises `GameError`, `JobsError` or `OSError`, the same one every time."""
+        if size_px not in self._found:
+            from orchestrator.sources import decode_source
+            from orchestrator.terminal.progress_bars import progress
+
+            skip_broken = Cohort.stored(self._cohort.spec).spec.data.skip_broken_images
+            try:
+                self._found[size_px] = decode_source(
+                    self.source, [size_px], skip_broken, self._settings, progress, with_test=False
+                )
+            except (GameError, JobsError, OSError) as error:
+                self._found[size_px] = error
+        found = self._found[size_px]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 def take_home(
     store: Store,
     job: Job,
     published: ScoreBook | None,
-    data: Where | None,
+    images: TrainingImages,
     settings: Settings,
     now: float,
 ) -> TeamResults:
     """What the job's team may take home.
 
-    `published` are the cohort's scores, and None before they are published; `data` names the folder
-    of its images where it is not the one that was submitted.
+    `published` are the cohort's scores, and None before they are published; `images` are asked
+    where validation images are what the team may see.
     """
     record = store.cohort(job.cohort)
     at_work = controller_of(store, job.cohort) is not None
@@ -57,7 +87,7 @@ def take_home(
                 f"`gamectl score --cohort {job.cohort}` measures that."
             )
     elif job.phase is Phase.SUCCEEDED:
-        answers, unknown = _on_validation(store, job, record.data, data, settings)
+        answers, unknown = _on_validation(store, job, images, Artifacts(settings.artifacts))
     else:
         yet = "" if job.phase.terminal else " yet"
         unknown = f"Nothing to compare{yet}: the job is {job.phase}."
@@ -78,7 +108,7 @@ def take_home(
         num_ranked=len(scores),
         earlier=Earlier(older[0].revision, scores[older[0].uid]) if older and not score else None,
         titles=tuple(held),
-        classes=class_names(record.data.classes),
+        classes=class_names(published.classes if published and of_test else record.data.classes),
         images="test" if of_test else "validation" if answers is not None else "none",
         num_images=published.test_images if published and of_test else _count(answers),
         mistakes=answers.mistakes if answers is not None else (),
@@ -92,21 +122,16 @@ def _count(answers: Answers | None) -> int:
 
 
 def _on_validation(
-    store: Store, job: Job, record: DataRecord, data: Where | None, settings: Settings
+    store: Store, job: Job, images: TrainingImages, artifacts: Artifacts
 ) -> tuple[Answers | None, str]:
-    from orchestrator.sources import decode_source, source_again
-    from orchestrator.terminal.progress_bars import progress
-
-    source = source_again(record, data)
-    size_px = store.plans(job.id)[0].data.image_size_px
-    skip_broken = Cohort.stored(store.cohort(job.cohort).spec).spec.data.skip_broken_images
+    plan = store.plans(job.id)[0].data
     try:
-        decoded = decode_source(source, [size_px], skip_broken, settings, progress, with_test=False)
-        if decoded.folder.fingerprint != store.plans(job.id)[0].data.fingerprint:
+        decoded = images.of_size(plan.image_size_px)
+        if decoded.folder.fingerprint != plan.fingerprint:
             return None, (
-                f"The images in {source} are not those that it trained on, so its mistakes are not "
-                "known; --data names another folder."
+                f"The images in {images.source} are not those that it trained on, so its mistakes "
+                "are not known; --data names another folder."
             )
-        return validation_answers(job, store, Artifacts(settings.artifacts), decoded), ""
+        return validation_answers(job, store, artifacts, decoded), ""
     except (GameError, JobsError, OSError) as error:
         return None, f"Its mistakes are not known: {error}; --data names a folder."

@@ -128,7 +128,8 @@ def timeline(runs: Sequence[Run], now: float) -> Timeline | None:
     for places in lanes:
         bars = [_bar(run, axis, place, now) for place in places for run in by_slot[place]]
         node, slot = places[0]
-        label = f"{slot}, {node}" if several_nodes else slot
+        # Of a node's 12 digits so many have room; the table has them all.
+        label = f"{slot}, {node[:4]}" if several_nodes else slot
         if len(lanes) < len(by_slot):
             label = f"slot {len(rows) + 1}"
         rows.append(Row(label, TOP + ROW * len(rows), tuple(sorted(bars, key=lambda b: b.x))))

@@ -26,10 +26,13 @@ from orchestrator.errors import Damaged, NotFound, TrackingError
 from orchestrator.results.leaderboard import scored
 from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import Job
+from orchestrator.terminal.display import lost_note
 from orchestrator.tracking.client import KEY_TAG, Experiment, mlflow_errors
 from orchestrator.tracking.runs import MODEL_TAG
 
 ALIAS = "champion"
+MOST_NAMES_CHARS = 3500
+"""Of the classes in a version's description, which has 5,000 characters."""
 OWN_CODE = "its network is code of its own, which MLflow does not hold"
 COHORT_TAG = "game.cohort"
 """On the registered model: that it is this project's."""
@@ -212,10 +215,12 @@ def _move_alias(experiment: Experiment, cohort: str, version: str) -> None:
 
 def _description(book: ScoreBook, job: Job, score: TeamScore, version: str, size_px: int) -> str:
     revision = f", revision {job.revision}" if job.revision > 1 else ""
+    lost = f"Degraded: {note}\n\n" if (note := lost_note(job)) else ""
     names = species_names(book.classes)
     return (
         f"{job.team}{revision}: {score.accuracy:.1%} of {book.test_images} test images right "
         f"(95 % interval {score.accuracy_low:.1%} to {score.accuracy_high:.1%}).\n\n"
+        f"{lost}"
         f'```python\nmlflow.pytorch.load_model("models:/{book.cohort}/{version}")\n```\n\n'
         f"Images (B, 3, {size_px}, {size_px}), RGB, float32 from 0 to 1, go in; probabilities "
         f"(B, {len(names)}) come out, in this order: {_in_order(names)}.\n\n"
@@ -225,4 +230,7 @@ def _description(book: ScoreBook, job: Job, score: TeamScore, version: str, size
 
 
 def _in_order(names: Mapping[str, str]) -> str:
-    return ", ".join(name if name == text else f"{name} {text}" for name, text in names.items())
+    told = ", ".join(name if name == text else f"{name} {text}" for name, text in names.items())
+    if len(told) <= MOST_NAMES_CHARS:
+        return told
+    return f"{told[:MOST_NAMES_CHARS]} ... (all of them are in the metadata of the model)"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.errors import NotFound, TrackingError
+from orchestrator.errors import NotFound, TrackingAway, TrackingError
 from orchestrator.loading import loading
 from orchestrator.settings import sqlite_url
 
@@ -32,6 +32,8 @@ KEY_TAG = "game.key"
 """Says which job (its uid) or member a run shows; how runs are found again after a restart."""
 METRICS_A_CALL = 1000
 SQLITE = "sqlite:///"
+ARTIFACT_STORES = ("boto3", "botocore", "azure", "google")
+"""Packages with errors that are no MLflow's and no system's."""
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it the UI opens on pages for language models."""
@@ -87,8 +89,15 @@ def mlflow_errors() -> Iterator[None]:
         text = (str(error) or type(error).__name__).splitlines()[0]
         request, unanswered, _ = text.partition(" failed with exception")
         if unanswered:
-            text = f"does not answer: {request} failed"
+            raise TrackingAway(
+                f"MLflow: does not answer: {without_user(request)[:300]} failed"
+            ) from error
         raise TrackingError(f"MLflow: {without_user(text)[:300]}") from error
+    except Exception as error:
+        # The client hands on what the artifacts' store raises.
+        if type(error).__module__.partition(".")[0] not in ARTIFACT_STORES:
+            raise
+        raise TrackingError(f"MLflow's artifacts: {without_user(str(error))[:300]}") from error
 
 
 def connect(tracking_uri: str, artifacts: Path | None, name: str, create: bool) -> Experiment:

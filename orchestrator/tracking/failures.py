@@ -3,12 +3,13 @@
 In: errors as they come. Out: the first of them, once the rest is written. Used by `projection`.
 """
 
-from orchestrator.errors import ArtifactsAway, GameError, TrackingError
+from orchestrator.errors import ArtifactsAway, GameError, TrackingAway, TrackingError
 from orchestrator.tracking.client import Experiment, mlflow_errors
 
 FAILURES_A_ROUND = 3
-"""So often it is asked whether MLflow answers at all: a server that is away fails all jobs, and is
-left alone for a while. What one refuses of some jobs must not hide the others."""
+"""So often it is asked whether MLflow answers at all, and at once where it has not: a server that
+is away fails all jobs, after a minute each, and is left alone for a while. What one refuses of some
+jobs must not hide the others."""
 
 
 class Failures:
@@ -22,7 +23,8 @@ class Failures:
         """Keeps an error; returns whether there is no use in going on."""
         self._errors.append(error)
         away = [e for e in self._errors if isinstance(e, TrackingError | ArtifactsAway)]
-        if not isinstance(error, TrackingError | ArtifactsAway) or len(away) % FAILURES_A_ROUND:
+        is_time = isinstance(error, TrackingAway) or len(away) % FAILURES_A_ROUND == 0
+        if not isinstance(error, TrackingError | ArtifactsAway) or not is_time:
             return False
         return any(isinstance(e, ArtifactsAway) for e in away) or not self._answers()
 

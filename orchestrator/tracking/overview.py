@@ -113,7 +113,7 @@ def description(
 def views(cohort: str, made_at: float, is_published: bool) -> dict[str, str]:
     """The experiment's tags that hold its views; teams are in order of what is known of them."""
     accuracy = "metrics.`test_accuracy`" if is_published else "metrics.`val_accuracy`"
-    figures = ["metrics.`val_accuracy`", "metrics.`spent_bnn`", "params.`num_members`"]
+    figures = ["metrics.`val_accuracy`", "metrics.`spent_bnn`", "metrics.`num_members_trained`"]
     if is_published:
         figures.insert(0, accuracy)
     epochs = ["train_loss", "val_loss", "train_accuracy", "val_accuracy", "seconds"]

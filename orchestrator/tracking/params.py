@@ -95,7 +95,6 @@ def job_params(job: Job, plans: Sequence[MemberPlan], receipt: dict[str, Any]) -
         "num_members": str(len(plans)),
         "combine": job.combine,
         "purchases": ", ".join(line["item"] for line in receipt["lines"]) or "none",
-        "spent_bnn": f"{job.spent_bnn:g}",
     }
 
 

@@ -112,10 +112,11 @@ class Projection:
                 except GameError as error:
                     if failures.add(error):
                         break
-        try:
-            self._front_page.show(jobs, self._runs)
-        except TrackingError as error:
-            failures.add(error)
+            else:
+                try:
+                    self._front_page.show(jobs, self._runs)
+                except TrackingError as error:
+                    failures.add(error)
         failures.raise_first()
 
     def _sync_job(self, job: Job) -> None:
@@ -145,10 +146,7 @@ class Projection:
         report_run: str,
         scores: Mapping[str, Score],
     ) -> None:
-        """Brings the experiment's page up to date with scores, by the job's uid.
-
-        `champion` is the best job's registered model, `report_run` holds the report.
-        """
+        """Shows scores, by uid, the champion's model and the report's run on the page."""
         self._front_page.publish(time.time_ns(), champion, report_run, scores)
         self._front_page.show(jobs, self._runs)
 
@@ -199,7 +197,9 @@ class Projection:
                 self._experiment.files(run.artifact_uri).log_artifacts(made)
             tags = {NOTE_TAG: note(job, receipt, custom), DESCRIBED_TAG: price}
             params = NO_PARAMS if run.has_params else job_params(job, plans, receipt)
-            self._say(run, job.phase, tags, [spent_metric(job, job.submitted_at)], params)
+            # Of figures with one time MLflow shows the larger.
+            at = time.time() if DESCRIBED_TAG in run.said else job.submitted_at
+            self._say(run, job.phase, tags, [spent_metric(job, at)], params)
         return run
 
     def _sync_member(

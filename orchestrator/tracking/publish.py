@@ -27,6 +27,8 @@ NOT_IN_A_NAME = re.compile(r"[^\w .\-/]", re.ASCII)
 MOST_CHARS = 200
 """Of a class in a metric's name, which may have 250."""
 LARGEST_PICTURE_INCHES = 40.0
+MOST_CLASSES_WITH_COUNTS = 24
+"""Of a picture; among more nobody could read the numbers, which take seconds to draw."""
 
 MEASURED_TAG = "test_fingerprint"
 """Of a run whose score is among the published ones: the test images that it rests on."""
@@ -146,7 +148,8 @@ def confusion_png(score: TeamScore, classes: tuple[str, ...]) -> bytes:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true class")
     axes.set_title(f"{score.team}: {score.accuracy:.1%} of {counts.sum()} test images")
-    for row, column in zip(*counts.nonzero(), strict=True):
+    told = counts if len(classes) <= MOST_CLASSES_WITH_COUNTS else np.zeros_like(counts)
+    for row, column in zip(*told.nonzero(), strict=True):
         axes.text(
             column,
             row,

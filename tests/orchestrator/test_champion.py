@@ -12,11 +12,19 @@ import torch
 from jobs.plan import CustomPlan, MemberPlan
 from orchestrator.artifacts import Artifacts
 from orchestrator.errors import NotFound, TrackingError
+from orchestrator.phases import Phase, Reason
 from orchestrator.results.networks import trained_ensemble
 from orchestrator.results.scorebook import ScoreBook, TeamScore
 from orchestrator.state import MemberKey
 from orchestrator.store import JobResult, Store
-from orchestrator.tracking.champion import ALIAS, OWN_CODE, Crowning, crown, find_champion
+from orchestrator.tracking.champion import (
+    ALIAS,
+    OWN_CODE,
+    Crowning,
+    _description,
+    crown,
+    find_champion,
+)
 from orchestrator.tracking.client import Experiment
 from orchestrator.tracking.publish import publish, published_scores
 from tests.orchestrator.cohorts import CLASSES, new_job, submit
@@ -52,6 +60,21 @@ def crowned(
     return crowning
 
 
+def test_a_version_tells_of_lost_members_and_of_many_classes_in_few_words(store: Store) -> None:
+    submit(store, new_job("apes", 3))
+    (job,) = store.jobs("small")
+    lost = replace(job.members[2], phase=Phase.FAILED, message="it diverged")
+    trained = [replace(member, phase=Phase.SUCCEEDED) for member in job.members[:2]]
+    job = replace(job, phase=Phase.SUCCEEDED, members=(*trained, lost))
+    job = replace(job, reason=Reason.DEGRADED, message="2 of 3 members were combined")
+    book = book_of(store, {"apes": 0.8})
+    many = tuple(f"{number}-{'x' * 90}" for number in range(60))
+    text = _description(book.model_copy(update={"classes": many}), job, book.scores[0], "1", 64)
+    assert "Degraded: 2 of 3" in text
+    assert "0-xxx" in text
+    assert len(text) < 5000  # of which PostgreSQL has room for no more
+
+
 def versions(experiment: Experiment) -> dict[str, str]:
     """The team of each version."""
     found = experiment.client.search_model_versions("name = 'small'")
@@ -84,6 +107,7 @@ def test_the_alias_follows_the_winner_and_no_version_is_made_twice(
     assert version.run_id == named_runs(experiment)["apes"].info.run_id
     assert version.tags["accuracy"] == "0.8000"
     assert 'mlflow.pytorch.load_model("models:/small/1")' in version.description
+    assert "Degraded" not in version.description
 
     images = torch.rand(5, 3, SIDE, SIDE)
     with torch.no_grad():

@@ -215,6 +215,23 @@ def test_a_matrix_of_forty_classes_is_not_drawn(store: Store) -> None:
     assert "squirrel" not in page
 
 
+def test_scores_are_shown_with_the_classes_that_were_scored(store: Store) -> None:
+    """The cohort may have been handed in on other photos since."""
+    jobs = put(store, TEAMS[:1], ("n0", "n1"))
+    book = made_up_book(jobs, TEAMS[:1], ("oaks", "elms", "yews"))
+    report = gather(store, "small", book, NOW)
+    assert [each.name for each in report.classes] == ["oaks", "elms", "yews"]
+    assert "yews" in report_html(report, {})
+
+
+def test_a_cohort_of_one_team_has_words_for_one(store: Store) -> None:
+    jobs = put(store, [MadeUp("apes", 0.5)])
+    report = gather(store, "small", made_up_book(jobs, [MadeUp("apes", 0.5)]), NOW)
+    page = report_html(report, {})
+    assert "<dt>team</dt><dd>1</dd>" in page
+    assert "<dt>network trained</dt><dd>1</dd>" in page
+
+
 def test_a_chart_leaves_out_what_is_not_finite() -> None:
     assert line_chart([Series((), 0)], "", top=1.0) is None
     assert line_chart([Series((math.nan,), 0)], "", top=1.0) is None
@@ -285,3 +302,7 @@ def test_nodes_are_named_where_there_are_several() -> None:
     line = timeline([run(0, 0, 10), other], now=10)
     assert line is not None
     assert [row.label for row in line.rows] == ["slot-0, b", "slot-0, node"]
+    other = replace(other, attempt=replace(other.attempt, node="0123456789ab"))
+    line = timeline([run(0, 0, 10), other], now=10)
+    assert line is not None
+    assert [row.label for row in line.rows] == ["slot-0, 0123", "slot-0, node"]

@@ -12,7 +12,7 @@ from PIL import Image
 from orchestrator.report.gather import gather
 from orchestrator.report.html import report_html, results_html
 from orchestrator.report.pictures import data_uri
-from orchestrator.report.take_home import take_home
+from orchestrator.report.take_home import TrainingImages, take_home
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from tests.orchestrator.browser import browser, opened, reason_why_not
@@ -64,7 +64,8 @@ def results(file: Path) -> Path:
     store = Store(f"sqlite:///{file.parent / 'store.db'}")
     jobs = store.jobs("small")
     book = made_up_book(jobs, TEAMS, CLASSES)
-    told = take_home(store, jobs[1], book, None, Settings(), BEGAN_AT + 3600)
+    images = TrainingImages(store.cohort("small"), None, Settings())
+    told = take_home(store, jobs[1], book, images, Settings(), BEGAN_AT + 3600)
     store.close()
     page = file.parent / "results.html"
     page.write_text(results_html(told, {}, "no pictures"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.errors import DataError
 from orchestrator.cli.pages import find_pictures
 from orchestrator.results.scorebook import ScoreBook, write_scores
 from orchestrator.settings import Settings
@@ -104,6 +105,23 @@ def test_every_team_gets_a_page(book: ScoreBook, empty: Path, tmp_path: Path) ->
     for more in (["trio"], ["-o", alone], ["--output", "json"]):
         assert gamectl("results", *words, *more).exit_code == 2
     assert gamectl("results").exit_code == 2
+
+
+def test_images_are_looked_for_once_for_all_teams(
+    book: ScoreBook, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(source: str, *_: object, **__: object) -> None:
+        looks.append(source)
+        raise DataError("no such images")
+
+    monkeypatch.setattr("orchestrator.sources.decode_source", look)
+    done = gamectl("results", "--data", empty, "--all", tmp_path / "pages")
+    assert done.exit_code == 0, done.output
+    assert looks == [str(empty)]
+    told = [(tmp_path / "pages" / f"{team}.html").read_text() for team in ("apes", "trio")]
+    assert all("Its mistakes are not known: no such images" in page for page in told)
 
 
 def _without_times(page: Path) -> Iterator[str]:

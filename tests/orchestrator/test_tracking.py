@@ -64,15 +64,16 @@ def test_a_job_becomes_a_run_with_nested_runs_for_its_members(
 def test_a_job_that_is_handed_in_again_at_another_price_shows_that_one(
     store: Store, artifacts: Artifacts, experiment: Experiment
 ) -> None:
-    for total in (20, 35):
+    for total in (20, 35, 15):
         receipt = {"lines": [], "total_bnn": total, "budget_bnn": 100}
         submit(store, replace(new_job("apes"), receipt=receipt, loadout=f"# {total}\n"))
         project(experiment, store, artifacts)
     run = named_runs(experiment)["apes"]
-    assert run.data.metrics["spent_bnn"] == 35
-    assert run.data.tags[NOTE_TAG].startswith("**apes** spent 35 of 100 B NN.")
+    assert run.data.metrics["spent_bnn"] == 15
+    assert run.data.tags[NOTE_TAG].startswith("**apes** spent 15 of 100 B NN.")
+    assert "spent_bnn" not in run.data.params  # which can never change
     path = experiment.client.download_artifacts(run.info.run_id, "loadout.yaml")
-    assert Path(path).read_text() == "# 35\n"
+    assert Path(path).read_text() == "# 15\n"
 
 
 @pytest.mark.parametrize(("num_members", "how"), [(1, "mean"), (3, "mean"), (3, "vote")])

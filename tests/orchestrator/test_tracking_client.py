@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingAway, TrackingError
 from orchestrator.settings import sqlite_url
-from orchestrator.tracking.client import Experiment, connect
+from orchestrator.tracking.client import Experiment, connect, mlflow_errors
+from orchestrator.tracking.failures import Failures
 
 
 def connected(home: Path, create: bool = False) -> Experiment:
@@ -22,6 +23,31 @@ def home(tmp_path: Path, empty_mlflow: Path) -> Path:
     shutil.copy(empty_mlflow, tmp_path / "home" / "mlflow.db")
     connected(tmp_path / "home", create=True)
     return tmp_path / "home"
+
+
+class UploadFailed(Exception):
+    """As boto3's, which is neither MLflow's nor the system's."""
+
+    __module__ = "boto3.exceptions"
+
+
+def test_what_the_artifacts_store_raises_is_told_as_any_trouble_with_mlflow() -> None:
+    with pytest.raises(TrackingError, match="no such bucket"), mlflow_errors():
+        raise UploadFailed("no such bucket")
+    with pytest.raises(KeyError), mlflow_errors():
+        raise KeyError("a fault of ours")
+
+
+def test_a_server_that_has_not_answered_is_asked_at_once_whether_it_does(home: Path) -> None:
+    experiment = connected(home)
+    assert not Failures(experiment).add(TrackingAway("a file is too large for it"))
+    experiment.client.get_experiment = unanswered
+    assert not Failures(experiment).add(TrackingError("refused"))
+    assert Failures(experiment).add(TrackingAway("does not answer"))
+
+
+def unanswered(_id: str) -> None:
+    raise OSError("connection refused")
 
 
 def test_a_home_that_was_moved_is_said_before_anything_is_written_to_where_it_was(
