@@ -8,9 +8,11 @@ SEED ?= 1
 COHORTS ?= 8
 QUICK ?=
 JOBS ?= 3
+IMAGE ?= localhost/classification-game:0.1.0
+BUILD ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-cluster bench soak servers simulate lint install constraints clean
+.PHONY: help demo test test-cluster test-image bench soak servers simulate lint install constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +25,11 @@ test: $(VENV)/.installed-dev  ## run the test suite; JOBS=2 for less at a time
 
 test-cluster: $(VENV)/.installed-dev  ## the tests with servers and clusters of their own
 	$(BIN)/python -m pytest -m cluster
+
+# BUILD may hold options: `--build-arg BASE_IMAGE=...`, where Docker Hub is out of reach.
+test-image: $(VENV)/.installed-dev  ## build the image, and play a cohort in containers, as root
+	podman build --skip-unused-stages=false -f deploy/Dockerfile -t $(IMAGE) $(BUILD) .
+	GAME_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/deploy/test_runs.py
 
 bench: $(VENV)/.installed-bench  ## this project beside what people would use instead; QUICK=1 for less
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)

@@ -1,4 +1,4 @@
-"""The overlay `local` with a cohort, played by processes of this machine.
+"""The overlay `local` with a cohort, played by processes or containers of this machine.
 
 In: a cohort's folder. Out: a `Cluster` with PostgreSQL set up by the manifests' own script, MLflow
 started by its container's words, and Ray nodes started as KubeRay would. Everything that was
@@ -22,6 +22,7 @@ from orchestrator.admission.files import read_paths
 from orchestrator.deployment import RenderOptions
 from orchestrator.kustomize import render
 from tests.deploy.containers import Machine, config_maps
+from tests.deploy.images import IMAGE_ENV, ImageMachine
 from tests.deploy.manifests import Manifest, Pod, one, pods
 from tests.orchestrator.postgres import Server, postgres_server
 from tests.orchestrator.ray_head import free_port
@@ -141,7 +142,8 @@ def cluster(loadouts: Path) -> Iterator[Cluster]:
             "--host=0.0.0.0": "--host=127.0.0.1",
         }
         passwords = {secret: secrets.token_urlsafe(18) for secret in needed}
-        machine = Machine(folder, config_maps(documents), passwords, addresses)
+        kind = ImageMachine if IMAGE_ENV in os.environ else Machine
+        machine = kind(folder, config_maps(documents), passwords, addresses)
         made = Cluster(documents, machine, database, ports, folder, secrets.token_hex(32))
         _make_databases(made)
         yield made

@@ -112,14 +112,17 @@ class Machine:
                 link = Path(paths[outer], inner.removeprefix(f"{outer}/"))
                 if not link.is_symlink():
                     link.symlink_to(paths[inner])
-        known = self.addresses | paths
-        longest_first = sorted(known, key=len, reverse=True)
-        # Neither `data` in `metadata`, nor `/data` in `/var/data` or `/database`.
-        words = [
-            rf"(?<![\w.{'/' * (key in paths)}]){re.escape(key)}(?![\w-])" for key in longest_first
-        ]
-        pattern = re.compile("|".join(words) or "(?!)")
-        return lambda text: pattern.sub(lambda found: known[found[0]], text)
+        return exchanged(self.addresses, paths)
+
+
+def exchanged(addresses: Mapping[str, str], paths: Mapping[str, str]) -> Callable[[str], str]:
+    """What exchanges addresses and paths in a text for what they are here."""
+    known = {**addresses, **paths}
+    longest_first = sorted(known, key=len, reverse=True)
+    # Neither `data` in `metadata`, nor `/data` in `/var/data` or `/database`.
+    words = [rf"(?<![\w.{'/' * (key in paths)}]){re.escape(key)}(?![\w-])" for key in longest_first]
+    pattern = re.compile("|".join(words) or "(?!)")
+    return lambda text: pattern.sub(lambda found: known[found[0]], text)
 
 
 def config_maps(documents: Iterable[Manifest]) -> dict[str, dict[str, str]]:
