@@ -114,7 +114,7 @@ def _describe(store: Store, cohort: str, team: str, revision: int | None) -> _De
 
 
 def _as_json(told: _Description) -> dict[str, Any]:
-    document = job_document(told.job, told.seen.outlook, told.seen.now)
+    document = job_document(told.job, told.seen.outlook, told.seen.until)
     by_member: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for attempt in told.attempts:
         by_member[attempt.key.index].append(_attempt_json(attempt))
@@ -126,7 +126,7 @@ def _as_json(told: _Description) -> dict[str, Any]:
         "phases": [{"at": s.at, "phase": s.phase, "reason": s.reason} for s in told.steps],
         "loadout": told.loadout,
         "receipt": told.receipt,
-        "events": [event_document(event) for event in told.events],
+        "events": [event_document(event, told.job.cohort) for event in told.events],
     }
 
 
@@ -192,7 +192,7 @@ def _facts(told: _Description) -> list[tuple[str, object]]:
         ("Submitted", display.clock_time(job.submitted_at, seen.now)),
         ("Started", display.clock_time(job.started_at, seen.now)),
         ("Ended", display.clock_time(job.ended_at, seen.now)),
-        ("Took", _took(job, seen.now)),
+        ("Took", _took(job, seen.until)),
     ]
 
 
@@ -279,7 +279,7 @@ def _message(member: Member, now: float) -> str:
 def _print_attempts(told: _Description) -> None:
     if not told.attempts:
         return
-    now = told.seen.now
+    now, until = told.seen.now, told.seen.until
     console.print_text("\nAttempts:")
     columns: dict[str, Callable[[Attempt], object]] = {
         "member": lambda a: a.key.index,
@@ -287,7 +287,7 @@ def _print_attempts(told: _Description) -> None:
         "slot": lambda a: a.slot,
         "node": lambda a: a.node,
         "started": lambda a: display.clock_time(a.started_at, now),
-        "took": lambda a: display.duration((a.ended_at or now) - a.started_at),
+        "took": lambda a: display.duration((a.ended_at or until) - a.started_at),
         "epochs": lambda a: a.epoch,
         "ended": _ended,
     }

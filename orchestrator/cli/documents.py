@@ -9,15 +9,19 @@ from orchestrator.forecasting.outlook import Outlook
 from orchestrator.state import Event, Job
 
 
-def event_document(event: Event) -> dict[str, Any]:
+def event_document(event: Event, cohort: str) -> dict[str, Any]:
     """An event in the form of `-o json`; times in seconds since 1970."""
     keys = ["id", "at", "kind", "team", "revision", "member", "reason", "message"]
-    return {key: getattr(event, key) for key in keys}
+    return {"cohort": cohort, **{key: getattr(event, key) for key in keys}}
 
 
-def job_document(job: Job, outlook: Outlook, now: float) -> dict[str, Any]:
-    """A job in the form of `-o json`; times in seconds since 1970, spans in seconds."""
+def job_document(job: Job, outlook: Outlook, until: float) -> dict[str, Any]:
+    """A job in the form of `-o json`; times in seconds since 1970, spans in seconds.
+
+    `until` is the moment to which the spans of what goes on are known.
+    """
     return {
+        "cohort": job.cohort,
         "team": job.team,
         "revision": job.revision,
         "phase": job.phase,
@@ -36,8 +40,8 @@ def job_document(job: Job, outlook: Outlook, now: float) -> dict[str, Any]:
         "submitted_at": job.submitted_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
-        "active_seconds": job.active_seconds_at(now),
-        "slot_seconds": job.slot_seconds_at(now),
+        "active_seconds": job.active_seconds_at(until),
+        "slot_seconds": job.slot_seconds_at(until),
         "members": [
             {
                 "index": member.index,

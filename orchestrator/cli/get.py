@@ -21,7 +21,7 @@ from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
 from orchestrator.terminal import display
-from orchestrator.terminal.lookup import Lookup, controller_of, find_job, look_up
+from orchestrator.terminal.lookup import Absence, Lookup, controller_of, find_job, look_up
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
     from orchestrator.store import Store
@@ -80,7 +80,8 @@ def get_jobs(cohort: str | None, all_revisions: bool, watch: bool, output: str) 
         seen = look_up(store, name, time.time())
     jobs = seen.jobs if all_revisions else newest_revisions(seen.jobs)
     if output == "json":
-        console.print_json({"jobs": [job_document(job, seen.outlook, seen.now) for job in jobs]})
+        documents = [job_document(job, seen.outlook, seen.until) for job in jobs]
+        console.print_json({"cohort": name, "controller": seen.controller, "jobs": documents})
     else:
         _print_jobs(jobs, seen)
 
@@ -94,7 +95,7 @@ def _watch_jobs(store: Store, name: str, output: str) -> None:
     try:
         if output == "json":
             for job, seen in _changing_jobs(store, name):
-                _print_json_line(job_document(job, seen.outlook, seen.now))
+                _print_json_line(job_document(job, seen.outlook, seen.until))
         else:
             watch(name, store, patient=True, console=Console())
     except KeyboardInterrupt:
@@ -102,12 +103,19 @@ def _watch_jobs(store: Store, name: str, output: str) -> None:
 
 
 def _changing_jobs(store: Store, name: str) -> Iterator[tuple[Job, Lookup]]:
-    """Each team's newest job, and again whenever it has changed, until all are over."""
+    """Each team's newest job, and again whenever it has changed, until all are over.
+
+    One that is the newest no more, as a withdrawn team's, is told once more.
+    """
     shown: dict[int, Job] = {}
+    absence = Absence(name)
     while True:
         seen = look_up(store, name, time.time())
-        for job in newest_revisions(seen.jobs):
-            if shown.get(job.id) != job:
+        newest = newest_revisions(seen.jobs)
+        absence.look(seen.controller is not None, newest)
+        told = shown.keys() | {job.id for job in newest}
+        for job in seen.jobs:
+            if job.id in told and shown.get(job.id) != job:
                 shown[job.id] = job
                 yield job, seen
         if seen.over:
@@ -188,7 +196,8 @@ def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -
             return
         events = store.events(name, team=team)
     if output == "json":
-        console.print_json({"events": [event_document(event) for event in events]})
+        documents = [event_document(event, name) for event in events]
+        console.print_json({"cohort": name, "events": documents})
     else:
         now = time.time()
         console.print_table(
@@ -203,7 +212,7 @@ def _watch_events(store: Store, name: str, team: str | None, output: str) -> Non
     try:
         for event in _coming_events(store, name, team):
             if output == "json":
-                _print_json_line(event_document(event))
+                _print_json_line(event_document(event, name))
                 continue
             at = display.clock_time(event.at, time.time())
             about = display.object_of(event)
@@ -216,9 +225,11 @@ def _watch_events(store: Store, name: str, team: str | None, output: str) -> Non
 
 def _coming_events(store: Store, name: str, team: str | None) -> Iterator[Event]:
     """All events so far and those to come, until every job is over."""
-    last_id = 0
+    last_id, absence = 0, Absence(name)
     while True:
-        over = look_up(store, name, time.time()).over
+        seen = look_up(store, name, time.time())
+        over = seen.over
+        absence.look(seen.controller is not None, newest_revisions(seen.jobs))
         for event in store.events(name, last_id, team=team):
             last_id = event.id
             yield event
@@ -241,7 +252,7 @@ def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
         "epochs": lambda job: display.epochs(job, 2 if wide else 1),
         "val": display.accuracy,
         "expected": lambda job: display.expected(job, seen.outlook, seen.now),
-        "took": lambda job: display.took(job, seen.now),
+        "took": lambda job: display.took(job, seen.until),
     }
     unused = set() if wide else {"reason", "took"}
     if all(job.phase.terminal for job in jobs):

@@ -23,7 +23,7 @@ from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.state import Job
-from orchestrator.terminal.lookup import Lookup, find_job, look_up
+from orchestrator.terminal.lookup import Absence, Lookup, controller_of, find_job, look_up
 
 if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
     from orchestrator.artifacts import Artifacts
@@ -77,7 +77,9 @@ def command(
             chosen = range(len(job.members)) if member is None else [member]
             tails = [MemberTail(artifacts, index, attempt) for index in chosen]
             with contextlib.suppress(KeyboardInterrupt):
-                _follow(store, seen, job, tails)
+                job = _follow(store, seen, job, tails)
+                if not any(tail.found for tail in tails):
+                    raise _no_log(artifacts, seen, job, chosen[0], attempt)
             return
     if member is None and len(job.members) > 1:
         console.print_note(f"member 0 of {len(job.members)}; --member shows another")
@@ -95,7 +97,7 @@ def _check_attempt(job: Job, index: int, attempt: int | None, at_least: int) -> 
 def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int | None) -> None:
     member = job.members[index]
     if member.attempt == 0:
-        raise NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
+        raise _no_log(artifacts, seen, job, index, attempt)
     number = attempt or member.attempt
     path = artifacts.log_path(job, index, number)
     from orchestrator.terminal.follow import Tail
@@ -107,13 +109,22 @@ def _show(artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int
         if number == member.attempt and member.phase is Phase.RUNNING:
             console.print_note(f"{_who(job, index)} has written nothing yet; --follow waits for it")
             return
-        raise NotFound(
-            f"the log of attempt {number} of {_who(job, index)} is gone: {path}"
-        ) from None
+        raise _no_log(artifacts, seen, job, index, attempt) from None
 
 
-def _follow(store: Store, seen: Lookup, job: Job, tails: Sequence[MemberTail]) -> None:
-    """Prints what is new until there is nothing more to come."""
+def _no_log(
+    artifacts: Artifacts, seen: Lookup, job: Job, index: int, attempt: int | None
+) -> NotFound:
+    number = attempt or job.members[index].attempt
+    if number == 0:
+        return NotFound(f"{_who(job, index)} has no log: {_why_none(seen, job, index)}")
+    path = artifacts.log_path(job, index, number)
+    return NotFound(f"the log of attempt {number} of {_who(job, index)} is gone: {path}")
+
+
+def _follow(store: Store, seen: Lookup, job: Job, tails: Sequence[MemberTail]) -> Job:
+    """Prints what is new until there is nothing more to come; returns the job as it is then."""
+    absence = Absence(job.cohort)
     for tail in tails:
         if job.members[tail.index].attempt == 0 and not job.members[tail.index].phase.terminal:
             why = _why_none(seen, job, tail.index)
@@ -124,7 +135,8 @@ def _follow(store: Store, seen: Lookup, job: Job, tails: Sequence[MemberTail]) -
             for line in tail.lines(job):
                 console.print_text(prefix + line)
         if all(tail.done(job) for tail in tails):
-            return
+            return job
+        absence.look(controller_of(store, job.cohort) is not None, [job])
         time.sleep(POLL_S)
         job = store.job(job.id)
 

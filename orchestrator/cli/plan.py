@@ -91,20 +91,20 @@ def command(
     teacher = expected_teacher(
         settings.teachers, own, reading.folder, cohort.spec.data, fingerprint
     )
-    if (students := _students(admitted)) and not teacher.fits:
+    if not teacher.fits:
         makes = "`gamectl teacher train` makes it"
         advice = makes if own.file is None else f"the cohort's file names {own.file}"
-        console.print_note(
-            f"no teacher fits this data, and submit refuses {', '.join(students)} without one: "
-            f"{advice}"
-        )
+        why = f"no teacher fits this data, and submit refuses a student without one: {advice}"
+        students = [Misfit(file, why) for file in admitted if _is_student(file)]
+        refused += [(misfit.file, _misfit_problems(misfit)) for misfit in students]
+        admitted = [file for file in admitted if not _is_student(file)]
     taken = name_is_taken_here(reading, settings)
     if taken:
         console.print_note(f"submit refuses these files: {taken}")
     plan = plan_cohort(admitted, cohort, classes, num_images, machine, speeds, teacher.spec)
     refused += [(misfit.file, _misfit_problems(misfit)) for misfit in plan.misfits]
     if output == "json":
-        console.print_json(_as_json(plan, refused, machine, time.time()))
+        console.print_json(_as_json(plan, refused, taken, machine, time.time()))
     else:
         _print_refused(refused, console.print_line)
         if plan.jobs:
@@ -128,14 +128,10 @@ def command(
     ctx.exit(1 if refused or taken else 0)
 
 
-def _students(files: Sequence[LoadoutFile]) -> list[str]:
-    """The teams that have bought a teacher to learn from."""
-    return [
-        file.loadout.team
-        for file in files
-        if file.loadout is not None
-        and any(isinstance(bought, WisdomExtractor) for bought in file.loadout.spec.purchases)
-    ]
+def _is_student(file: LoadoutFile) -> bool:
+    """Whether a team has bought a teacher to learn from."""
+    bought = file.loadout.spec.purchases if file.loadout is not None else ()
+    return any(isinstance(item, WisdomExtractor) for item in bought)
 
 
 def _admitted(reading: Reading, classes: Sequence[str]) -> tuple[list[LoadoutFile], list[Refusal]]:
@@ -234,7 +230,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _as_json(
-    plan: CohortPlan, refused: Sequence[Refusal], machine: Machine, now: float
+    plan: CohortPlan, refused: Sequence[Refusal], taken: str | None, machine: Machine, now: float
 ) -> dict[str, Any]:
     """The plan for programs: minutes, bytes, and times in seconds since 1970."""
     return {
@@ -268,6 +264,8 @@ def _as_json(
             }
             for job in plan.jobs
         ],
+        # Of all files together; `refused` has what is wrong with each.
+        "problems": [taken] if taken else [],
         "refused": [
             {
                 "path": file.path,

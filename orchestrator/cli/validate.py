@@ -35,12 +35,14 @@ def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:
     message`. The exit code is 0 if all is well and 1 if there is a problem.
     """
     reading = read_paths(paths)
+    warnings = folder_warnings(reading)
     if output == "json":
         files = [_as_json(file) for file in reading.files]
-        console.print_json({"files": files, "not_read": list(reading.skipped)})
+        told = [_problem(warning) for warning in warnings]
+        not_read = list(reading.skipped)
+        console.print_json({"files": files, "not_read": not_read, "warnings": told})
     else:
         _print_files(reading)
-    warnings = folder_warnings(reading)
     _print_notes(reading, warnings)
     if output == "text":
         _print_totals(reading, len(warnings))
@@ -53,17 +55,13 @@ def _as_json(file: LoadoutFile) -> dict[str, object]:
         "team": file.team,
         "ok": file.ok,
         "receipt": file.receipt.to_dict() if file.receipt else None,
-        "problems": [
-            {
-                "path": problem.path,
-                "line": problem.line,
-                "column": problem.column,
-                "code": problem.code,
-                "message": problem.message,
-            }
-            for problem in file.problems
-        ],
+        "problems": [_problem(problem) for problem in file.problems],
     }
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    keys = ["path", "line", "column", "code", "message"]
+    return {key: getattr(problem, key) for key in keys}
 
 
 def _print_files(reading: Reading) -> None:

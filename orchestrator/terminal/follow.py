@@ -57,6 +57,8 @@ class MemberTail:
         self._only = attempt
         self._attempt = 0
         self._tail: Tail | None = None
+        self.found = False
+        """Whether there has been a log."""
 
     def lines(self, job: Job) -> Iterator[str]:
         """What is new in the log; `job` was read from the store before, so that nothing is missed.
@@ -69,6 +71,7 @@ class MemberTail:
             ended = member.attempt > self._attempt or member.phase is not Phase.RUNNING
             with contextlib.suppress(FileNotFoundError):
                 yield from self._tail.lines(ended)
+                self.found = True
             if self._only is not None or member.attempt <= self._attempt:
                 return
             self._open(job, self._attempt + 1)

@@ -16,6 +16,7 @@ from orchestrator import console
 from orchestrator.errors import NotFound
 from orchestrator.forecasting.outlook import Outlook, outlook
 from orchestrator.lease import is_gone
+from orchestrator.phases import Phase
 from orchestrator.state import CohortRecord, Job, newest_revisions
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
@@ -35,6 +36,8 @@ class Lookup:
     """Who is at work on it."""
     num_slots: int | None
     now: float
+    until: float
+    """So far is known what goes on: `now` or, where nobody is at work, when somebody last was."""
 
     @cached_property
     def outlook(self) -> Outlook:
@@ -58,8 +61,34 @@ def look_up(store: Store, cohort: str, now: float) -> Lookup:
     # Before the jobs are read: a controller that has ended by then has written everything.
     lease = lease_of(store, cohort)
     jobs = store.jobs(cohort)
-    num_slots, controller = (lease.slots, lease.holder) if lease is not None else (None, None)
-    return Lookup(jobs, spec, controller, num_slots, now)
+    if lease is not None:
+        return Lookup(jobs, spec, lease.holder, lease.slots, now, until=now)
+    last = store.lease(cohort)
+    begun = [
+        member.started_at or now
+        for job in jobs
+        for member in job.members
+        if member.phase is Phase.RUNNING
+    ]
+    seen_at = now if last is None else max(last.renewed_at, *begun, 0.0)
+    return Lookup(jobs, spec, None, None, now, until=min(now, seen_at))
+
+
+class Absence:
+    """Says on stderr that nobody is at work on a cohort, once each time that it comes to that."""
+
+    def __init__(self, cohort: str) -> None:
+        self._cohort = console.printable(cohort)
+        self._said = False
+
+    def look(self, at_work: bool, jobs: Iterable[Job]) -> None:
+        """Called again and again while somebody waits for the `jobs`."""
+        missed = not at_work and any(job.is_left for job in jobs)
+        if missed and not self._said:
+            console.print_note(
+                f"no controller is at work: `gamectl resume --cohort {self._cohort}` starts one"
+            )
+        self._said = missed
 
 
 def rules_of(cohort: CohortRecord) -> CohortSpec:

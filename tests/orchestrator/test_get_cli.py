@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.get import _changing_jobs
 from orchestrator.settings import Settings
+from orchestrator.state import MemberKey
 from orchestrator.store import Store
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.states import EPOCHS, Game, every_state
 
 JOB_KEYS = [
-    "team", "revision", "phase", "reason", "message", "blame", "priority", "suspended", "position",
-    "expected_finish", "val_accuracy", "spent_bnn", "num_members", "members_trained", "min_members",
-    "submitted_at", "started_at", "ended_at", "active_seconds", "slot_seconds", "members",
+    "cohort", "team", "revision", "phase", "reason", "message", "blame", "priority", "suspended",
+    "position", "expected_finish", "val_accuracy", "spent_bnn", "num_members", "members_trained",
+    "min_members", "submitted_at", "started_at", "ended_at", "active_seconds",
+    "slot_seconds", "members",
 ]  # fmt: skip
 MEMBER_KEYS = [
     "index", "phase", "reason", "message", "blame", "attempt", "team_failures", "cluster_failures",
@@ -73,7 +76,9 @@ def test_a_narrow_terminal_gets_fewer_columns(game: Game, monkeypatch: pytest.Mo
 
 
 def test_jobs_as_json(game: Game) -> None:
-    jobs = {job["team"]: job for job in read_json("get", "jobs")["jobs"]}
+    told = read_json("get", "jobs")
+    assert (told["cohort"], told["controller"]) == ("small", "test")
+    jobs = {job["team"]: job for job in told["jobs"]}
     assert all(list(job) == JOB_KEYS for job in jobs.values())
     assert all(list(m) == MEMBER_KEYS for job in jobs.values() for m in job["members"])
     pixels = jobs["howling-pixels"]
@@ -145,7 +150,7 @@ def test_priority_moves_a_job_up_the_queue(store: Store) -> None:
 def test_events_of_all_teams_and_of_one(game: Game) -> None:
     every = read_json("get", "events")["events"]
     assert list(every[0]) == [
-        "id", "at", "kind", "team", "revision", "member", "reason", "message",
+        "cohort", "id", "at", "kind", "team", "revision", "member", "reason", "message",
     ]  # fmt: skip
     assert [e["id"] for e in every] == sorted(e["id"] for e in every)
     mine = read_json("get", "events", "--team", "wild")["events"]
@@ -212,7 +217,11 @@ def test_ctrl_c_ends_watching_quietly(store: Store, home: Path, words: list[str]
         _, err = watching.communicate(timeout=30)
     finally:
         watching.kill()
-    assert (watching.returncode, err) == (0, "")
+    assert watching.returncode == 0
+    if words == ["jobs"]:  # the view itself says so
+        assert err == ""
+    else:
+        assert err == "no controller is at work: `gamectl resume --cohort small` starts one\n"
 
 
 def test_a_watch_of_all_revisions_is_refused(store: Store) -> None:
@@ -220,3 +229,23 @@ def test_a_watch_of_all_revisions_is_refused(store: Store) -> None:
     refused = gamectl("get", "jobs", "--watch", "--all")
     assert refused.exit_code == 2
     assert "leave out --all" in refused.stderr
+
+
+def test_a_team_that_is_withdrawn_is_told_once_more_while_watching(store: Store) -> None:
+    submit(store, new_job("apes"), new_job("bears"), at=time.time())
+    coming = _changing_jobs(store, "small")
+    assert [next(coming)[0].team for _ in range(2)] == ["apes", "bears"]
+    store.withdraw("small", "apes", time.time())
+    job, _ = next(coming)
+    assert (job.team, job.phase, job.reason) == ("apes", "Superseded", "Withdrawn")
+
+
+def test_what_a_lost_controller_left_running_takes_no_longer(home: Path, store: Store) -> None:
+    began_at = time.time() - 1000
+    submit(store, new_job("apes"), at=began_at)
+    ledger = store.acquire("small", "gone", began_at, 30.0)
+    ledger.start(MemberKey(store.jobs("small")[0].id, 0), "slot-0", "node", began_at + 5)
+    (job,) = read_json("get", "jobs")["jobs"]
+    assert job["phase"] == "Running"
+    assert job["slot_seconds"] < 100
+    assert job["active_seconds"] < 100

@@ -146,6 +146,20 @@ def test_only_whole_lines_are_given_until_the_end(tmp_path: Path) -> None:
     assert list(tail.lines(ended=True)) == []
 
 
+def test_following_what_is_not_there_says_why(game: Game) -> None:
+    game.start("apes", at_s=10)
+    path = write(game, "apes", "gone\n")
+    game.fail("apes", DIVERGED, at_s=20)
+    path.unlink()
+    done = gamectl("logs", "apes", "--follow")
+    assert done.exit_code == 1
+    assert "the log of attempt 1 of team 'apes' is gone" in done.stderr
+    game.store.cancel("small", "trio", game.began_at + 30)
+    done = gamectl("logs", "trio", "--follow")
+    assert done.exit_code == 1
+    assert "member 0 of team 'trio' has no log: it never started, and is Cancelled" in done.stderr
+
+
 def test_following_goes_on_with_the_next_attempt(game: Game) -> None:
     tail = MemberTail(Artifacts(Settings().artifacts), 0)
 

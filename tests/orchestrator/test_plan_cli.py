@@ -276,8 +276,21 @@ def test_students_are_planned_with_the_teacher_that_is_kept(
     write_cohort: WriteCohort, photos: Path, measured_home: Path
 ) -> None:
     purchases = "[{item: wisdom-extractor}, {item: flip-trick}]"
-    folder = write_cohort({"student": f"epochs: 2\npurchases: {purchases}\n"})
-    before = read(folder, "--data", photos)["slot_minutes"]
+    student = f"epochs: 2\npurchases: {purchases}\n"
+    folder = write_cohort(
+        {"alone": "epochs: 2\npurchases: [{item: flip-trick}]\n", "student": student}
+    )
+
+    done = plan(folder, "--data", photos, "-o", "json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [job["team"] for job in told["jobs"]] == ["alone"]
+    assert [refused["team"] for refused in told["refused"]] == ["student"]
+
+    def minutes() -> dict[str, float]:
+        jobs = read(folder, "--data", photos)["jobs"]
+        return {job["team"]: job["slot_minutes"] for job in jobs}
+
     found = scan(photos)
     file = kept_file(measured_home / "teachers", found.fingerprint, 0.2, 0)
     file.parent.mkdir()
@@ -295,6 +308,7 @@ def test_students_are_planned_with_the_teacher_that_is_kept(
         plan={},
     )
     manifest_path(file).write_text(manifest.model_dump_json())
-    assert read(folder, "--data", photos)["slot_minutes"] > 3 * before
+    known = minutes()["student"]
+    assert known > 3 * minutes()["alone"]
     manifest_path(file).write_text("damaged")
-    assert read(folder, "--data", photos)["slot_minutes"] == before
+    assert known > 3 * minutes()["student"]

@@ -1,5 +1,6 @@
 """`gamectl submit` where some teams cannot be admitted, or rules are not what they were."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,8 +131,12 @@ def test_a_plan_says_whom_a_submission_would_refuse_for_want_of_a_teacher(
 ) -> None:
     folder = write_cohort({"apes": BASE, "owls": BASE + STUDENT})
     done = gamectl("plan", folder, "--data", photos)
-    assert done.exit_code == 0, done.output
-    assert "no teacher fits this data, and submit refuses owls without one" in done.stderr
+    assert done.exit_code == 1
+    assert "owls.yaml" in done.stdout
+    assert "no teacher fits this data, and submit refuses a student without one" in done.stdout
+    told = json.loads(gamectl("plan", folder, "--data", photos, "-o", "json").stdout)
+    assert [job["team"] for job in told["jobs"]] == ["apes"]
+    assert [refused["team"] for refused in told["refused"]] == ["owls"]
 
 
 def test_whoever_can_do_without_students_hears_that_it_is_about_a_teacher(
