@@ -44,14 +44,28 @@ def where(text: str) -> Where:
     """Read what a user wrote: a URI as it is, a folder as an absolute path.
 
     Raises:
-        OSError: it begins with file:// and names no absolute path.
+        OSError: it begins with file:// and names no absolute path, or with a ~ of nobody.
     """
     if text.lower().startswith(FILE):
         path = unquote(text[len(FILE) :]).removeprefix("localhost")
         if not path.startswith("/"):
             raise OSError(errno.EINVAL, f"{text} names no folder; write file:///FOLDER")
         return Path(path)
-    return text.rstrip("/") if URI.match(text) else Path(text).expanduser().absolute()
+    return text.rstrip("/") if URI.match(text) else at_home(text).absolute()
+
+
+def at_home(text: str) -> Path:
+    """A path as a user wrote it, with the folder that a ~ at its beginning stands for.
+
+    Raises:
+        OSError: there is no such user here.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        user = text.partition("/")[0].removeprefix("~")
+        whose = f"there is no user {user} here" if user else "nobody's home folder is known here"
+        raise OSError(errno.EINVAL, f"{text}: {whose}; write the whole path") from error
 
 
 def is_uri(text: str) -> bool:

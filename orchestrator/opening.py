@@ -22,12 +22,12 @@ if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
 
 def make_home(settings: Settings) -> None:
     """Makes the home folder; raises `StoreError` where that can't be."""
+    root = settings.root
     try:
-        settings.root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot keep a game in {settings.root}: {error.strerror}; GAME_HOME names another "
-            "folder"
+            f"cannot keep a game in {root}: {error.strerror}; GAME_HOME names another folder"
         ) from error
 
 

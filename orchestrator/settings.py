@@ -5,14 +5,15 @@ In: the variables GAME_HOME, GAME_STORE, GAME_ARTIFACTS, MLFLOW_TRACKING_URI and
 other module looks at the environment.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jobs.places import Where, where
+from jobs.places import Where, at_home, where
 
 
 class Settings(BaseSettings):
@@ -66,7 +67,8 @@ class Settings(BaseSettings):
     @property
     def root(self) -> Path:
         """The home folder as an absolute path."""
-        return self.home.expanduser().absolute()
+        with _said_in("GAME_HOME"):
+            return at_home(str(self.home)).absolute()
 
     @property
     def store_file(self) -> Path | None:
@@ -92,7 +94,10 @@ class Settings(BaseSettings):
     @property
     def artifacts(self) -> Where:
         """Folder or URI of the members' weights."""
-        return where(self.artifacts_uri) if self.artifacts_uri else self.root / "artifacts"
+        if not self.artifacts_uri:
+            return self.root / "artifacts"
+        with _said_in("GAME_ARTIFACTS"):
+            return where(self.artifacts_uri)
 
     @property
     def image_cache(self) -> Path:
@@ -128,6 +133,15 @@ class Settings(BaseSettings):
     def scores(self) -> Path:
         """Folder of the organizer's scores."""
         return self.root / "scores"
+
+
+@contextmanager
+def _said_in(variable: str) -> Iterator[None]:
+    """Tell of a place that cannot be one which variable names it: a path alone may be anybody's."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{variable}: {error.strerror}") from error
 
 
 def sqlite_url(path: Path) -> str:

@@ -13,7 +13,7 @@ from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS, drawn_folder, ensur
 from jobs.fetching import fetch
 from jobs.image_folder import scan
 from jobs.images import DecodedFolder, decode, readable
-from jobs.places import Where, is_uri, where
+from jobs.places import Where, at_home, is_uri, where
 from orchestrator.admission.files import Reading
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
@@ -33,7 +33,7 @@ def silent(_label: str) -> Iterator[Callable[[int, int], None]]:
 def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -> Path:
     """The folder of a data source; what is not there yet is drawn, or fetched from its URI.
 
-    Raises `jobs.errors.DataError` where it can't be fetched.
+    Raises `jobs.errors.DataError` where it can't be fetched, and `OSError` for a ~ of nobody.
     """
     if source == DRAWN:
         with progress("drawing the monkeys") as show:
@@ -41,7 +41,7 @@ def data_root(source: str, settings: Settings, progress: ProgressBar = silent) -
     if isinstance(place := where(source), str):
         with progress("fetching the images") as show:
             return fetch(place, settings.fetched, show)
-    return place if is_uri(source) else Path(source).expanduser()
+    return place if is_uri(source) else at_home(source)
 
 
 def size_of_data(
@@ -60,7 +60,10 @@ def size_of_data(
 
 
 def source_of(reading: Reading, override: Where | None) -> str:
-    """Where a cohort's data lies: `drawn`, an absolute path, or a URI."""
+    """Where a cohort's data lies: `drawn`, an absolute path, or a URI.
+
+    Raises `OSError` where it begins with a ~ of nobody who is known here.
+    """
     if override is not None:
         return str(where(str(override)))
     source = reading.cohort.spec.data.source
@@ -68,7 +71,7 @@ def source_of(reading: Reading, override: Where | None) -> str:
         return source
     if is_uri(source):
         return str(where(source))
-    return str((reading.folder / Path(source).expanduser()).absolute())
+    return str((reading.folder / at_home(source)).absolute())
 
 
 def source_again(stored: DataRecord, override: Where | None) -> str:

@@ -52,6 +52,10 @@ def examined(
         except ImportError as error:
             unchecked.append(about)
             missing.append(error.name or str(error))
+        except OSError as error:
+            # Where it names no file its words are ours, and its number tells nobody anything.
+            said = None if error.filename else error.strerror
+            yield Finding(Level.PROBLEM, about, said or first_line(error))
         except Exception as error:
             yield Finding(Level.PROBLEM, about, first_line(error))
     if unchecked:

@@ -7,12 +7,12 @@ on the path: `teacher_trainer`.
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
 from jobs.errors import DataError
+from jobs.places import at_home
 from jobs.plan import TeacherSpec
 from jobs.teacher import (
     blank,
@@ -57,19 +57,23 @@ def initial_state(architecture: str, weights: str) -> InitialState | None:
     if weights == "imagenet":
         state = _imagenet(architecture)
     else:
-        try:
-            content = Path(weights).expanduser().read_bytes()
-        except OSError as error:
-            raise Refused(
-                f"cannot read the weights {weights}: {error.strerror}; --weights is imagenet, none "
-                "or the path of a plain state dict"
-            ) from error
-        state = read_state(content, weights)
+        state = read_state(_content(weights), weights)
     try:  # now, and not when its images are decoded and a slot is there
         fitting_weights(blank(partial(build_classifier, architecture, ANY_CLASSES)), state)
     except DataError as error:
         raise DataError(f"cannot start from the weights {weights}: {error}") from error
     return InitialState(state, hashlib.sha256(safetensors.torch.save(state)).hexdigest())
+
+
+def _content(weights: str) -> bytes:
+    try:
+        return at_home(weights).read_bytes()
+    except OSError as error:
+        why = f"{weights}: {error.strerror}" if error.filename else error.strerror
+        raise Refused(
+            f"cannot read the weights {why}; --weights is imagenet, none or the path of a plain "
+            "state dict"
+        ) from error
 
 
 def _imagenet(architecture: str) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import orchestrator
+from jobs.places import at_home
 from jobs.plan import Normalize, TeacherSpec
 from orchestrator.admission.cohort import Data, TeacherFile
 
@@ -79,7 +80,7 @@ def expected_teacher(
     of images which nobody has seen yet: any kept teacher may be theirs.
     """
     if own.file is not None:
-        files = [beside / Path(own.file).expanduser()]
+        files = [beside / _own_path(own.file)]
     else:
         kept = kept_file(folder, fingerprint, data.validation_fraction, data.split_seed)
         files = [kept if kept.exists() else pretrained]
@@ -93,6 +94,13 @@ def expected_teacher(
         normalize=described.normalize,
     )
     return Expected(spec, any(_may_be_for(file, data, fingerprint) for file in files))
+
+
+def _own_path(file: str) -> Path:
+    try:
+        return at_home(file)
+    except OSError:  # of nobody who is known here: there is no such file either
+        return Path(file)
 
 
 def _may_be_for(file: Path, data: Data, fingerprint: str) -> bool:

@@ -29,6 +29,7 @@ from jobs.atomic import alone, atomic_file
 from jobs.errors import DataError
 from jobs.images import LabelledImages
 from jobs.metrics import accuracy
+from jobs.places import at_home
 from jobs.plan import DataPlan, TeacherPlan, TeacherSpec
 from jobs.split import split_images
 from jobs.teacher import (
@@ -76,7 +77,11 @@ def find_teacher(
     another split.
     """
     if own is not None and own.file is not None:
-        return _open(beside / Path(own.file).expanduser(), own, data)
+        try:
+            path = at_home(own.file)
+        except OSError as error:
+            raise NoTeacher(f"cannot read the teacher {error.strerror}; {HOW}") from error
+        return _open(beside / path, own, data)
     kept = kept_path(folder, data)
     if kept.exists():
         return _open(kept, own, data, kept=True)

@@ -1,4 +1,4 @@
-"""A home folder that cannot be used, and a port that is taken: one line each, no traceback."""
+"""Folders that cannot be used, and a port that is taken: one line each, no traceback."""
 
 import socket
 from collections.abc import Callable
@@ -8,6 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
+from tests.orchestrator.commands import gamectl
+
+NOBODY = "~nobody-of-this-name/x"
+UNKNOWN = f"{NOBODY}: there is no user nobody-of-this-name here; write the whole path"
 
 
 @pytest.mark.parametrize("home", ["{tmp}/a-file", "/proc/nope"])
@@ -21,6 +25,42 @@ def test_a_home_that_cannot_be_made(
     assert done.stderr.startswith("error: cannot keep a game in ")
     assert "GAME_HOME" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_home_of_nobody_is_said_with_the_variable_that_names_it(
+    write_cohort: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAME_HOME", NOBODY)
+    for words in (["get", "jobs"], ["submit", write_cohort({"apes": "epochs: 1"})]):
+        done = gamectl(*words)
+        assert (done.exit_code, done.stderr) == (1, f"error: GAME_HOME: {UNKNOWN}\n")
+    assert f"GAME_HOME: {UNKNOWN}" in gamectl("doctor").stdout
+
+
+def test_artifacts_of_nobody_are_said_with_the_variable_that_names_them(
+    home: Path, write_cohort: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAME_ARTIFACTS", NOBODY)
+    done = gamectl("submit", write_cohort({"apes": "epochs: 1"}))
+    assert (done.exit_code, done.stderr) == (1, f"error: GAME_ARTIFACTS: {UNKNOWN}\n")
+
+
+def test_images_of_nobody(home: Path, write_cohort: Callable[..., Path]) -> None:
+    cohort = write_cohort({"apes": "epochs: 1"})
+    assert gamectl("data", "check", NOBODY).stderr == f"error: {UNKNOWN}\n"
+    assert gamectl("submit", cohort, "--data", NOBODY).stderr == f"error: {UNKNOWN}\n"
+    rules = cohort / "cohort.yaml"
+    rules.write_text(f"{rules.read_text()}\n  data: {{source: {NOBODY}}}\n")
+    for command in ("plan", "submit"):
+        done = gamectl(command, cohort)
+        assert done.exit_code == 1
+        assert done.stderr.endswith(f"error: {UNKNOWN}\n")
+
+
+def test_weights_of_nobody(home: Path) -> None:
+    done = gamectl("teacher", "train", "--weights", NOBODY)
+    assert done.exit_code == 1
+    assert f"error: cannot read the weights {UNKNOWN}; --weights is" in done.stderr
 
 
 def test_a_port_that_is_taken(home: Path) -> None:

@@ -191,6 +191,13 @@ def test_the_plan_expects_what_the_students_will_get(kept: Path) -> None:
     assert not expected_teacher(*where, data, DATA.fingerprint, NOWHERE).fits
 
 
+def test_a_teacher_in_the_home_of_nobody_is_none(kept: Path) -> None:
+    own = TeacherFile(file="~nobody-of-this-name/t.pt")
+    with pytest.raises(NoTeacher, match=r"~nobody-of-this-name/t\.pt: there is no user nobody-of-"):
+        find(kept, own)
+    assert not expected_teacher(kept, own, kept.parent, Data(), DATA.fingerprint).fits
+
+
 def test_a_teacher_that_cannot_be_written_leaves_the_one_before(
     kept: Path, images: LabelledImages
 ) -> None:
