@@ -13,7 +13,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, TextIO
 
 import click
 
@@ -52,6 +52,11 @@ def cut_inside(text: str, max_chars: int) -> str:
     return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether that is one; a stream that whoever started us has closed is None, and is none."""
+    return stream is not None and stream.isatty()
+
+
 def print_json(value: object) -> None:
     """Write one JSON document to stdout. The encoding of the terminal does not matter to it."""
     click.echo(json.dumps(value, indent=2))
@@ -62,7 +67,7 @@ def print_line(text: str, *, indent: int = 2, colour: str | None = None) -> None
 
     Its first word is in the `colour`, where stdout takes one.
     """
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         width = max(40, shutil.get_terminal_size().columns)
         text = textwrap.fill(
             text, width, subsequent_indent=" " * indent, break_long_words=False,
@@ -84,7 +89,7 @@ def in_colour() -> bool:
     forced = os.environ.get("FORCE_COLOR")
     if forced is not None:
         return forced != ""
-    return sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return is_terminal(sys.stdout) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def coloured(text: str, colour: str) -> str:
@@ -105,7 +110,7 @@ def clear_status() -> None:
 
 
 def _draws_on_stderr() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return is_terminal(sys.stderr) and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def filled(text: str) -> str:
@@ -132,7 +137,7 @@ def print_note(text: str) -> None:
 
 def _fitting(line: str) -> str:
     """A line of stderr in as many as the terminal wants, where it is one."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         return line
     width = max(40, _columns_of(sys.stderr.fileno()))
     if len(line) <= width:

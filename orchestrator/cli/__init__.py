@@ -272,9 +272,10 @@ def run() -> None:
     status = 1
 
     def leave() -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as it is where it was closed before we began
+                with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                    stream.flush()
         os._exit(status)
 
     atexit.register(leave)

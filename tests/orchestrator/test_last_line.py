@@ -85,10 +85,12 @@ def test_what_is_made_for_a_while_is_removed_by_a_handler_after_ours() -> None:
 REMARKS = """
 import os, sys
 from orchestrator.admission.cohort import CohortSpec
-from orchestrator.console import print_note
+from orchestrator.console import clear_status, print_note, print_status
 from orchestrator.terminal.live import LiveView
 
 print_note("a remark")
+print_status("looking ...")
+clear_status()
 with LiveView(CohortSpec(), 1) as view:
     view.say("the store is away")
 print_note("another one")
@@ -104,6 +106,30 @@ def test_remarks_that_nobody_can_read_end_nothing(where: str) -> None:
     words = f"exec {sys.executable} -c '{REMARKS}' {where}"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "the controller goes on")
+
+
+LINES = """
+from orchestrator import cli, console
+
+def main(prog_name):
+    console.print_line("a line", colour="green")
+    console.print_text("a text")
+    console.print_json([1])
+    console.print_table(["A"], [["cell"]])
+    console.print_error("a remark")
+    raise SystemExit
+
+cli.main = main
+cli.run()
+"""
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_an_output_that_was_closed_before_we_began_is_no_error(closed: str) -> None:
+    words = f"exec {sys.executable} -c '{LINES}' {closed}"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
+    said = "error: a remark\n" if closed == ">&-" else ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
 
 
 BELOW_A_BAR = """
