@@ -36,6 +36,11 @@ def is_there(settings: Settings) -> bool:
     return settings.store_file is None or settings.store_file.exists()
 
 
+def store_place(settings: Settings) -> str:
+    """Where a store in a file is kept, to follow "there is no store"."""
+    return f"at {settings.store_file} (GAME_STORE)" if settings.store else f"in {settings.root}"
+
+
 @contextmanager
 def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
     """The store of these settings, closed at the end of the block.
@@ -45,9 +50,14 @@ def open_store(settings: Settings, create: bool = False) -> Iterator[Store]:
     """
     if not create and not is_there(settings):
         raise NotFound(
-            f"nothing was submitted yet: there is no store in {settings.root}. `gamectl submit "
-            "PATH` submits a cohort; one that was submitted elsewhere is seen from the folder that "
-            "this was done in, or by naming its game's folder in GAME_HOME"
+            f"nothing was submitted yet: there is no store {store_place(settings)}. `gamectl "
+            "submit PATH` submits a cohort; one that was submitted elsewhere is seen "
+            + (
+                "once GAME_STORE names its store"
+                if settings.store
+                else "from the folder that this was done in, or by naming its game's folder in "
+                "GAME_HOME"
+            )
         )
     with loading():  # here: whoever asks for `--help` waits for no SQLAlchemy
         from orchestrator.store import Store

@@ -5,10 +5,12 @@ In: the variables GAME_HOME, GAME_STORE, GAME_ARTIFACTS, MLFLOW_TRACKING_URI and
 other module looks at the environment.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -72,8 +74,8 @@ class Settings(BaseSettings):
 
     @property
     def store_file(self) -> Path | None:
-        """The store's SQLite file; None where GAME_STORE names a database."""
-        return None if self.store else self.root / "store.db"
+        """The store's SQLite file; None where GAME_STORE names a server, or no file."""
+        return _sqlite_file(self.store) if self.store else self.root / "store.db"
 
     @property
     def store_url(self) -> str:
@@ -142,6 +144,14 @@ def _said_in(variable: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, f"{variable}: {error.strerror}") from error
+
+
+def _sqlite_file(url: str) -> Path | None:
+    # As SQLAlchemy reads it, which takes too long to import for asking whether a file is there.
+    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", url)
+    if found is None or found[1] == ":memory:" or found[1].startswith("file:"):
+        return None
+    return Path(unquote(found[1])).absolute()
 
 
 def sqlite_url(path: Path) -> str:

@@ -38,14 +38,14 @@ def artifacts() -> Iterator[Finding]:
 
 def store() -> Iterator[Finding]:
     """Whether the store opens, and what is in it; its schema is brought up to date, as always."""
-    from orchestrator.opening import open_store
+    from orchestrator.opening import is_there, open_store, store_place
     from orchestrator.settings import Settings
     from orchestrator.state import newest_revisions
     from orchestrator.terminal.lookup import controller_of
 
     settings = Settings()
-    if settings.store_file is not None and not settings.store_file.exists():
-        found = f"none yet in {settings.root}; `gamectl submit` makes it"
+    if not is_there(settings):
+        found = f"none yet {store_place(settings)}; `gamectl submit` makes it"
         yield Finding(Level.OK, "store", found)
         return
     with open_store(settings) as opened:

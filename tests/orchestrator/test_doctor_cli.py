@@ -271,6 +271,20 @@ def test_work_that_nobody_does(store: Store, home: Path, monkeypatch: pytest.Mon
     assert found.advice == "`gamectl resume --cohort small` goes on"
 
 
+def test_looking_at_a_store_that_is_not_there_makes_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "typo" / "dir" / "store.db"
+    monkeypatch.setenv("GAME_STORE", f"sqlite:///{file}")
+    found = only(services.store())
+    assert found.found == f"none yet at {file} (GAME_STORE); `gamectl submit` makes it"
+    for words in (["get", "jobs"], ["leaderboard"], ["cancel", "apes"]):
+        done = gamectl(*words)
+        assert done.exit_code == 1
+        assert f"there is no store at {file} (GAME_STORE)" in done.stderr
+    assert not file.parent.parent.exists()
+
+
 def test_data_is_counted(photos: Path, tmp_path: Path, home: Path) -> None:
     found = only(services.data(str(photos)))
     assert (found.level, found.found) == (

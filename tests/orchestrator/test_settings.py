@@ -73,6 +73,27 @@ def test_artifacts_are_in_a_folder_or_behind_a_uri(
     assert Settings().artifacts == (meant if is_uri else tmp_path / meant)
 
 
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///typo/store.db", "typo/store.db"),
+        ("sqlite:////big/disk/store.db", "/big/disk/store.db"),
+        ("sqlite+pysqlite:///store.db?timeout=3", "store.db"),
+        ("sqlite:///what%3Fnow/100%25.db", "what?now/100%.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("postgresql:///sqlite.db", None),
+    ],
+)
+def test_the_file_of_a_store_is_known_without_opening_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, file: str | None
+) -> None:
+    monkeypatch.setenv("GAME_STORE", url)
+    assert Settings().store_file == (None if file is None else tmp_path / file)
+    if file is not None:
+        assert make_url(url).database == file
+
+
 def test_a_database_of_mlflows_own_keeps_its_files_with_the_game(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
