@@ -37,6 +37,11 @@ def printable(text: str) -> str:
     )
 
 
+def encodable(text: str) -> bool:
+    """Whether a name is text that can be kept; one that is not UTF-8 comes in without being so."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def shortened(text: str, max_chars: int = SHOWN_CHARS) -> str:
     """`text` on one line, printable and at most `max_chars` long, to stand in a message."""
     cut = text[: max_chars + 1]

@@ -15,6 +15,8 @@ from jobs.image_folder import scan
 from jobs.images import DecodedFolder, decode, readable
 from jobs.places import Where, at_home, is_uri, where
 from orchestrator.admission.files import Reading
+from orchestrator.console import encodable, printable
+from orchestrator.errors import Refused
 from orchestrator.settings import Settings
 from orchestrator.state import DataRecord
 
@@ -62,8 +64,16 @@ def size_of_data(
 def source_of(reading: Reading, override: Where | None) -> str:
     """Where a cohort's data lies: `drawn`, an absolute path, or a URI.
 
-    Raises `OSError` where it begins with a ~ of nobody who is known here.
+    Raises `OSError` where it begins with a ~ of nobody who is known here, and `Refused` where it
+    could not be kept with the cohort.
     """
+    source = _source_of(reading, override)
+    if not encodable(source):
+        raise Refused(f"the data's folder {printable(source)} is not named in UTF-8; rename it")
+    return source
+
+
+def _source_of(reading: Reading, override: Where | None) -> str:
     if override is not None:
         return str(where(str(override)))
     source = reading.cohort.spec.data.source

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from orchestrator import operations
 from orchestrator.admission.yaml_nodes import parse
-from orchestrator.console import shortened
+from orchestrator.console import encodable, shortened
 from orchestrator.errors import NotFound, Refused, TeamsRefused
 from orchestrator.moves import Change, Note
 from orchestrator.phases import Blame, Phase, Reason
@@ -67,7 +67,7 @@ def alter(
         .order_by(jobs.c.revision.desc())
         .limit(1)
     )
-    job_id = connection.scalar(newest)
+    job_id = connection.scalar(newest) if encodable(team) else None
     job = None if job_id is None else read_job(connection, job_id)
     if job is None:
         raise _no_team(connection, cohort, team)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from jobs.plan import EpochReport
+from orchestrator.console import encodable
 from orchestrator.phases import Blame, Phase
 from orchestrator.state import Attempt, CohortRecord, DataRecord, Event, Job, Member, MemberKey
 from orchestrator.store.tables import attempts, cohorts, epochs, events, jobs, members
@@ -75,6 +76,8 @@ _EPOCHS = _HISTORY.where(epochs.c.attempt == bindparam("attempt"))
 
 def read_cohort(connection: Connection, name: str) -> CohortRecord | None:
     """The cohort of that name, or None."""
+    if not encodable(name):  # no database takes it, not even to compare
+        return None
     row = connection.execute(select(cohorts).where(cohorts.c.name == name)).one_or_none()
     return None if row is None else _cohort(row)
 

@@ -57,6 +57,17 @@ def test_images_of_nobody(home: Path, write_cohort: Callable[..., Path]) -> None
         assert done.stderr.endswith(f"error: {UNKNOWN}\n")
 
 
+def test_images_whose_folder_is_not_named_in_utf_8(
+    home: Path, write_cohort: Callable[..., Path]
+) -> None:
+    done = gamectl("submit", write_cohort({"apes": "epochs: 1"}), "--data", "/ph\udcffotos")
+    assert done.exit_code == 1
+    assert done.stderr.endswith(
+        "error: the data's folder /ph\\udcffotos is not named in UTF-8; rename it\n"
+    )
+    assert "there is no store in" in gamectl("get", "jobs").stderr
+
+
 def test_weights_of_nobody(home: Path) -> None:
     done = gamectl("teacher", "train", "--weights", NOBODY)
     assert done.exit_code == 1
