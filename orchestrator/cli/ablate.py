@@ -25,6 +25,7 @@ from orchestrator.cli.common import (
     write_result,
 )
 from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.control.place import check_cpus
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import measure_ablation
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
       gamectl ablate loadouts/demo/dizzy-macaques.yaml
       gamectl ablate my-loadout.yaml --seeds 5 --picture worth.png""",
 )
-@click.argument("loadout", metavar="LOADOUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("loadout", metavar="LOADOUT", type=LocalPath(dir_okay=False))
 @click.option(
     "--seeds",
     default=3,

@@ -22,6 +22,7 @@ from orchestrator.cli.common import (
     write_result,
 )
 from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.settings import Settings
 from orchestrator.workflows.measuring import BASELINE, measure_balance
 
@@ -33,9 +34,7 @@ from orchestrator.workflows.measuring import BASELINE, measure_balance
       gamectl balance loadouts/balance --seeds 3 -o loadouts/BALANCE.md
       gamectl balance loadouts/balance --data photos/monkeys --output json""",
 )
-@click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=LocalPath())
 @click.option(
     "--seeds", default=3, show_default=True, type=WholeNumber(1, 100), help="Runs of a loadout."
 )
@@ -50,7 +49,7 @@ from orchestrator.workflows.measuring import BASELINE, measure_balance
     "-o",
     "file",
     metavar="FILE.md",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     callback=ending_in(".md", hint="; --output json is for programs"),
     help="Write the table into this file's section for the data; the rest of it stays.",
 )

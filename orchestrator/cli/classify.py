@@ -21,6 +21,7 @@ import click
 from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
+from orchestrator.cli.paths import LocalPath
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase
@@ -42,9 +43,7 @@ if TYPE_CHECKING:  # they import torch's friends, and SQLAlchemy
       gamectl classify holiday/ --team howling-pixels
       gamectl classify photo.jpg -o json""",
 )
-@click.argument(
-    "places", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("places", metavar="IMAGE...", nargs=-1, required=True, type=LocalPath())
 @cohort_option
 @click.option(
     "--team",

@@ -21,6 +21,7 @@ from orchestrator import console
 from orchestrator.admission.files import LoadoutFile, Reading, read_paths
 from orchestrator.cli import completing
 from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.paths import EMPTY, LocalPath
 from orchestrator.errors import Refused
 from orchestrator.phases import Phase
 from orchestrator.state import Job
@@ -38,10 +39,12 @@ class DataPlace(click.ParamType[Where]):
     def convert(
         self,
         value: Where,
-        param: click.Parameter | None,  # noqa: ARG002  # click's signature
-        ctx: click.Context | None,  # noqa: ARG002  # click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
     ) -> Where:
         """Tell a URI from a path."""
+        if value == "":
+            self.fail(EMPTY, param, ctx)
         return value if isinstance(value, Path) or is_uri(value) else Path(value)
 
     def shell_complete(
@@ -73,7 +76,7 @@ data_option = click.option(
 cohort_file_option = click.option(
     "--cohort-file",
     metavar="PATH",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="The cohort whose rules and data hold; by default cohort.yaml beside the loadout.",
 )
 cohort_option = click.option(
@@ -140,7 +143,7 @@ def picture_option(default: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T
     return click.option(
         "--picture",
         metavar="FILE.png",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=LocalPath(dir_okay=False),
         callback=ending_in(".png"),
         help=f"Where to write the picture; {default} in this folder by default.",
     )

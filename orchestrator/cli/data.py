@@ -15,6 +15,7 @@ import click
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import DataPlace, check_places, output_option, write_result
+from orchestrator.cli.paths import LocalPath
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _png(
 @click.option(
     "--sheet",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     callback=_png,
     help="Write a picture of the pairs to look at: across the splits and the least alike first.",
 )

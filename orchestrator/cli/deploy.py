@@ -14,6 +14,7 @@ from jobs.places import FILE, is_uri
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli import completing
+from orchestrator.cli.paths import LocalPath
 from orchestrator.deployment import LOADOUTS, PHOTOS_FOLDER, CohortFiles, Image, RenderOptions
 from orchestrator.errors import Refused
 from orchestrator.kustomize import overlays, render
@@ -91,7 +92,7 @@ _storage_class = _named(DNS_NAME, "name of a storage class: a-z, 0-9, - and .")
 @click.option(
     "--cohort",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="The files of the cohort that is played (with the overlay score: that is scored).",
 )
 @click.option(

@@ -13,6 +13,7 @@ from orchestrator import console
 from orchestrator.admission.claims import COHORT_FILE, COHORT_FILES
 from orchestrator.admission.problems import as_label
 from orchestrator.admission.starter import TEAM, starter_files
+from orchestrator.cli.paths import LocalPath
 from orchestrator.errors import Refused
 
 NAMELESS = "my-game"
@@ -25,7 +26,7 @@ NAMELESS = "my-game"
     Example:
       gamectl init monday""",
 )
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER", type=LocalPath())
 def command(folder: Path) -> None:
     """Write a commented cohort and a first loadout into a folder.
 

@@ -13,6 +13,7 @@ from jobs.errors import JobsError
 from jobs.places import Where
 from orchestrator import console
 from orchestrator.cli.common import check_places, ending_in, write_result
+from orchestrator.cli.paths import LocalPath
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:  # numpy comes with it
@@ -28,7 +29,7 @@ def page_option(words: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
         "-o",
         "file",
         metavar="FILE.html",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=LocalPath(dir_okay=False),
         callback=ending_in(".html", ".htm", hint="; --output json is for programs"),
         help=words,
     )

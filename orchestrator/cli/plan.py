@@ -21,6 +21,7 @@ from orchestrator.admission.files import LoadoutFile, Problem, Reading, located,
 from orchestrator.admission.items.losses import WisdomExtractor
 from orchestrator.cli.common import DataPlace, output_option
 from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.errors import Refused
 from orchestrator.forecasting.capacity import Machine, human_bytes, this_machine
 from orchestrator.forecasting.forecast import AROUND_S
@@ -45,9 +46,7 @@ Refusal = tuple[LoadoutFile, tuple[Problem, ...]]
       gamectl plan loadouts/demo
       gamectl plan loadouts/demo --cpus 8 -o json""",
 )
-@click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=LocalPath())
 @click.option(
     "--data",
     type=DataPlace(),

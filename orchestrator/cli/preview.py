@@ -22,6 +22,7 @@ from orchestrator.cli.common import (
     write_result,
 )
 from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -40,12 +41,12 @@ DRAWS, DRAWS_OF_EACH = 6, 3
       gamectl preview loadouts/demo/dizzy-macaques.yaml
       gamectl preview my-loadout.yaml --seed 1 -o other-draws.png""",
 )
-@click.argument("loadout", metavar="LOADOUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("loadout", metavar="LOADOUT", type=LocalPath(dir_okay=False))
 @click.option(
     "-o",
     "file",
     metavar="FILE.png",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     callback=ending_in(".png"),
     help="Where to write the picture; TEAM-preview.png in this folder by default.",
 )

@@ -16,6 +16,7 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import DataPlace, cohort_option, form_option, write_result
 from orchestrator.cli.pages import find_pictures, page_option, write_page
+from orchestrator.cli.paths import LocalPath
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.results.scorebook import read_published
@@ -48,7 +49,7 @@ MIX_UPS_SHOWN = 5
     "--all",
     "folder",
     metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="Write such a page for every team, as FOLDER/TEAM.html.",
 )
 @click.option(

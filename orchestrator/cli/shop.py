@@ -22,6 +22,7 @@ from orchestrator.admission.items.data import MAX_SIZE_PX
 from orchestrator.admission.purchase import Purchase
 from orchestrator.admission.shop import CATALOG, SHELVES, item_called, unit_price_bnn, unknown_item
 from orchestrator.cli import completing
+from orchestrator.cli.paths import LocalPath
 
 # A member may say any of these, or nothing; an item that it tunes must be bought.
 MEMBERS_EXAMPLE = """\
@@ -56,7 +57,7 @@ MAX_WIDTH, MIN_WIDTH = 88, 40  # of prose, in columns
 @click.option(
     "--cohort-file",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Show this cohort's prices, and what it takes off the shelf.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")

@@ -16,6 +16,7 @@ from jobs.places import Where
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_paths
 from orchestrator.cli.common import data_option, print_next, run_options
+from orchestrator.cli.paths import LocalPath
 from orchestrator.control import attend
 from orchestrator.control.place import elsewhere
 from orchestrator.errors import Refused, TeamsRefused
@@ -38,9 +39,7 @@ if TYPE_CHECKING:  # they import SQLAlchemy, which takes a second
       gamectl submit loadouts/demo --detach
       gamectl submit loadouts/demo --cluster http://head:8265""",
 )
-@click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=LocalPath())
 @data_option
 @click.option(
     "--skip-refused", is_flag=True, help="Submit the good loadouts although others are refused."

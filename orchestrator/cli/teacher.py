@@ -15,8 +15,9 @@ from jobs.places import Where, check_writable
 from jobs.plan import Normalize
 from orchestrator import console
 from orchestrator.admission.files import Reading, read_cohort
-from orchestrator.cli.common import DataPlace, exclude_leaked_option, output_option
+from orchestrator.cli.common import data_option, exclude_leaked_option, output_option
 from orchestrator.cli.numbers import PositiveNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.opening import make_home
 from orchestrator.settings import Settings
 
@@ -33,13 +34,8 @@ FINE_TUNED = {"epochs": 10, "learning_rate": 0.005}
 cohort_file_option = click.option(
     "--cohort-file",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="The cohort whose data and validation split count; the drawn monkeys by default.",
-)
-data_option = click.option(
-    "--data",
-    type=DataPlace(),
-    help="Folder of training/CLASS/* and validation/CLASS/*, or its URI, instead of the cohort's.",
 )
 
 
@@ -98,7 +94,7 @@ def command() -> None:
     "-o",
     "file",
     metavar="FILE.pt",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="Write it there, instead of keeping it in the home folder.",
 )
 def train(

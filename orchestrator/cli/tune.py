@@ -28,6 +28,7 @@ from orchestrator.cli.common import (
     write_result,
 )
 from orchestrator.cli.numbers import PositiveNumber, WholeNumber
+from orchestrator.cli.paths import LocalPath
 from orchestrator.control.place import check_cpus
 from orchestrator.errors import INTERRUPTED, GameError, Refused
 from orchestrator.opening import make_home
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
       gamectl tune my-loadout.yaml --trials 50 --minutes 15 -o better.yaml
       gamectl tune my-loadout.yaml --keep epochs --keep batchSize""",
 )
-@click.argument("loadout", metavar="LOADOUT", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("loadout", metavar="LOADOUT", type=LocalPath(dir_okay=False))
 @click.option(
     "--trials",
     default=20,
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     "-o",
     "file",
     metavar="FILE.yaml",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     callback=ending_in(".yaml", ".yml"),
     help="Write the loadout with the best settings there.",
 )

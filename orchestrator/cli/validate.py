@@ -12,6 +12,7 @@ import click
 from orchestrator import console
 from orchestrator.admission.draft import SUFFIXES
 from orchestrator.admission.files import LoadoutFile, Problem, Reading, folder_warnings, read_paths
+from orchestrator.cli.paths import LocalPath
 
 
 @click.command(
@@ -21,9 +22,7 @@ from orchestrator.admission.files import LoadoutFile, Problem, Reading, folder_w
       gamectl validate loadouts/demo
       gamectl validate my-loadout.yaml -o json""",
 )
-@click.argument(
-    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=LocalPath())
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @click.pass_context
 def command(ctx: click.Context, paths: tuple[Path, ...], output: str) -> None:

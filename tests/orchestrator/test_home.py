@@ -68,6 +68,29 @@ def test_images_whose_folder_is_not_named_in_utf_8(
     assert "there is no store in" in gamectl("get", "jobs").stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["init", ""],
+        ["validate", ""],
+        ["submit", ""],
+        ["submit", ".", "--data", ""],
+        ["data", "check", ""],
+        ["preview", "apes.yaml", "-o", ""],
+        ["shop", "--cohort-file", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = gamectl(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "it is empty; the current folder is ." in done.stderr
+    assert not list(Path().iterdir())
+
+
 def test_weights_of_nobody(home: Path) -> None:
     done = gamectl("teacher", "train", "--weights", NOBODY)
     assert done.exit_code == 1
