@@ -124,8 +124,9 @@ def _check_artifacts(place: Where, settings: Settings) -> None:
         check_writable(place)
     except OSError as error:
         if settings.artifacts_uri is None:
-            raise
-        said = f"GAME_ARTIFACTS is {settings.artifacts_uri}: {error.strerror or error}"
+            said = f"{error.strerror or error} in GAME_HOME"  # "name another folder"
+        else:
+            said = f"GAME_ARTIFACTS is {settings.artifacts_uri}: {error.strerror or error}"
         raise OSError(error.errno, said) from error
 
 

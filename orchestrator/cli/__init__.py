@@ -10,7 +10,6 @@ never wait for torch, ray or mlflow. A command parses, calls one function and pr
 import atexit
 import contextlib
 import difflib
-import errno
 import importlib
 import io
 import os
@@ -23,17 +22,11 @@ from typing import Any, cast
 import click
 from click.shell_completion import CompletionItem
 
-from jobs.errors import DataError, JobsError
+from jobs.errors import JobsError
 from orchestrator import console
+from orchestrator.cli.advice import of_system, with_next_step
 from orchestrator.cli.numbers import WholeNumber
-from orchestrator.errors import (
-    INTERRUPTED,
-    ArtifactsAway,
-    GameError,
-    LeaseLost,
-    StoreError,
-    TrackingError,
-)
+from orchestrator.errors import INTERRUPTED, GameError
 from orchestrator.loading import loading
 
 # name -> where the click command is (module:attribute), and its line in `gamectl --help`
@@ -173,7 +166,7 @@ class LazyGroup(click.Group):
         try:
             return cast(object, super().invoke(ctx))
         except (GameError, JobsError) as error:
-            console.print_error(_with_next_step(str(error), error, ctx.invoked_subcommand))
+            console.print_error(with_next_step(str(error), error, ctx.invoked_subcommand))
             ctx.exit(1)
         except click.UsageError as error:
             raise _with_option(error) from None
@@ -190,11 +183,7 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             raise  # whoever reads our output has seen enough (`| head`): click ends quietly
         except OSError as error:
-            # A full disk, a folder that may not be written: the place says what to do.
-            where = f": {error.filename}" if error.filename else ""
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = "; `gamectl doctor` tells how much room there is" if full else ""
-            console.print_error(f"{error.strerror or error}{where}{hint}")
+            console.print_error(of_system(error))
             ctx.exit(1)
 
 
@@ -218,28 +207,6 @@ def _with_option(error: click.UsageError) -> click.UsageError:
         return error
     hint = f"{error.message.rstrip('.')}. Did you mean {' or '.join(meant)}?"
     return click.UsageError(hint, error.ctx)
-
-
-def _with_next_step(message: str, error: GameError | JobsError, command: str | None) -> str:
-    """The message with the command that helps on, where it names none; one line stays one."""
-    step = None if "gamectl" in message else _next_step(error, command)
-    if step is None:
-        return message
-    if "\n" in message:
-        return f"{message}\n{step}"
-    return f"{message.removesuffix('.')}; {step}"
-
-
-def _next_step(error: GameError | JobsError, command: str | None) -> str | None:
-    if isinstance(error, LeaseLost):
-        return "`gamectl get jobs --watch` shows what the other controller does"
-    if isinstance(error, StoreError | TrackingError | ArtifactsAway):
-        return "`gamectl doctor` looks for the reason"
-    if isinstance(error, DataError) and command == "teacher":
-        return "`gamectl teacher --help` tells what it takes"
-    if isinstance(error, DataError) and command != "data":
-        return "`gamectl data check FOLDER` shows what is there"
-    return None
 
 
 @click.group(

@@ -4,6 +4,7 @@ In: what the system tells. Out: `Finding`s. What is enough is decided by functio
 apart from asking.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -101,13 +102,15 @@ def existing(place: Path) -> Path:
 
 def disk_findings(use: str, place: Path, folder: Path) -> Iterator[Finding]:
     """Whether `folder`, the part of `place` that is there, can be written and has room."""
-    advice = "free some room"
-    if use == "games":
-        advice += ", or name another folder in GAME_HOME; `cache` in it is safe to delete"
+    games = use == "games"
+    other = f"or name another folder in {'GAME_HOME' if games else 'TMPDIR'}"
+    advice = f"free some room, {other}" + ("; `cache` in it is safe to delete" if games else "")
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(PROBE_BYTES))
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            advice = f"make it one that you may write, {other}"
         yield Finding(Level.PROBLEM, "disk", f"{place} ({use}): {error.strerror}", advice)
         return
     usage = shutil.disk_usage(folder)

@@ -176,7 +176,14 @@ def test_a_full_disk(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Level.PROBLEM,
         f"{full_disk / 'game'} (games): No space left on device",
     )
-    assert "GAME_HOME" in found.advice
+    assert found.advice.startswith("free some room, or name another folder in GAME_HOME")
+
+
+def test_a_disk_that_may_not_be_written_needs_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAME_HOME", "/proc")
+    found = next(iter(machine.disk()))
+    assert (found.level, found.found[:14]) == (Level.PROBLEM, "/proc (games):")
+    assert found.advice == "make it one that you may write, or name another folder in GAME_HOME"
 
 
 def test_a_file_where_games_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

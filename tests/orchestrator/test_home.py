@@ -1,5 +1,6 @@
 """Folders that cannot be used, and a port that is taken: one line each, no traceback."""
 
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
+from orchestrator.cli.common import write_result
+from orchestrator.settings import Settings
 from tests.orchestrator.commands import gamectl
 
 NOBODY = "~nobody-of-this-name/x"
@@ -66,6 +69,47 @@ def test_images_whose_folder_is_not_named_in_utf_8(
         "error: the data's folder /ph\\udcffotos is not named in UTF-8; rename it\n"
     )
     assert "there is no store in" in gamectl("get", "jobs").stderr
+
+
+@pytest.mark.parametrize(
+    ("at_home", "advice"), [(True, "; GAME_HOME names another folder"), (False, "")]
+)
+def test_a_folder_of_the_home_that_is_read_only_is_said_with_the_variable(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_home: bool, advice: str
+) -> None:
+    place = home / "cache" if at_home else tmp_path / "elsewhere"
+
+    def refused() -> Settings:
+        raise OSError(errno.EROFS, "Read-only file system", str(place))
+
+    monkeypatch.setattr("orchestrator.cli.leaderboard.Settings", refused)
+    done = gamectl("leaderboard")
+    assert done.exit_code == 1
+    assert done.stderr == f"error: Read-only file system: {place}{advice}\n"
+
+
+def test_a_home_that_takes_no_artifacts_is_said_with_the_variable(
+    write_cohort: Callable[..., Path], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAME_HOME", "/proc")
+    done = gamectl("submit", write_cohort({"apes": "epochs: 1"}), "--data", photos)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: /proc cannot be written: ")
+    assert done.stderr.endswith("; name another folder in GAME_HOME\n")
+
+
+def test_a_file_that_cannot_take_its_place_is_said_by_its_own_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.html").mkdir()
+
+    def write() -> Settings:
+        write_result(tmp_path / "page.html", b"")
+        raise AssertionError("there is a folder")
+
+    monkeypatch.setattr("orchestrator.cli.leaderboard.Settings", write)
+    done = gamectl("leaderboard")
+    assert done.stderr == f"error: Is a directory: {tmp_path / 'page.html'}\n"
 
 
 @pytest.mark.parametrize(
