@@ -231,7 +231,7 @@ def main() -> None:
 
 
 def run() -> None:
-    """What the script `gamectl` calls: runs the program and ends the process with its last line.
+    """What `__main__` calls: runs the program and ends the process with its last line.
 
     Taking torch, Ray and MLflow apart, object by object, keeps the prompt away for seconds. Threads
     are waited for and exit handlers run as ever: ours, which is there first, is called last.

@@ -65,6 +65,24 @@ def test_ctrl_c_ends_any_command_with_the_shells_code(monkeypatch: pytest.Monkey
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
 
 
+PRESSED = """
+import runpy, sys
+
+class Pressed:
+    def find_spec(self, name, path, target=None):
+        if name == "orchestrator.console":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressed())
+runpy.run_module("orchestrator", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", PRESSED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_an_output_that_nobody_reads_is_no_error() -> None:
     program = "from orchestrator.cli import run; run()"
     words = f"{sys.executable} -c '{program}' --help | true; exit ${{PIPESTATUS[0]}}"
