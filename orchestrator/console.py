@@ -5,6 +5,8 @@ functions only, so that `-o json` never shares stdout with a remark. Rich is imp
 functions that draw with it: a command that prints plain lines starts without it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -13,9 +15,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from rich.segment import Segment
 
 SHOWN_CHARS = 60
 COMMANDS = re.compile(r"`[^`]*`|gamectl [^`;,]*")
@@ -23,6 +28,8 @@ COMMANDS = re.compile(r"`[^`]*`|gamectl [^`;,]*")
 JOINT = "\N{NO-BREAK SPACE}"
 GAP = 2
 """Blanks between the columns of a table."""
+ENDLESS = 1_000_000
+"""Columns of a pipe or a file: nothing has to fit there."""
 WHOLE_CHARS, WORD_CHARS, PART_CHARS = 24, 16, 10
 """Names, and words, up to this length stay on one line of a table as long as there is room; of a
 longer word so much."""
@@ -60,6 +67,18 @@ def cut_inside(text: str, max_chars: int) -> str:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether that is one; a stream that whoever started us has closed is None, and is none."""
     return stream is not None and stream.isatty()
+
+
+def room() -> int:
+    """How many columns there are for what stands on lines of its own, as rows of a table do.
+
+    In a terminal its width, and COLUMNS anywhere where it is set. A pipe and a file have no end: a
+    line that was folded is not found by grep. Only stdout counts, wherever stdin comes from.
+    """
+    told = os.environ.get("COLUMNS", "")
+    if is_terminal(sys.stdout) or (told.isdecimal() and int(told) > 0):
+        return shutil.get_terminal_size().columns
+    return ENDLESS
 
 
 def print_json(value: object) -> None:
@@ -174,27 +193,44 @@ def print_table(
     right: Collection[str] = (),
     whole: Collection[str] = (),
 ) -> None:
-    """Write a table to stdout that fits the terminal (80 columns where there is none).
+    """Write a table to stdout that fits the `room`.
 
     `right` names the columns that are aligned to the right: numbers. Where there is little room,
     text is folded before numbers, before the columns that are to stay `whole`, and before the first
     one, which names the row. Cells are plain text; rich's markup has no effect in them.
     """
     from rich.console import Console
+    from rich.segment import Segments
     from rich.table import Table
     from rich.text import Text
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    console = Console(soft_wrap=False)
+    width = room()
+    # Without a height rich takes a dumb terminal to have 80 columns, whatever the width.
+    console = Console(width=width, height=25)
     firm = [column in right or column in whole for column in columns]
-    widths = column_widths([list(columns), *cells], firm, console.width)
+    widths = column_widths([list(columns), *cells], firm, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         side: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(column, justify=side, overflow="fold", width=width)
     for row in cells:
         table.add_row(*map(Text, row))
-    console.print(table)
+    lines = console.render_lines(table, pad=False)
+    console.print(Segments([part for line in lines for part in _without_end(line)]), end="")
+
+
+def _without_end(line: Sequence[Segment]) -> list[Segment]:
+    """A line without the blanks at its end: they are as many as the longest row has characters."""
+    from rich.segment import Segment
+
+    kept = list(line)
+    while kept and not kept[-1].text.strip():
+        kept.pop()
+    if kept:
+        text, style, control = kept[-1]
+        kept[-1] = Segment(text.rstrip(), style, control)
+    return [*kept, Segment.line()]
 
 
 def column_widths(

@@ -6,7 +6,6 @@ In: the store. Out: facts, receipt, members with their attempts, phases, events 
 from __future__ import annotations
 
 import difflib
-import shutil
 import textwrap
 import time
 from collections import defaultdict
@@ -244,12 +243,12 @@ def _print_members(told: _Description) -> None:
     if not _wide():
         for index, message in messages.items():
             if message:
-                told_of, width = f"member {index}: {message}", shutil.get_terminal_size().columns
+                told_of, width = f"member {index}: {message}", console.room()
                 console.print_text(textwrap.fill(console.printable(told_of), width))
 
 
 def _wide() -> bool:
-    return shutil.get_terminal_size().columns >= WIDE
+    return console.room() >= WIDE
 
 
 def _print_columns(

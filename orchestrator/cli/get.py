@@ -6,7 +6,6 @@ In: the store. Out: one row each. Next: `gamectl describe`, which shows one job 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -244,7 +243,7 @@ def _print_json_line(row: dict[str, Any]) -> None:
 
 def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
     """Prints as many columns as there is room and use for."""
-    wide = shutil.get_terminal_size().columns >= WIDE
+    wide = console.room() >= WIDE
     columns: dict[str, Callable[[Job], str]] = {
         "team": display.team_of,
         "phase": (lambda job: job.phase) if wide else display.status,

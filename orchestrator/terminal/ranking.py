@@ -3,7 +3,6 @@
 In: a `Leaderboard`. Out: lines for people. Used by the commands that rank, and by whoever scores.
 """
 
-import shutil
 from collections.abc import Sequence
 
 from orchestrator import console
@@ -22,7 +21,7 @@ def print_leaderboard(board: Leaderboard, was_published: bool = False) -> None:
     `was_published` says that others see an older one.
     """
     table = [list(COLUMNS), *map(_cells, board.rows)]
-    room = shutil.get_terminal_size().columns
+    room = console.room()
     if _team_room(table, room) < max(len(row[TEAM]) for row in table):
         table = [[*row[:RECALL], *row[RECALL + 1 :]] for row in table]
     most = max(LEAST_NAME, _team_room(table, room))
