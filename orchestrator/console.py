@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
+from orchestrator.widths import GAP, column_widths, fits
+
 if TYPE_CHECKING:
     from rich.segment import Segment
 
@@ -26,13 +28,8 @@ SHOWN_CHARS = 60
 COMMANDS = re.compile(r"`[^`]*`|gamectl [^`;,]*")
 """Commands in remarks, to be copied."""
 JOINT = "\N{NO-BREAK SPACE}"
-GAP = 2
-"""Blanks between the columns of a table."""
 ENDLESS = 1_000_000
 """Columns of a pipe or a file: nothing has to fit there."""
-WHOLE_CHARS, WORD_CHARS, PART_CHARS = 24, 16, 10
-"""Names, and words, up to this length stay on one line of a table as long as there is room; of a
-longer word so much."""
 
 
 def printable(text: str) -> str:
@@ -192,32 +189,41 @@ def print_table(
     *,
     right: Collection[str] = (),
     whole: Collection[str] = (),
-) -> None:
-    """Write a table to stdout that fits the `room`.
+    spare: Sequence[str] = (),
+) -> Sequence[str]:
+    """Write a table to stdout that fits the `room`; returns the columns that it shows.
 
     `right` names the columns that are aligned to the right: numbers. Where there is little room,
     text is folded before numbers, before the columns that are to stay `whole`, and before the first
-    one, which names the row. Cells are plain text; rich's markup has no effect in them.
+    one, which names the row. Before a word is cut, columns are left out that are `spare`, the first
+    of them first. Cells are plain text; rich's markup has no effect in them.
     """
     from rich.console import Console
     from rich.segment import Segments
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    lines = [list(columns), *([printable(str(cell)) for cell in row] for row in rows)]
     width = room()
+    for column in spare:
+        if fits(lines, [name in right or name in whole for name in lines[0]], width):
+            break
+        at = lines[0].index(column)
+        lines = [[*line[:at], *line[at + 1 :]] for line in lines]
+    columns, *cells = lines
     # Without a height rich takes a dumb terminal to have 80 columns, whatever the width.
     console = Console(width=width, height=25)
     firm = [column in right or column in whole for column in columns]
-    widths = column_widths([list(columns), *cells], firm, width)
+    widths = column_widths(lines, firm, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         side: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(column, justify=side, overflow="fold", width=width)
     for row in cells:
         table.add_row(*map(Text, row))
-    lines = console.render_lines(table, pad=False)
-    console.print(Segments([part for line in lines for part in _without_end(line)]), end="")
+    drawn = console.render_lines(table, pad=False)
+    console.print(Segments([part for line in drawn for part in _without_end(line)]), end="")
+    return columns
 
 
 def _without_end(line: Sequence[Segment]) -> list[Segment]:
@@ -231,43 +237,3 @@ def _without_end(line: Sequence[Segment]) -> list[Segment]:
         text, style, control = kept[-1]
         kept[-1] = Segment(text.rstrip(), style, control)
     return [*kept, Segment.line()]
-
-
-def column_widths(
-    rows: Sequence[Sequence[str]], firm: Sequence[bool], room: int
-) -> tuple[int, ...]:
-    """How wide each column of a table is, so that all of them fit into `room`; at least 1 each.
-
-    The first row is the header. The widest column is narrowed first: text down to its longest word
-    that is not too long, then down to a part of it, and only then firm columns and short names.
-    """
-    from rich.cells import cell_len
-
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    widths = [max(map(cell_len, column)) for column in columns]
-    kept = [
-        _longest([*column[0].split()[:1], *column[1:]], widths[index] if stays else WHOLE_CHARS)
-        if stays or index == 0
-        else 0
-        for index, (column, stays) in enumerate(zip(columns, firm, strict=True))
-    ]
-    words = [_longest(" ".join(column).split(), WORD_CHARS) for column in columns]
-    floors = (
-        [max(each) for each in zip(kept, words, strict=True)],
-        [max(each, PART_CHARS) for each in kept],
-        [1] * len(columns),
-    )
-    left = sum(widths) + GAP * (len(widths) - 1) - room
-    for floor in floors:
-        while left > 0:
-            wide = [index for index, width in enumerate(widths) if width > floor[index]]
-            if not wide:
-                break
-            widths[max(wide, key=lambda index: widths[index])] -= 1
-            left -= 1
-    return tuple(widths)
-
-
-def _longest(texts: Sequence[str], most: int) -> int:
-    """The length of the longest text that is no longer than that; 0 where all are."""
-    return max((len(text) for text in texts if len(text) <= most), default=0)

@@ -21,11 +21,12 @@ from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.documents import event_document, job_document
 from orchestrator.cli.numbers import WholeNumber
 from orchestrator.opening import open_store, pick_cohort
-from orchestrator.phases import Phase
+from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Attempt, Event, Job, Member
 from orchestrator.terminal import display
 from orchestrator.terminal.lookup import Lookup, find_job, look_up
+from orchestrator.terminal.receipt import print_receipt
 from orchestrator.terminal.timeline import Step, timeline
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
@@ -35,6 +36,8 @@ LABEL_CHARS = 13
 WIDE = 76
 """A narrower terminal shows fewer columns, and messages below their table."""
 DISPENSABLE = {"node", "failures", "message"}
+UNTOLD = display.SELF_EVIDENT | {Reason.QUEUED}
+"""Reasons of members that are not told where there is no column for them."""
 T = TypeVar("T")
 
 
@@ -138,11 +141,13 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
 
 
 def _print(told: _Description) -> None:
+    receipt = told.receipt
     for label, value in _facts(told):
         if value != "":
             line = f"{label + ':':<{LABEL_CHARS}}{console.printable(str(value))}"
             console.print_line(line, indent=LABEL_CHARS)
-    _print_receipt(told.receipt)
+    lines = [(line["title"], line["quantity"], line["total_bnn"]) for line in receipt["lines"]]
+    print_receipt("Receipt", lines, receipt["total_bnn"], receipt["budget_bnn"])
     _print_members(told)
     _print_attempts(told)
     now = told.seen.now
@@ -217,14 +222,6 @@ def _validation(job: Job) -> str:
     return text
 
 
-def _print_receipt(receipt: dict[str, Any]) -> None:
-    console.print_text("\nReceipt:")
-    for line in receipt["lines"]:
-        count = f" x {line['quantity']}" if line["quantity"] > 1 else ""
-        console.print_text(f"  {line['title'] + count:<40}{line['total_bnn']:>6} B NN")
-    console.print_text(f"  {'total':<40}{receipt['total_bnn']:>6} of {receipt['budget_bnn']} B NN")
-
-
 def _print_members(told: _Description) -> None:
     job = told.job
     needed = f" ({job.min_members} of {len(job.members)} must be trained)"
@@ -239,16 +236,15 @@ def _print_members(told: _Description) -> None:
         "failures": _failures,
         "message": lambda m: messages[m.index],
     }
-    _print_columns(columns, job.members, ["member", "val"], ["phase", "reason"])
-    if not _wide():
-        for index, message in messages.items():
-            if message:
-                told_of, width = f"member {index}: {message}", console.room()
-                console.print_text(textwrap.fill(console.printable(told_of), width))
-
-
-def _wide() -> bool:
-    return console.room() >= WIDE
+    shown = _print_columns(columns, job.members, ["member", "val"], ["phase", "reason"], ["reason"])
+    if "message" in shown:
+        return
+    for member in job.members:
+        reason = "" if "reason" in shown or member.reason in UNTOLD else member.reason
+        told_of = ": ".join(part for part in (reason, messages[member.index]) if part)
+        if told_of:
+            text = console.printable(f"member {member.index}: {told_of}")
+            console.print_text(textwrap.fill(text, console.room()))
 
 
 def _print_columns(
@@ -256,11 +252,13 @@ def _print_columns(
     rows: Sequence[T],
     right: Sequence[str],
     whole: Sequence[str],
-) -> None:
-    """Prints a table with as many columns as there is room for."""
-    shown = {name: cell for name, cell in columns.items() if _wide() or name not in DISPENSABLE}
+    spare: Sequence[str],
+) -> Sequence[str]:
+    """Prints a table with as many columns as there is room for, and returns those."""
+    wide = console.room() >= WIDE
+    shown = {name: cell for name, cell in columns.items() if wide or name not in DISPENSABLE}
     cells = [[cell(row) for cell in shown.values()] for row in rows]
-    console.print_table(list(shown), cells, right=right, whole=whole)
+    return console.print_table(list(shown), cells, right=right, whole=whole, spare=spare)
 
 
 def _failures(member: Member) -> str:
@@ -291,7 +289,8 @@ def _print_attempts(told: _Description) -> None:
         "ended": _ended,
     }
     right = ["member", "attempt", "took", "epochs"]
-    _print_columns(columns, told.attempts, right, ["slot", "started"])
+    spare = ["slot", "started", "attempt"]  # events tell them, too
+    _print_columns(columns, told.attempts, right, ["slot", "started"], spare)
 
 
 def _ended(attempt: Attempt) -> str:

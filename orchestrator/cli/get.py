@@ -257,8 +257,11 @@ def _print_jobs(jobs: Sequence[Job], seen: Lookup) -> None:
     if all(job.phase.terminal for job in jobs):
         unused.add("expected")
     shown = [name for name in columns if name not in unused]
+    spare = [name for name in ("took", "expected", "val") if name in shown]
     rows = [[columns[name](job) for name in shown] for job in jobs]
-    console.print_table(shown, rows, right=["val", "took"], whole=["expected"])
+    console.print_table(
+        shown, rows, right=["val", "took"], whole=["phase", "expected"], spare=spare
+    )
     left = sum(not job.phase.terminal for job in jobs)
     if left and seen.controller is None:
         suspended = sum(job.suspended and not job.phase.terminal for job in jobs)

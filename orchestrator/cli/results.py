@@ -24,6 +24,7 @@ from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
 from orchestrator.terminal import display
 from orchestrator.terminal.lookup import find_job
+from orchestrator.terminal.receipt import print_receipt
 
 if TYPE_CHECKING:  # numpy comes with the first, SQLAlchemy with the last
     from orchestrator.report.page import MemberLine, TeamResults
@@ -153,11 +154,8 @@ def _print(results: "TeamResults") -> None:
         console.print_line(f"{team.phase}: {console.printable(team.message)}")
     for title in results.titles:
         console.print_line(f"title: {title.name}, {title.because}")
-    console.print_text("\nBought:")
-    for line in team.receipt:
-        count = f" x {line.quantity}" if line.quantity > 1 else ""
-        console.print_text(f"  {line.title + count:<40}{line.total_bnn:>6g} B NN")
-    console.print_text(f"  {'total':<40}{team.spent_bnn:>6g} of {team.budget_bnn:g} B NN")
+    lines = [(line.title, line.quantity, line.total_bnn) for line in team.receipt]
+    print_receipt("Bought", lines, team.spent_bnn, team.budget_bnn)
     console.print_text("\nTrained, by validation accuracy:")
     for member in team.members:
         console.print_line(f"  {_trained(member, alone=len(team.members) == 1)}", indent=4)

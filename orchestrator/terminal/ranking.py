@@ -7,23 +7,30 @@ from collections.abc import Sequence
 
 from orchestrator import console
 from orchestrator.results.leaderboard import Leaderboard, Row
+from orchestrator.widths import GAP
 
 COLUMNS = ["rank", "team", "accuracy", "95 % interval", "recall", "spent", "members"]
 RIGHT = ["rank", "accuracy", "recall", "spent", "members"]
-TEAM, RECALL = COLUMNS.index("team"), COLUMNS.index("recall")
-LEAST_NAME = 10
-"""A name is not cut shorter."""
+TEAM = COLUMNS.index("team")
+SPARE = ["spent", "members", "95 % interval"]
+"""What is left out, in this order, before a name is cut shorter than `LEAST_NAME`."""
+LEAST_NAME = 8
 
 
 def print_leaderboard(board: Leaderboard, was_published: bool = False) -> None:
-    """Prints the ranking as a table; where there is little room without recall, and names cut.
+    """Prints the ranking as a table.
+
+    Where there is little room it has no recall, then names are cut, then it has no `SPARE` columns.
 
     `was_published` says that others see an older one.
     """
     table = [list(COLUMNS), *map(_cells, board.rows)]
-    room = console.room()
-    if _team_room(table, room) < max(len(row[TEAM]) for row in table):
-        table = [[*row[:RECALL], *row[RECALL + 1 :]] for row in table]
+    room, longest = console.room(), max(len(row[TEAM]) for row in table)
+    if _team_room(table, room) < longest:
+        table = _without(table, "recall")
+    for spare in SPARE:
+        if _team_room(table, room) < min(longest, LEAST_NAME):
+            table = _without(table, spare)
     most = max(LEAST_NAME, _team_room(table, room))
     for row in table:
         row[TEAM] = console.cut_inside(row[TEAM], most)
@@ -43,7 +50,8 @@ def print_leaderboard(board: Leaderboard, was_published: bool = False) -> None:
     degraded = sum(row.degraded for row in board.rows)
     if degraded:
         teams = "1 team is" if degraded == 1 else f"{degraded} teams are"
-        console.print_note(f"{teams} scored without members that were lost: see `members`")
+        see = ": see `members`" if "members" in heads else ""
+        console.print_note(f"{teams} scored without members that were lost{see}")
 
 
 def images_in_words(num_used: int, num_left_out: int) -> str:
@@ -54,10 +62,16 @@ def images_in_words(num_used: int, num_left_out: int) -> str:
     return f"{num_used} of {total} test images ({num_left_out} leaked ones left out)"
 
 
+def _without(table: Sequence[Sequence[str]], column: str) -> list[list[str]]:
+    """The table with a column less."""
+    at = table[0].index(column)
+    return [[*row[:at], *row[at + 1 :]] for row in table]
+
+
 def _team_room(table: Sequence[Sequence[str]], room: int) -> int:
     """How wide the column of teams may be, so that the table fits."""
     others = [column for at, column in enumerate(zip(*table, strict=True)) if at != TEAM]
-    return room - sum(max(map(len, column)) + console.GAP for column in others)
+    return room - sum(max(map(len, column)) + GAP for column in others)
 
 
 def _cells(row: Row) -> list[str]:

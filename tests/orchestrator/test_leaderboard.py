@@ -183,7 +183,7 @@ def test_a_degraded_job_is_ranked_with_what_it_has_and_says_so(
     assert "1 team is scored without members that were lost" in err
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_a_table_with_little_room_keeps_intervals_whole_and_names_apart(
     jobs: dict[str, Job],
     width: int,
@@ -199,6 +199,7 @@ def test_a_table_with_little_room_keeps_intervals_whole_and_names_apart(
     assert len(lines) == len({line.split()[1] for line in lines}) == 4
     assert all(len(line) <= width and "40.0% - 60.0%" in line for line in lines)
     assert ("recall" in heads) == (width == 120)
+    assert ("spent" in heads) == ("members" in heads) == (width > 40)
     assert (names["a"] in lines[0]) == (width >= 80)
 
 

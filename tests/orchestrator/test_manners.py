@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.admission.cohort import CohortSpec, Retry
-from orchestrator.console import column_widths, print_error, print_note, print_table
+from orchestrator.console import print_error, print_note, print_table
 from orchestrator.measuring.balance import Balance, Row
 from orchestrator.measuring.balance_table import NUMBERS, table
 from orchestrator.phases import Blame, Reason
@@ -22,6 +22,7 @@ from orchestrator.state import Fault, MemberKey
 from orchestrator.store import Store
 from orchestrator.terminal.live import SUMMARY_EVERY_S, LiveView
 from orchestrator.terminal.progress_bars import SAY_EVERY_S, draws, progress, time_left, waiting
+from orchestrator.widths import column_widths
 from tests.conftest import write_photos
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl

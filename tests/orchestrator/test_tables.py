@@ -1,5 +1,6 @@
 """Where tables take their width from: the terminal they are shown in, and nothing where none is."""
 
+import re
 import shlex
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.terminal.receipt import print_receipt
 from tests.orchestrator.commands import gamectl
 from tests.orchestrator.screens import in_terminal
 from tests.orchestrator.states import DIVERGED, LONG_NAME, Game, every_state
@@ -66,3 +68,58 @@ def test_columns_that_are_set_go_before(
 def test_in_a_terminal_a_table_is_as_wide_as_that(game: Game, term: str) -> None:
     shown = in_terminal([*GAMECTL, "get", "events"], width=100, env={"TERM": term})
     assert 80 < max(map(len, shown.splitlines())) <= 100
+
+
+# --- little room ----------------------------------------------------------------------------------
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch, *words: str, columns: int = 40) -> list[str]:
+    """The lines of a command in a terminal of so many columns, none of them longer."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = gamectl(*words)
+    assert shown.exit_code == 0, shown.output
+    return shown.stdout.splitlines()
+
+
+@pytest.mark.parametrize("columns", [40, 30])
+def test_jobs_in_little_room_keep_phases_and_epochs_whole(
+    game: Game, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    heads, *lines = narrow(monkeypatch, "get", "jobs", columns=columns)
+    assert max(map(len, [heads, *lines])) <= columns
+    words = " ".join(lines).split()
+    for word in ("Succeeded", "Suspended", "Cancelled", "20/20", "✗4/20"):
+        assert word in words
+    assert "expected" not in heads
+
+
+def test_a_job_in_little_room_breaks_no_word(game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = narrow(monkeypatch, "describe", "job", "howling-pixels")
+    members, attempts = lines.index("Members (3 of 4 must be trained):"), lines.index("Attempts:")
+    assert max(map(len, lines[lines.index("Receipt:") : lines.index("Loadout:")])) <= 40
+    assert lines[members + 1].split() == ["member", "phase", "epochs", "val"]
+    assert lines[members + 4].split() == ["2", "Failed", "3/20", "36.0%"]
+    reason = " ".join(lines[members + 6 : attempts]).strip()
+    assert reason == f"member 2: Diverged: {DIVERGED.message}"
+    assert lines[attempts + 1].split() == ["member", "attempt", "took", "epochs", "ended"]
+    assert [line.split()[3:5] for line in lines[attempts + 2 : attempts + 5]] == [
+        ["20", "Completed"],
+        ["20", "Completed"],
+        ["3", "Diverged"],
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 53, 80])
+def test_a_receipt_fits_and_its_prices_stand_below_each_other(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bought = [("Flip Trick", 1, 5), ("Need for Shift: Tokyo Data Drift", 12, 1_000_000)]
+    print_receipt("Bought", bought, 1_000_005, 99)
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "Need for Shift: Tokyo Data Drift x 12" in " ".join(text.replace("1000000", "").split())
+    prices = [found for line in lines if (found := re.search(r"\d+(?=( of 99)? B NN)", line))]
+    assert [found[0] for found in prices] == ["5", "1000000", "1000005"]
+    assert len({found.end() for found in prices}) == 1
