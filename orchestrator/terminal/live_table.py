@@ -6,7 +6,8 @@ which draws it again whenever something has changed.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich.console import Group
 from rich.padding import Padding
@@ -19,6 +20,7 @@ from orchestrator.forecasting.outlook import Outlook, busy_slots
 from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job
 from orchestrator.terminal import display
+from orchestrator.widths import GAP
 
 STYLES = {
     Phase.PENDING: "dim",
@@ -38,9 +40,10 @@ REASON_STYLES: dict[str, str] = {
 ORDER = [Phase.RUNNING, Phase.FAILED, Phase.PENDING, Phase.SUCCEEDED, Phase.CANCELLED]
 ROWS_RESERVED = 4
 """Lines of the terminal that the rows leave free: header, count, bar, prompt; not what is below."""
-TEAM_CHARS = 20
-WIDE = 80
-"""A narrower terminal shows one member a job and no accuracy."""
+TEAM_CHARS, LEAST_TEAM_CHARS = 20, 8
+"""A name is cut so much always, and so much at the most before a column is left out."""
+WIDE, NARROW = 80, 50
+"""A narrower terminal shows one member a job and no accuracy; then no time either."""
 
 
 def live_table(
@@ -56,28 +59,56 @@ def live_table(
 
     `notes` are lines under the summary about what is in the way; they take rows from the table.
     """
-    wide = width >= WIDE
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("team", no_wrap=True)
-    table.add_column("phase", no_wrap=True, min_width=len(Phase.CANCELLED))
-    table.add_column("epochs", no_wrap=True, overflow="ellipsis")
-    if wide:
-        table.add_column("val", justify="right", no_wrap=True)
-    table.add_column("expected", no_wrap=True, overflow="ellipsis")
     ranked = sorted(jobs, key=lambda job: _rank(job, ahead))
     summary = summarize(jobs, ahead, num_slots, now)
     below = [summary, *notes]
     room = max(1, height - ROWS_RESERVED - sum(len(textwrap.wrap(text, width)) for text in below))
-    for job in ranked[:room]:
-        team = cut_inside(printable(display.team_of(job)), TEAM_CHARS)
-        cells = [Text(team), _phase(job), _epochs(job, wide)]
-        cells += [Text(display.accuracy(job))] if wide else []
-        table.add_row(*cells, Text(display.expected(job, ahead, now)))
+    table = _table(ranked[:room], ahead, now, width)
     hidden = len(ranked) - room
     more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
     bar = ProgressBar(total=max(_work(jobs), 1e-9), completed=_work_done(jobs), width=30)
     remarks = [Text(printable(note), style="yellow") for note in notes]
     return Group(table, *more, Text(summary), Padding(bar), *remarks)  # a bar does not end its line
+
+
+def _table(jobs: Sequence[Job], ahead: Outlook, now: float, width: int) -> Table:
+    """A row for each job, with as many columns and as much of the names as there is room for."""
+    teams = [printable(display.team_of(job)) for job in jobs]
+    longest = max((len(team) for team in teams), default=0)
+    for num_members, names in _choices(width):
+        columns = {
+            "phase": [_phase(job) for job in jobs],
+            "epochs": [_epochs(job, num_members) for job in jobs],
+            "val": [Text(display.accuracy(job)) for job in jobs],
+            "expected": [Text(display.expected(job, ahead, now)) for job in jobs],
+        }
+        columns = {name: columns[name] for name in names}
+        needed = {n: max([len(n), *(c.cell_len for c in cells)]) for n, cells in columns.items()}
+        needed["phase"] = max(needed["phase"], len(Phase.CANCELLED))
+        left = width - sum(needed.values()) - GAP * len(needed)
+        if left >= min(longest, LEAST_TEAM_CHARS):
+            break
+    team_chars = max(min(left, TEAM_CHARS), len("team"))
+    # The last choice: phases are cut before numbers.
+    needed["phase"] = max(1, needed["phase"] - max(0, team_chars - left))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("team", no_wrap=True)
+    for name, chars in needed.items():
+        side: Literal["left", "right"] = "right" if name == "val" else "left"
+        table.add_column(name, justify=side, no_wrap=True, overflow="ellipsis", width=chars)
+    for team, *cells in zip(teams, *columns.values(), strict=True):
+        table.add_row(Text(cut_inside(team, team_chars)), *cells)
+    return table
+
+
+def _choices(width: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """How many members to show and which columns, beside the team: the most first."""
+    if width >= WIDE:
+        yield display.MEMBERS_SHOWN, ("phase", "epochs", "val", "expected")
+        yield 1, ("phase", "epochs", "val", "expected")
+    if width >= NARROW:
+        yield 1, ("phase", "epochs", "expected")
+    yield 1, ("phase", "epochs")
 
 
 def summarize(jobs: Sequence[Job], ahead: Outlook, num_slots: int | None, now: float) -> str:
@@ -110,8 +141,8 @@ def _phase(job: Job) -> Text:
     return Text(word, style=REASON_STYLES.get(word, STYLES[job.phase]))
 
 
-def _epochs(job: Job, wide: bool) -> Text:
-    shown = job.members[: display.MEMBERS_SHOWN if wide else 1]
+def _epochs(job: Job, num_members: int) -> Text:
+    shown = job.members[:num_members]
     parts = [Text(display.member_epochs(member), style=STYLES[member.phase]) for member in shown]
     more = display.more(job, len(shown))
     return Text(" ").join([*parts, Text(more, style="dim")] if more else parts)

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.admission.cohort import CohortSpec
+from orchestrator.forecasting.outlook import outlook
 from orchestrator.settings import Settings
+from orchestrator.state import newest_revisions
 from orchestrator.store import Store
+from orchestrator.terminal import display
+from orchestrator.terminal.live_table import live_table
 from orchestrator.terminal.receipt import print_receipt
 from tests.orchestrator.commands import gamectl
-from tests.orchestrator.screens import in_terminal
+from tests.orchestrator.screens import drawn, in_terminal, screen
 from tests.orchestrator.states import DIVERGED, LONG_NAME, Game, every_state
 
 GAMECTL = (sys.executable, "-m", "orchestrator")
@@ -123,3 +128,26 @@ def test_a_receipt_fits_and_its_prices_stand_below_each_other(
     prices = [found for line in lines if (found := re.search(r"\d+(?=( of 99)? B NN)", line))]
     assert [found[0] for found in prices] == ["5", "1000000", "1000005"]
     assert len({found.end() for found in prices}) == 1
+
+
+@pytest.mark.parametrize("later_s", [0, 7 * display.DAY_S])
+@pytest.mark.parametrize("width", [30, 40, 49, 50, 60, 80, 200])
+def test_the_live_table_cuts_no_number_but_names(game: Game, width: int, later_s: float) -> None:
+    jobs, now = newest_revisions(game.store.jobs("small")), time.time()
+    ahead = outlook(jobs, CohortSpec(), now, 5)
+    console = screen(width, 40)
+    console.print(live_table(jobs, ahead, 5, now + later_s, width, 40))
+    heads, *lines = drawn(console).splitlines()[: len(jobs) + 1]
+    assert max(map(len, lines)) <= width
+    shown = [" ".join(line.split()) for line in lines]
+    epochs = [
+        {display.epochs(job, number) for number in (1, display.MEMBERS_SHOWN)} for job in jobs
+    ]
+    for each in epochs:
+        assert any(f"{text} " in f"{line} " for text in each for line in shown), each
+    assert sum(" Succeeded" in line or " Suspended" in line for line in lines) == 2
+    assert ("expected" in heads) == (width >= (60 if later_s else 50))  # dates take more room
+    if "expected" in heads:
+        for job in jobs:
+            told = display.expected(job, ahead, now + later_s)
+            assert any(line.endswith(told) for line in shown)
