@@ -25,6 +25,7 @@ from orchestrator.phases import Phase, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Attempt, Event, Job, Member
 from orchestrator.terminal import display
+from orchestrator.terminal.happened import print_events
 from orchestrator.terminal.lookup import Lookup, find_job, look_up
 from orchestrator.terminal.receipt import print_receipt
 from orchestrator.terminal.timeline import Step, timeline
@@ -158,19 +159,7 @@ def _print(told: _Description) -> None:
         whole=["since", "phase", "reason"],
     )
     console.print_text("\nEvents:")
-    console.print_table(
-        ["time", "member", "reason", "message"],
-        [
-            [
-                display.clock_time(e.at, now),
-                "" if e.member is None else e.member,
-                e.reason,
-                e.message,
-            ]
-            for e in told.events
-        ],
-        whole=["time", "reason"],
-    )
+    print_events(told.events, now, of_job=True)
     console.print_text("\nLoadout:")
     for text in told.loadout.rstrip().splitlines():
         console.print_text(f"  {console.printable(text)}")

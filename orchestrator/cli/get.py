@@ -20,6 +20,7 @@ from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
 from orchestrator.terminal import display
+from orchestrator.terminal.happened import print_events
 from orchestrator.terminal.lookup import Absence, Lookup, controller_of, find_job, look_up
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
@@ -198,13 +199,7 @@ def get_events(cohort: str | None, team: str | None, watch: bool, output: str) -
         documents = [event_document(event, name) for event in events]
         console.print_json({"cohort": name, "events": documents})
     else:
-        now = time.time()
-        console.print_table(
-            ["time", "about", "reason", "message"],
-            [[display.clock_time(e.at, now), display.object_of(e), e.reason, e.message]
-             for e in events],
-            whole=["reason"],
-        )  # fmt: skip
+        print_events(events, time.time())
 
 
 def _watch_events(store: Store, name: str, team: str | None, output: str) -> None:

@@ -151,3 +151,15 @@ def test_the_live_table_cuts_no_number_but_names(game: Game, width: int, later_s
         for job in jobs:
             told = display.expected(job, ahead, now + later_s)
             assert any(line.endswith(told) for line in shown)
+
+
+@pytest.mark.parametrize("words", [["get", "events"], ["describe", "job", "wild"]])
+def test_events_in_little_room_break_no_reason(
+    game: Game, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    lines = narrow(monkeypatch, *words)
+    assert all(len(line) <= 40 for line in lines if not line.startswith("Reason:"))
+    text = " ".join(" ".join(lines).split())
+    about = "wild/0" if words[0] == "get" else "member 0"
+    assert f" {about} Diverged {DIVERGED.message} " in text
+    assert f" MemberFailed {DIVERGED.message} " in text
