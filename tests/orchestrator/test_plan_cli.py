@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.drawn_monkeys import CLASS_NAMES, TRAINING_COUNTS
-from jobs.image_folder import scan
 from jobs.plan import TeacherSpec
 from orchestrator.admission.files import read_paths
 from orchestrator.admission.member_plans import member_plans
@@ -25,7 +24,6 @@ from orchestrator.forecasting.planning import plan_cohort
 from orchestrator.forecasting.speeds import Speeds
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
-from orchestrator.teaching.teacher_manifest import Manifest, kept_file, manifest_path
 from tests.orchestrator.cohorts import TRAINED, epoch, new_job, start, submit
 
 LOADOUTS = Path(__file__).parents[2] / "loadouts"
@@ -270,45 +268,3 @@ def test_ray_and_mlflow_are_not_imported(measured_home: Path, demo: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_students_are_planned_with_the_teacher_that_is_kept(
-    write_cohort: WriteCohort, photos: Path, measured_home: Path
-) -> None:
-    purchases = "[{item: wisdom-extractor}, {item: flip-trick}]"
-    student = f"epochs: 2\npurchases: {purchases}\n"
-    folder = write_cohort(
-        {"alone": "epochs: 2\npurchases: [{item: flip-trick}]\n", "student": student}
-    )
-
-    done = plan(folder, "--data", photos, "-o", "json")
-    told = json.loads(done.stdout)
-    assert done.exit_code == 1
-    assert [job["team"] for job in told["jobs"]] == ["alone"]
-    assert [refused["team"] for refused in told["refused"]] == ["student"]
-
-    def minutes() -> dict[str, float]:
-        jobs = read(folder, "--data", photos)["jobs"]
-        return {job["team"]: job["slot_minutes"] for job in jobs}
-
-    found = scan(photos)
-    file = kept_file(measured_home / "teachers", found.fingerprint, 0.2, 0)
-    file.parent.mkdir()
-    file.write_bytes(b"not opened for a plan")
-    manifest = Manifest(
-        architecture="resnet18",
-        classes=found.classes,
-        image_size_px=224,
-        normalize="imagenet",
-        fingerprint=found.fingerprint,
-        validation_fraction=0.2,
-        split_seed=0,
-        val_accuracy=0.9,
-        sha256="",
-        plan={},
-    )
-    manifest_path(file).write_text(manifest.model_dump_json())
-    known = minutes()["student"]
-    assert known > 3 * minutes()["alone"]
-    manifest_path(file).write_text("damaged")
-    assert known > 3 * minutes()["student"]
