@@ -135,9 +135,9 @@ def resume(
                 lambda job: job.suspended and live(job),
                 "no job is suspended",
             )
-        ok = perform(name, teams, store.resume, altered.resumed)
+        outcome = perform(name, teams, store.resume, altered.resumed)
         go_on(name, store, settings, cpus, detach, launcher)
-    exit_with(ok)
+    exit_with(outcome)
 
 
 @click.command(
@@ -180,10 +180,10 @@ def retry(
             teams = teams_where(store, name, lambda job: job.phase in wanted, f"no job {ended}")
             if not teams:
                 return
-        ok = perform(name, teams, store.retry, altered.retried)
+        outcome = perform(name, teams, store.retry, altered.retried)
         if store.is_left(name):
             go_on(name, store, settings, cpus, detach, launcher)
-    exit_with(ok)
+    exit_with(outcome)
 
 
 @click.command(
@@ -207,5 +207,5 @@ def priority(team: str, number: int, cohort: str | None) -> None:
         return store.prioritize(name, of_team, at, number)
 
     with open_store(Settings()) as store:
-        ok = perform(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
-    exit_with(ok)
+        outcome = perform(pick_cohort(store, cohort).name, [team], prioritize, altered.prioritized)
+    exit_with(outcome)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -31,6 +32,16 @@ Operation = Callable[[str, str, float], "Altered"]
 AT_WORK_HERE = "this command runs the cohort to its end; --detach gives the terminal back"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an operation for several teams."""
+
+    ok: bool
+    """Whether it was done for all of them."""
+    unsaid: OSError | None
+    """Why not every line could be printed: its reader has gone, or its disk is full."""
+
+
 def end(
     teams: Sequence[str],
     all_teams: bool,
@@ -49,29 +60,47 @@ def end(
         def say(it: Altered) -> str:
             return in_words(it, bool(controller_of(store, name)))
 
-        ok = perform(name, teams, operation_of(store), say)
-    exit_with(ok)
+        outcome = perform(name, teams, operation_of(store), say)
+    exit_with(outcome)
 
 
 def perform(
     cohort: str, teams: Sequence[str], operation: Operation, in_words: Callable[[Altered], str]
-) -> bool:
-    """Performs an operation for each team and says what came of it.
+) -> Outcome:
+    """Performs an operation for each team, and then says what came of it.
 
-    Returns whether all were done; raises `SystemExit` where none could be.
+    Raises `SystemExit` where it was done for none, and what else the operation raises once it is
+    said what was done before. Lines that cannot be printed are no reason to raise anything here:
+    whoever has more to do does it before `exit_with`.
     """
+    lines: list[tuple[Callable[[str], None], str]] = []
     num_refused = 0
-    for team in dict.fromkeys(teams):
-        try:
-            done = operation(cohort, team, time.time())
-        except (NotFound, Refused) as error:
-            console.print_error(str(error))
-            num_refused += 1
-        else:
-            console.print_line(f"{team}: {in_words(done)}")
+    try:
+        for team in dict.fromkeys(teams):
+            try:
+                done = operation(cohort, team, time.time())
+            except (NotFound, Refused) as error:
+                lines.append((console.print_error, str(error)))
+                num_refused += 1
+            else:
+                lines.append((console.print_line, f"{team}: {in_words(done)}"))
+    finally:
+        # Not one by one: a reader who goes after the first line must not spare the other teams.
+        unsaid = _say(lines)
     if teams and num_refused == len(set(teams)):
         raise SystemExit(1)
-    return num_refused == 0
+    return Outcome(num_refused == 0, unsaid)
+
+
+def _say(lines: Sequence[tuple[Callable[[str], None], str]]) -> OSError | None:
+    """Prints each line by its function; returns why some could not be, or None."""
+    unsaid = None
+    for say, text in lines:
+        try:
+            say(text)
+        except OSError as error:
+            unsaid = unsaid or error
+    return unsaid
 
 
 def go_on(
@@ -122,7 +151,9 @@ def check_named(teams: Sequence[str], flag: bool, option: str) -> None:
         raise click.UsageError(f"name teams, or pass {option}")
 
 
-def exit_with(ok: bool) -> None:
-    """Raises `SystemExit` unless all was well."""
-    if not ok:
+def exit_with(outcome: Outcome) -> None:
+    """Raises why not all could be said, or `SystemExit` unless all was done."""
+    if outcome.unsaid is not None:
+        raise outcome.unsaid
+    if not outcome.ok:
         raise SystemExit(1)
