@@ -72,17 +72,10 @@ def retried(job: Job, now: float, why: str = "retried by the organizer") -> Chan
     Members that were trained stay so; the others go on from their checkpoints, with their failures
     forgotten and a new deadline.
     """
-    if job.phase is Phase.PENDING and not job.suspended:
-        raise Refused(
-            f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is Pending "
-            "and waits already; where no controller is at work, "
-            f"`gamectl resume --cohort {job.cohort}` starts one"
-        )
     if job.phase not in (Phase.FAILED, Phase.CANCELLED):
         raise Refused(
             f"team {job.team!r} has nothing to retry: its job (revision {job.revision}) is "
-            f"{job.phase}; a job that is Failed or Cancelled can be retried, and a changed loadout "
-            "submitted with `gamectl submit`"
+            f"{_instead_of_retry(job)}"
         )
     forgiven = [replace(m, team_failures=0, cluster_failures=0) for m in job.members]
     members = tuple(
@@ -109,9 +102,9 @@ def prioritized(job: Job, priority: int) -> Change:
     """The organizer gives the job another weight in the queue."""
     if not 1 <= priority <= HIGHEST_PRIORITY:
         raise Refused(f"priority is {priority}; allowed is 1 to {HIGHEST_PRIORITY}")
+    _must_be_live(job, "prioritize")
     if job.priority == priority:
         return Change(job)
-    _must_be_live(job, "prioritize")
     text = f"priority changed from {job.priority} to {priority}"
     note = Note(None, Reason.PRIORITY_CHANGED, text)
     return Change(replace(job, priority=priority), (note,))
@@ -125,10 +118,28 @@ def _must_be_live(job: Job, verb: str) -> None:
         )
 
 
+def _instead_of_retry(job: Job) -> str:
+    """How a job stands that neither failed nor was cancelled, and what helps on there."""
+    if job.suspended and not job.phase.terminal:
+        resume = f"`gamectl resume {job.team} --cohort {job.cohort}`"
+        return f"suspended; {resume} lets it go on"
+    if job.phase is Phase.PENDING:
+        return (
+            "Pending and waits already; where no controller is at work, "
+            f"`gamectl resume --cohort {job.cohort}` starts one"
+        )
+    if job.reason == Reason.WITHDRAWN:
+        return f"{job.phase} ({job.reason}); {_again(job)}"
+    return (
+        f"{job.phase}; a job that is Failed or Cancelled can be retried, and a changed loadout "
+        "submitted with `gamectl submit`"
+    )
+
+
 def _again(job: Job) -> str:
     """How a job that has ended goes on."""
     if job.phase in (Phase.FAILED, Phase.CANCELLED):
         return f"`gamectl retry {job.team} --cohort {job.cohort}` queues it again"
-    if job.reason is Reason.WITHDRAWN:
+    if job.reason == Reason.WITHDRAWN:  # from the store it comes as text
         return "its loadout, submitted once more, brings the team back: `gamectl submit`"
     return "a changed loadout is the team's next revision: `gamectl submit`"

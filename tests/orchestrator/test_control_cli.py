@@ -108,12 +108,14 @@ def test_every_problem_is_said_and_the_other_teams_get_what_they_want(game: Stor
     assert second.endswith("no team 'nobody-at-all'; see `gamectl get jobs --cohort small`")
 
 
-@pytest.mark.parametrize("words", [["suspend"], ["resume"], ["priority"]])
-def test_a_job_that_is_over_is_left_alone(game: Store, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [["suspend", "apes"], ["resume", "apes"], ["priority", "apes", 7], ["priority", "apes", 100]],
+)
+def test_a_job_that_is_over_is_left_alone(game: Store, words: list[object]) -> None:
     game.cancel("small", "apes", 200.0)
     before = game.jobs("small")
-    more = ["7"] if words == ["priority"] else []
-    refused = gamectl(*words, "apes", *more)
+    refused = gamectl(*words)
     assert refused.exit_code == 1
     assert "it has ended (Cancelled, CancelledByOrganizer)" in refused.stderr
     assert game.jobs("small") == before
@@ -162,7 +164,10 @@ def test_a_team_that_was_withdrawn_is_in_no_list_until_it_hands_in_again(
     assert by_team() == {}
     shown = read_json("get", "jobs", "--all", "--cohort", "small")["jobs"]
     assert {(job["phase"], job["reason"]) for job in shown} == {("Superseded", "Withdrawn")}
-    assert "a job that is Failed or Cancelled can be retried" in gamectl("retry", "apes").stderr
+    for command, *more in (["retry"], ["resume"], ["cancel"], ["priority", "100"]):
+        refused = gamectl(command, "apes", *more)
+        assert refused.exit_code == 1
+        assert "submitted once more, brings the team back: `gamectl submit`" in refused.stderr
     assert gamectl("describe", "job", "apes").exit_code == 0
     submit(game, new_job("apes"), at=300.0)
     assert (by_team()["apes"]["phase"], by_team()["apes"]["revision"]) == ("Pending", 2)
@@ -213,6 +218,14 @@ def test_failed_jobs_are_retried_and_others_refused(game: Store, controller: Led
         "has nothing to retry: its job (revision 1) is Pending and waits already" in refused.stderr
     )
     assert "`gamectl resume --cohort small` starts one" in refused.stderr
+
+
+def test_a_suspended_job_is_resumed_rather_than_retried(game: Store) -> None:
+    game.suspend("small", "apes", 200.0)
+    refused = gamectl("retry", "apes")
+    assert refused.exit_code == 1
+    said = "is suspended; `gamectl resume apes --cohort small` lets it go on"
+    assert said in refused.stderr
 
 
 @pytest.mark.parametrize(

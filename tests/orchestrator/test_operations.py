@@ -1,5 +1,7 @@
 """What the organizer and the teams want of a job: `operations`."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator import operations
@@ -98,6 +100,21 @@ def test_only_what_failed_or_was_cancelled_is_retried(phase: Phase) -> None:
         operations.retried(job(1, phase=phase), NOW)
 
 
+@pytest.mark.parametrize("waits", [P, R])
+def test_a_job_that_is_held_back_is_not_retried_but_resumed(waits: Phase) -> None:
+    held = operations.suspended(job(1, waits)).job
+    with pytest.raises(Refused, match="is suspended; `gamectl resume team-1 --cohort"):
+        operations.retried(held, NOW)
+
+
+def test_a_withdrawn_team_comes_back_with_its_loadout_and_not_with_a_retry() -> None:
+    gone = operations.withdrawn(job(1, P), NOW).job
+    as_stored = replace(gone, reason=str(gone.reason))
+    for operate in (operations.cancelled, operations.resumed, operations.retried):
+        with pytest.raises(Refused, match="submitted once more, brings the team back"):
+            operate(as_stored, NOW)
+
+
 def test_a_priority_is_changed_once() -> None:
     change = operations.prioritized(job(1), 300)
     assert change.job.priority == 300
@@ -118,8 +135,9 @@ def test_operations_on_a_job_that_is_over_are_refused(end: Phase) -> None:
         operations.suspended(ended)
     with pytest.raises(Refused, match="cannot resume"):
         operations.resumed(ended, NOW)
-    with pytest.raises(Refused, match="cannot prioritize"):
-        operations.prioritized(ended, 7)
+    for priority in (7, ended.priority):
+        with pytest.raises(Refused, match="cannot prioritize"):
+            operations.prioritized(ended, priority)
 
 
 # --- what is not right yet ------------------------------------------------------------------------
