@@ -175,10 +175,10 @@ def say_how_it_ended(
     for job in jobs:
         if job.phase is Phase.FAILED:
             console.print_note(f"  {job.team}: {job.message}")
-    num_suspended = sum(map(_held_back, jobs))
-    if num_suspended:
-        stay = "1 job stays" if num_suspended == 1 else f"{num_suspended} jobs stay"
-        who = "TEAM" if num_suspended == 1 else "--all"
+    held = [job.team for job in jobs if _held_back(job)]
+    if held:
+        stay = "1 job stays" if len(held) == 1 else f"{len(held)} jobs stay"
+        who = held[0] if len(held) == 1 else "--all"
         console.print_note(f"{stay} suspended: gamectl resume {who} --cohort {name}")
     if jobs and all(job.phase is Phase.CANCELLED for job in jobs):
         console.print_note(f"all were cancelled: gamectl retry --all --cohort {name}")

@@ -259,7 +259,7 @@ def test_resume_without_a_team_lifts_no_suspension_and_says_where_nothing_is_lef
     assert by_team()["apes"]["suspended"] is True
     told = gamectl("resume").stderr
     assert "cohort small: 1 Cancelled, 1 Suspended\n" in told
-    assert "1 job stays suspended: gamectl resume TEAM" in told
+    assert "1 job stays suspended: gamectl resume apes --cohort small\n" in told
     assert not (Settings().root / "controllers").exists()
 
 

@@ -221,4 +221,4 @@ def test_a_controller_that_is_terminated_leaves_what_resume_goes_on_from(
     assert (ended["held"]["phase"], ended["held"]["reason"]) == ("Pending", "Suspended")
     assert (ended["slow"]["phase"], ended["slow"]["members"][0]["attempt"]) == ("Succeeded", 2)
     said = (home / "controllers" / "small.log").read_text()
-    assert "1 job stays suspended: gamectl resume TEAM --cohort small" in said
+    assert "1 job stays suspended: gamectl resume held --cohort small" in said
