@@ -9,11 +9,9 @@ never wait for torch, ray or mlflow. A command parses, calls one function and pr
 
 import atexit
 import contextlib
-import difflib
 import importlib
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -25,7 +23,7 @@ from click.shell_completion import CompletionItem
 from jobs.errors import JobsError
 from orchestrator import console
 from orchestrator.cli.advice import of_system, with_next_step
-from orchestrator.cli.numbers import WholeNumber
+from orchestrator.cli.hints import no_such_command, with_option
 from orchestrator.errors import INTERRUPTED, GameError
 from orchestrator.loading import loading
 
@@ -115,7 +113,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first word; for a mistyped one, suggest the nearest.
+        """Find the command of the first word; for one that is not there, suggest another.
 
         `help` is none, and shows what `--help` shows.
         """
@@ -128,10 +126,7 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
-            near = difflib.get_close_matches(error.command_name, COMMANDS, n=1)
-            raise click.exceptions.NoSuchCommand(
-                error.command_name, possibilities=near, ctx=ctx
-            ) from None
+            raise no_such_command(error.command_name, COMMANDS, ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Offer the names of commands and options, without importing any command."""
@@ -169,7 +164,7 @@ class LazyGroup(click.Group):
             console.print_error(with_next_step(str(error), error, ctx.invoked_subcommand))
             ctx.exit(1)
         except click.UsageError as error:
-            raise _with_option(error) from None
+            raise with_option(error) from None
         except KeyboardInterrupt:
             console.print_note("\ninterrupted")
             ctx.exit(INTERRUPTED)
@@ -185,28 +180,6 @@ class LazyGroup(click.Group):
         except OSError as error:
             console.print_error(of_system(error))
             ctx.exit(1)
-
-
-def _with_option(error: click.UsageError) -> click.UsageError:
-    """Wrong usage; where a name stands by itself, with the option that takes it.
-
-    A number below zero looks like an option: there it is said which number is wanted.
-    """
-    params = () if error.ctx is None else error.ctx.command.params
-    types = [param.type for param in params if isinstance(param, click.Argument)]
-    wanted = [each.in_words for each in types if isinstance(each, WholeNumber)]
-    if isinstance(error, click.NoSuchOption) and error.option_name[1:].isdigit() and wanted:
-        return click.UsageError(f"{wanted[0]} is wanted, not below zero", error.ctx)
-    extra = re.match(r"Got unexpected extra arguments? \((\S+)", error.message)
-    if extra is None or error.ctx is None:
-        return error
-    takes = {option for param in error.ctx.command.params for option in param.opts}
-    name = extra[1].rstrip(")")
-    meant = [f"{option} {name}" for option in ("--cohort", "--team") if option in takes]
-    if not meant:
-        return error
-    hint = f"{error.message.rstrip('.')}. Did you mean {' or '.join(meant)}?"
-    return click.UsageError(hint, error.ctx)
 
 
 @click.group(

@@ -5,7 +5,6 @@ In: the store. Out: facts, receipt, members with their attempts, phases, events 
 
 from __future__ import annotations
 
-import difflib
 import textwrap
 import time
 from collections import defaultdict
@@ -19,6 +18,7 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.documents import event_document, job_document
+from orchestrator.cli.nouns import DescribeGroup
 from orchestrator.cli.numbers import WholeNumber
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.phases import Phase, Reason
@@ -55,21 +55,9 @@ class _Description:
     steps: Sequence[Step]
 
 
-class _Group(click.Group):
-    """A group that is often called with a team alone."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first word; a name that stands there alone is a team's."""
-        if ctx.resilient_parsing or difflib.get_close_matches(args[0], self.commands):
-            return super().resolve_command(ctx, args)
-        raise click.UsageError(f"did you mean `gamectl describe job {args[0]}`?", ctx)
-
-
 @click.group(
     "describe",
-    cls=_Group,
+    cls=DescribeGroup,
     epilog="""\b
     Example:
       gamectl describe job howling-pixels --cohort demo""",

@@ -16,6 +16,7 @@ from orchestrator import console
 from orchestrator.cli import completing
 from orchestrator.cli.common import cohort_option, output_option
 from orchestrator.cli.documents import event_document, job_document
+from orchestrator.cli.nouns import NounGroup
 from orchestrator.opening import open_store, pick_cohort
 from orchestrator.settings import Settings
 from orchestrator.state import Event, Job, newest_revisions
@@ -37,6 +38,7 @@ watch_option = click.option(
 
 @click.group(
     "get",
+    cls=NounGroup,
     epilog="""\b
     Example:
       gamectl get jobs

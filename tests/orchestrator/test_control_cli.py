@@ -186,7 +186,8 @@ def test_what_is_suspended_as_a_whole_goes_on_with_the_command_that_is_named(
 
 
 def test_a_name_that_stands_by_itself_gets_its_option(game: Store) -> None:
-    assert "Did you mean --cohort small?" in gamectl("get", "jobs", "small").stderr
+    said = gamectl("get", "job", "small").stderr
+    assert "Did you mean --cohort small or `gamectl describe job small`?" in said
     said = gamectl("get", "events", "apes").stderr
     assert "Did you mean --cohort apes or --team apes?" in said
 
