@@ -19,6 +19,7 @@ from orchestrator.cli.pages import find_pictures, page_option, write_page
 from orchestrator.cli.paths import LocalPath
 from orchestrator.errors import NotFound
 from orchestrator.opening import open_store, pick_cohort
+from orchestrator.phases import Phase
 from orchestrator.results.scorebook import read_published
 from orchestrator.settings import Settings
 from orchestrator.state import newest_revisions
@@ -104,7 +105,8 @@ def command(
             console.print_note(missing)
     elif output != "json" and results.mistakes:
         console.print_note(f"\nwith -o {team}.html it writes a page that shows these images")
-    if not results.published and output != "json":
+    in_game = job.phase is not Phase.SUPERSEDED  # a withdrawn team stands nowhere
+    if in_game and not results.published and output != "json":
         console.print_note("where the team stands is told once the organizer has published scores")
 
 

@@ -90,6 +90,16 @@ def test_a_team_that_was_withdrawn_is_in_no_report(
     assert gamectl("results", "trio", "--data", empty).exit_code == 0
 
 
+def test_only_a_team_in_the_game_is_told_when_it_learns_where_it_stands(
+    book: ScoreBook, empty: Path
+) -> None:
+    note = "where the team stands is told once the organizer has published scores\n"
+    assert note in gamectl("results", "wild", "--data", empty).stderr
+    assert gamectl("withdraw", "wild").exit_code == 0
+    done = gamectl("results", "wild", "--data", empty)
+    assert (done.exit_code, note in done.stderr) == (0, False), done.output
+
+
 def test_every_team_gets_a_page(book: ScoreBook, empty: Path, tmp_path: Path) -> None:
     keep(book, published=True)
     pages = tmp_path / "a" / "pages"
