@@ -19,7 +19,7 @@ from orchestrator.cli.common import (
     cohort_file_option,
     cpus_option,
     data_option,
-    form_option,
+    output_option,
     picture_option,
     read_loadout,
     write_result,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Let the hidden test set decide, for the organizer; validation images do by default.",
 )
-@form_option
+@output_option
 def command(
     loadout: Path,
     seeds: int,

@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     "file",
     metavar="FILE.yaml",
     type=LocalPath(dir_okay=False),
-    callback=ending_in(".yaml", ".yml"),
+    callback=ending_in(".yaml", ".yml", hint="; --output json is for programs"),
     help="Write the loadout with the best settings there.",
 )
 @picture_option("TEAM-tuning.png")

@@ -117,7 +117,7 @@ def test_mistakes_are_said_before_anything_is_run(
     nothing = gamectl("ablate", folder / "apes.yaml", "--data", photos)
     assert nothing.exit_code == 1
     assert "buys nothing" in nothing.stderr
-    refused = gamectl("ablate", folder / "bad.yaml")
+    refused = gamectl("ablate", folder / "bad.yaml", "-o", "json")  # no file stands under -o here
     assert "out-of-range" in refused.stderr
     assert "nothing was measured" in refused.stderr
     assert "is no loadout" in gamectl("ablate", folder / "cohort.yaml").stderr

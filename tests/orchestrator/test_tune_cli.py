@@ -256,7 +256,7 @@ def test_mistakes_are_said_before_anything_is_trained(
     assert gamectl("tune", file, "--picture", "x.jpg").exit_code == 2
     assert "no folder" in gamectl("tune", file, "--picture", tmp_path / "no" / "x.png").stderr
     assert "/proc/x.png cannot" in gamectl("tune", file, "--picture", "/proc/x.png").stderr
-    assert gamectl("tune", file, "-o", "x.txt").exit_code == 2
+    assert "--output json is for programs" in gamectl("tune", file, "-o", "json").stderr
     assert "no folder" in gamectl("tune", file, "-o", tmp_path / "no" / "x.yaml").stderr
     assert "is no loadout" in gamectl("tune", folder / "cohort.yaml").stderr
     write_cohort({"apes": LOADOUT}, "  resources: {workersPerMember: 2}\n")
