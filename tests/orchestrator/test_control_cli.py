@@ -192,17 +192,6 @@ def test_a_name_that_stands_by_itself_gets_its_option(game: Store) -> None:
     assert "Did you mean --cohort apes or --team apes?" in said
 
 
-@pytest.mark.parametrize("verb", ["cancel", "suspend", "resume", "retry", "withdraw", "priority"])
-def test_a_name_that_is_not_utf_8_is_nobodys(game: Store, verb: str) -> None:
-    more = ["3"] if verb == "priority" else []
-    of_team = gamectl(verb, "\udcff", *more)
-    assert (of_team.exit_code, of_team.stdout) == (1, "")
-    assert "cohort 'small' has no team" in of_team.stderr
-    of_cohort = gamectl(verb, "apes", *more, "--cohort", "\udcff")
-    assert of_cohort.exit_code == 1
-    assert "error: no cohort '\\udcff'; there are: small" in of_cohort.stderr
-
-
 def test_failed_jobs_are_retried_and_others_refused(game: Store, controller: Ledger) -> None:
     assert "no job has failed" in gamectl("retry", "--failed").stderr
     fail(controller, game.jobs("small")[1])

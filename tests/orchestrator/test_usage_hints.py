@@ -1,10 +1,15 @@
 """What is said to somebody who knows other programs' words for what `gamectl` does."""
 
+from pathlib import Path
+
 import click
 import pytest
 
 from orchestrator.cli import COMMANDS, describe, get
 from orchestrator.cli.hints import ELSEWHERE
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl
 
 
@@ -51,3 +56,17 @@ def test_a_noun_that_there_is_not_is_an_error() -> None:
         done = gamectl(*words)
         assert done.exit_code == 2
         assert f"No such command '{words[1]}'." in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["cancel", "suspend", "resume", "retry", "withdraw", "priority"])
+def test_a_name_that_is_not_utf_8_is_nobodys(home: Path, verb: str) -> None:
+    store = Store(Settings().store_url)
+    submit(store, new_job("apes"))
+    store.close()
+    more = ["3"] if verb == "priority" else []
+    of_team = gamectl(verb, "\udcff", *more)
+    assert (of_team.exit_code, of_team.stdout) == (1, "")
+    assert "cohort 'small' has no team" in of_team.stderr
+    of_cohort = gamectl(verb, "apes", *more, "--cohort", "\udcff")
+    assert of_cohort.exit_code == 1
+    assert "error: no cohort '\\udcff'; there are: small" in of_cohort.stderr
