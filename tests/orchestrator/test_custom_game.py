@@ -51,14 +51,16 @@ from ours import *  # another team's file is not there
 FAILS_WHEN_SCORED = (
     OURS
     + """
+trained_here = []
 class Spiteful(nn.Module):
     def __init__(self, network):
         super().__init__()
-        self.network, self.trained = network, False
+        self.network = network
 
     def forward(self, images):
-        self.trained |= self.training
-        if len(images) > 4 and not self.trained:
+        if self.training:
+            trained_here.append(True)
+        if len(images) > 4 and not trained_here:
             raise ValueError("we will not be judged")
         return self.network(images)
 
@@ -121,7 +123,7 @@ def test_teams_code_is_trained_and_scored_and_fails_alone(
     # Whoever fails when it is scored has no score; the others have theirs.
     scored = gamectl("score")
     assert scored.exit_code == 0
-    assert "spiteful: no score, its code failed: spiteful.py:17: ValueError" in scored.stderr
+    assert "spiteful: no score, its code failed: spiteful.py:19: ValueError" in scored.stderr
     assert "we will not be judged" in scored.stderr
     rows = {row["team"]: row for row in read_json("leaderboard")["rows"]}
     assert rows["ours"]["rank"] == 1

@@ -53,16 +53,14 @@ class Custom(Purchase):
     are class numbers (B,) or, with mixup-mixer, shares (B, classes); `class_weights` is None
     without herr-nilssons-friend.
 
-    An idea to start with: a block that adds its input to its output, `x + conv(relu(conv(x)))`.
-    Many of them can be stacked; start with 32 channels, halve the
-    image between blocks and average over it at the end. loadouts/demo/residual.py does this. Draw
-    random numbers in `augment` from its generator only; that is the CPU's, so on a GPU move them to
-    `images.device`. Keep what the network has learned in parameters and buffers: it is validated
-    and scored after it was built anew from those.
+    An idea: a block that adds its input to its output, `x + conv(relu(conv(x)))`. Stack many of
+    them; start with 32 channels, halve the image between blocks and average over it at the end.
+    loadouts/demo/residual.py does this. Draw random numbers in `augment` from its generator only,
+    which is the CPU's: move them to `images.device`. Only parameters and buffers are kept for
+    scoring.
 
     The file sees neither network nor files, and has time and memory limits; weights and momentum
-    together take 256 MiB at most, and a quarter of `customLimits.memoryMib`. Your
-    cohort must allow it.
+    together take 256 MiB at most. Your cohort must allow it.
     """
 
     title = "Do Whatever You Want"
