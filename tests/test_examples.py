@@ -6,7 +6,6 @@
 import os
 import shlex
 import shutil
-import time
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ from jobs.drawn_monkeys import DRAWN_VERSION
 from orchestrator.cli import main
 from orchestrator.store import Store
 from tests.examples import HOW, How, all_lines, commands, examples_of, how
+from tests.orchestrator.cohorts import controller_elsewhere
 
 LINES = all_lines()
 COHORT = """\
@@ -36,7 +36,6 @@ spec:
   purchases: [{{item: flip-trick}}, {{item: resolution-rocket, size: 32}}{more}]
 """
 TRIO = ", {item: ensemble-enchanter, members: [{}, {seed: 1}, {seed: 2}]}"
-WEEK_S = 7 * 24 * 3600.0
 
 
 class Game:
@@ -106,7 +105,7 @@ def game(ray_cluster: None, photos: Path, tmp_path_factory: pytest.TempPathFacto
     done = game.run("gamectl submit loadouts/demo", "played")
     assert done.exit_code == 0, done.output
     store = Store(f"sqlite:///{game.folder / 'queued' / 'store.db'}")
-    store.acquire("demo", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
+    controller_elsewhere(store, "demo")
     store.close()
     done = game.run("gamectl submit loadouts/demo --detach", "queued")
     assert done.exit_code == 0, done.output

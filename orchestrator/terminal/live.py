@@ -23,7 +23,7 @@ from orchestrator.phases import Phase, Reason
 from orchestrator.state import Job, Member, newest_revisions
 from orchestrator.terminal import display
 from orchestrator.terminal.live_table import live_table, summarize
-from orchestrator.terminal.lookup import is_over, lease_of
+from orchestrator.terminal.lookup import is_over, lease_of, nobody_at_work
 from orchestrator.terminal.progress_bars import draws, stderr_console
 
 if TYPE_CHECKING:  # it imports SQLAlchemy, which takes a second
@@ -101,11 +101,7 @@ class LiveView:
         if at_work or not any(job.is_left for job in self._newest):
             self._set_note(note)
         else:
-            name = self._newest[0].cohort
-            self._set_note(
-                f"no controller is at work on cohort {name}: `gamectl resume --cohort {name}` "
-                "starts one"
-            )
+            self._set_note(nobody_at_work(self._newest[0].cohort))
         if not self._drawn:
             withdrawn = [job for job in jobs if job.reason == Reason.WITHDRAWN]
             self._print_changes([*self._newest, *(j for j in withdrawn if j.id in self._known)])

@@ -85,10 +85,14 @@ class Absence:
         """Called again and again while somebody waits for the `jobs`."""
         missed = not at_work and any(job.is_left for job in jobs)
         if missed and not self._said:
-            console.print_note(
-                f"no controller is at work: `gamectl resume --cohort {self._cohort}` starts one"
-            )
+            console.print_note(nobody_at_work(self._cohort))
         self._said = missed
+
+
+def nobody_at_work(cohort: str) -> str:
+    """What is said where something is left to do and nobody does it."""
+    resume = f"`gamectl resume --cohort {cohort}`"
+    return f"no controller is at work on cohort {cohort}: {resume} starts one"
 
 
 def rules_of(cohort: CohortRecord) -> CohortSpec:

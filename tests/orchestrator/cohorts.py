@@ -1,5 +1,7 @@
 """Cohorts for a real store, made without files and without training."""
 
+import time
+
 from jobs.plan import DataPlan, EpochReport, MemberPlan
 from orchestrator.admission.cohort import Cohort
 from orchestrator.state import DataRecord, MemberKey
@@ -39,6 +41,16 @@ def new_job(
 def cohort(**spec: object) -> Cohort:
     """A cohort named `small` with these sections of its spec."""
     return Cohort.model_validate({"metadata": {"name": "small"}, "spec": spec})
+
+
+WEEK_S = 7 * 24 * 3600.0
+
+
+def controller_elsewhere(store: Store, name: str = "small") -> Ledger:
+    """A controller of another machine that is at work on the cohort, and trains nothing."""
+    ledger = store.acquire(name, "elsewhere:1", time.time(), WEEK_S)
+    ledger.tell_slots(1)
+    return ledger
 
 
 def submit(

@@ -14,12 +14,11 @@ from orchestrator.phases import Blame, Reason
 from orchestrator.settings import Settings
 from orchestrator.state import Fault, Job, MemberKey
 from orchestrator.store import Ledger, Store
-from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.cohorts import controller_elsewhere, new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.ray_head import free_port
 
 DIVERGED = Fault(Reason.DIVERGED, "the loss is not a finite number", Blame.TEAM)
-WEEK_S = 7 * 24 * 3600.0
 
 
 @pytest.fixture
@@ -34,9 +33,7 @@ def game(home: Path) -> Iterator[Store]:
 @pytest.fixture
 def controller(game: Store) -> Ledger:
     """A controller elsewhere that is at work on the cohort."""
-    ledger = game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
-    ledger.tell_slots(1)
-    return ledger
+    return controller_elsewhere(game)
 
 
 def start(ledger: Ledger, job: Job, *members: int) -> None:
@@ -82,7 +79,7 @@ def test_a_cancelled_job_stops_and_a_second_time_nothing_changes(
 
 
 def test_without_a_controller_nobody_is_said_to_stop(game: Store) -> None:
-    ledger = game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
+    ledger = controller_elsewhere(game)
     start(ledger, game.jobs("small")[1], 0)
     ledger.release()  # as after a crash: the member is Running still
     assert gamectl("suspend", "apes").stdout == "apes: suspended\n"

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +17,13 @@ from orchestrator.lease import holder_name
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.terminal.lookup import controller_of
+from tests.orchestrator.cohorts import controller_elsewhere
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.waiting import until
 
 WriteCohort = Callable[..., Path]
 BASE = "epochs: 3\nlearningRate: 0.05\n"
 SLOW = "epochs: 40\nbatchSize: 1\n"
-WEEK_S = 7 * 24 * 3600.0
 HERE = holder_name().rpartition(":")[0]
 
 
@@ -140,7 +139,7 @@ def test_ctrl_c_ends_only_the_watching(
     game: Store, write_cohort: WriteCohort, photos: Path
 ) -> None:
     folder = write_cohort({"apes": BASE})
-    game.acquire("small", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
+    controller_elsewhere(game)
     with process("submit", folder, "--data", photos) as watching:
         read_until(watching, "Ctrl-C ends only the watching")
         watching.send_signal(signal.SIGINT)

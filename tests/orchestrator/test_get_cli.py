@@ -14,6 +14,7 @@ from orchestrator.cli.get import _changing_jobs
 from orchestrator.settings import Settings
 from orchestrator.state import MemberKey
 from orchestrator.store import Store
+from orchestrator.terminal.lookup import nobody_at_work
 from tests.orchestrator.cohorts import new_job, submit
 from tests.orchestrator.commands import gamectl, read_json
 from tests.orchestrator.states import EPOCHS, Game, every_state
@@ -221,7 +222,7 @@ def test_ctrl_c_ends_watching_quietly(store: Store, home: Path, words: list[str]
     if words == ["jobs"]:  # the view itself says so
         assert err == ""
     else:
-        assert err == "no controller is at work: `gamectl resume --cohort small` starts one\n"
+        assert err == f"{nobody_at_work('small')}\n"
 
 
 def test_a_watch_of_all_revisions_is_refused(store: Store) -> None:

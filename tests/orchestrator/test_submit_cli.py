@@ -14,11 +14,11 @@ from orchestrator.settings import Settings
 from orchestrator.state import Fault, Job, MemberKey, newest_revisions
 from orchestrator.store import JobResult, Ledger, Store, TrainedWeights
 from orchestrator.terminal.lookup import controller_of
+from tests.orchestrator.cohorts import controller_elsewhere
 from tests.orchestrator.commands import gamectl, read_json
 
 WriteCohort = Callable[..., Path]
 BASE = "epochs: 3\nlearningRate: 0.05\n"
-WEEK_S = 7 * 24 * 3600.0
 
 
 @pytest.fixture
@@ -32,9 +32,7 @@ def game(home: Path) -> Iterator[Store]:
 @pytest.fixture
 def controller(game: Store) -> Ledger:
     """A controller elsewhere that is at work on the cohort, although nothing is submitted yet."""
-    ledger = game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
-    ledger.tell_slots(1)
-    return ledger
+    return controller_elsewhere(game)
 
 
 def newest() -> dict[str, tuple[int, str]]:

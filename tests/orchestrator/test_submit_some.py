@@ -1,7 +1,6 @@
 """`gamectl submit` where some teams cannot be admitted, or rules are not what they were."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from orchestrator.errors import NoTeacher
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.workflows.submitting import run_cohort
+from tests.orchestrator.cohorts import controller_elsewhere
 from tests.orchestrator.commands import gamectl, phases
 
 WriteCohort = Callable[..., Path]
@@ -19,14 +19,13 @@ Submit = Callable[..., tuple[int, str]]
 BASE = "epochs: 1\nlearningRate: 0.05\n"
 FRIEND = "purchases: [{item: herr-nilssons-friend}]\n"
 STUDENT = "purchases: [{item: wisdom-extractor}]\n"
-WEEK_S = 7 * 24 * 3600.0
 
 
 @pytest.fixture
 def game(home: Path) -> Iterator[Store]:
     """The store, with a controller elsewhere that is at work on the cohort and trains nothing."""
     store = Store(Settings().store_url)
-    store.acquire("small", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
+    controller_elsewhere(store)
     yield store
     store.close()
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from orchestrator.cli.demo import LOADOUTS, without_students
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.teaching.teacher_manifest import kept_file
+from tests.orchestrator.cohorts import controller_elsewhere
 from tests.orchestrator.commands import gamectl, read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("home")]
@@ -29,7 +29,6 @@ AUGMENTED = STUDENT + "  - item: flip-trick\n"
 PAIR = STUDENT + "  - {item: ensemble-enchanter, members: [{}, {learningRate: 0.05}]}\n"
 
 WriteCohort = Callable[..., Path]
-WEEK_S = 7 * 24 * 3600.0
 
 
 def weights(home: Path, team: str) -> list[bytes]:
@@ -79,7 +78,7 @@ def test_a_teacher_is_trained_and_students_learn_from_it(
     # Another teacher makes another job of the same loadout, and of nobody else's.
     gamectl(*TRAIN, "--seed", "1", "--data", photos)
     store = Store(Settings().store_url)
-    store.acquire("small", "elsewhere:1", time.time(), WEEK_S).tell_slots(1)
+    controller_elsewhere(store)
     store.close()
     again = gamectl("submit", folder, "--data", photos, "--detach")
     assert "3 jobs submitted, 1 unchanged" in again.stderr

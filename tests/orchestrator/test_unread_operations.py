@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from orchestrator.phases import Phase
 from orchestrator.settings import Settings
 from orchestrator.store import Ledger, Store
 from orchestrator.store.values import Altered
-from tests.orchestrator.cohorts import new_job, submit
+from tests.orchestrator.cohorts import controller_elsewhere, new_job, submit
 from tests.orchestrator.commands import gamectl
 
 TEAMS = ("apes", "baboons", "colobus", "drills")
-WEEK_S = 7 * 24 * 3600.0
 
 
 @pytest.fixture
@@ -33,9 +31,7 @@ def game(home: Path) -> Iterator[Store]:
 @pytest.fixture
 def controller(game: Store) -> Ledger:
     """A controller elsewhere that is at work on the cohort."""
-    ledger = game.acquire("small", "elsewhere:1", time.time(), WEEK_S)
-    ledger.tell_slots(1)
-    return ledger
+    return controller_elsewhere(game)
 
 
 def unread(*words: str, full: bool = False) -> subprocess.CompletedProcess[str]:
